@@ -1,0 +1,1 @@
+//! One auction as a state machine.

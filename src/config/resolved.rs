@@ -1,0 +1,240 @@
+//! What may run: every value in range, every name unique, every cross-field rule kept.
+//! Owns: plain data. Never: refers to a file, a line or a default; that is over when one of these exists.
+use crate::{
+    openrtb::request::Media,
+    units::{Cpm, Currency, Rate},
+};
+use std::{net::SocketAddr, path::PathBuf};
+
+/// A whole configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Counts up with every accepted reload; 1 at the start. Stands in each decision record.
+    pub id: u64,
+    /// This machine in event ids; `None`: generated once and kept in `state_dir`.
+    pub node: Option<u32>,
+    /// Where the node id and the epoch are kept.
+    pub state_dir: PathBuf,
+    /// Where OpenRTB requests come in; every bidder core listens on it.
+    pub listen: SocketAddr,
+    /// Where metrics, health and readiness are answered.
+    pub admin: SocketAddr,
+    /// Which CPUs do what.
+    pub cpus: Cpus,
+    /// What carries the bytes.
+    pub io_driver: IoDriver,
+    /// Longest time a graceful stop may take, in milliseconds.
+    pub stop_ms: u64,
+    /// Limits of the HTTP server side.
+    pub http: Http,
+    /// Rules of all auctions.
+    pub auction: AuctionRules,
+    /// Rates against the accounting currency.
+    pub rates: RateTable,
+    /// Who sends requests; at least one.
+    pub exchanges: Vec<Exchange>,
+    /// Who is asked for bids.
+    pub dsps: Vec<Dsp>,
+}
+
+/// Which CPUs do what; `None` and empty mean "from the topology".
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Cpus {
+    /// CPUs of the bidder cores, one thread each.
+    pub bidders: Vec<usize>,
+    /// Or only how many.
+    pub bidder_count: Option<usize>,
+    /// CPU of the flush core.
+    pub flush: Option<usize>,
+    /// CPUs of the control thread and of libraries' threads.
+    pub control: Vec<usize>,
+}
+
+/// What carries the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum IoDriver {
+    /// io_uring, or epoll with a loud warning where it is forbidden.
+    #[default]
+    Auto,
+    /// io_uring or nothing.
+    IoUring,
+    /// epoll, for comparison.
+    Epoll,
+}
+
+/// Limits of the HTTP server side. Times in milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Longest head of a request.
+    pub head_bytes: usize,
+    /// Longest body of a request, inflated.
+    pub body_bytes: usize,
+    /// A connection without a request in progress is closed after this.
+    pub idle_ms: u64,
+    /// A head or a body that is not whole after this: 408.
+    pub slow_ms: u64,
+    /// An answer the client does not take within this: the connection is closed.
+    pub write_ms: u64,
+    /// Connections of one core.
+    pub connections: usize,
+    /// Auctions in flight on one core.
+    pub auctions: usize,
+    /// Answers below this many bytes are not compressed even if the client accepts gzip.
+    pub gzip_min_bytes: usize,
+}
+
+/// Rules of all auctions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuctionRules {
+    /// Added to the runner-up in a second-price auction, in the accounting currency.
+    pub increment: Cpm,
+    /// Who may set the price that a winner pays.
+    pub runner_up: RunnerUp,
+    /// `tmax` of a request that has none, milliseconds.
+    pub tmax_default_ms: u32,
+    /// No request gets longer, milliseconds.
+    pub tmax_max_ms: u32,
+    /// What the way back to the exchange takes, milliseconds; off every deadline.
+    pub network_ms: u32,
+    /// What our own answer takes, milliseconds; off every deadline.
+    pub answer_ms: u32,
+    /// Most that DSPs get, milliseconds.
+    pub dsp_ms: u32,
+    /// DSPs are not asked with less than this left, milliseconds.
+    pub dsp_min_ms: u32,
+    /// What the way from a DSP to us takes, milliseconds: its `tmax` is told truthfully.
+    pub dsp_network_ms: u32,
+    /// Our node of the supply chain; `None`: no chain is passed on.
+    pub schain: Option<SchainNode>,
+}
+
+/// Who may set the price that a winner pays: never the winner itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum RunnerUp {
+    /// A bid of another DSP.
+    #[default]
+    OtherDsp,
+    /// A bid of another seat, of the same DSP too.
+    OtherSeat,
+}
+
+/// Our node of the supply chain (`asi`, `sid` required; `hp` is 1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchainNode {
+    /// Our advertising system's domain.
+    pub asi: String,
+    /// Who the sender of the request is, in our sellers.json; at most 64 characters.
+    pub sid: String,
+    /// `name`, optional.
+    pub name: Option<String>,
+    /// `domain`, optional.
+    pub domain: Option<String>,
+}
+
+/// Dated exchange rates against the accounting currency.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateTable {
+    /// Names this table in records: the date, `2026-11-21` or `2026-11-21.2`.
+    pub id: String,
+    /// Floors, prices and charges are compared and kept in it.
+    pub accounting: Currency,
+    /// Sorted by currency; the accounting currency is in it at [`Rate::ONE`].
+    pub rates: Vec<(Currency, Rate)>,
+}
+
+impl RateTable {
+    /// What one unit of `currency` is worth.
+    pub fn rate(&self, currency: Currency) -> Option<Rate> {
+        if currency == self.accounting {
+            return Some(Rate::ONE);
+        }
+        self.rates.binary_search_by_key(&currency, |r| r.0).ok().map(|i| self.rates[i].1)
+    }
+}
+
+/// A sender of requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// Its name in metrics and records; survives reloads.
+    pub name: String,
+    /// The path its requests are posted to: `/openrtb2/auction`.
+    pub path: String,
+    /// Are we the last auction before the impression?
+    pub position: Position,
+    /// How it wants to hear "no bid".
+    pub no_bid: NoBidStyle,
+    /// Currencies it takes when a request names none; the first is preferred.
+    pub currencies: Vec<Currency>,
+    /// Seconds between auction and impression that are expected when a request does not say (`imp.exp`); a bid whose
+    /// `exp` is shorter is dropped. 0: not checked.
+    pub expected_exp_s: u32,
+    /// Refuse bids without `crid`.
+    pub require_crid: bool,
+    /// Refuse bids without `adomain`.
+    pub require_adomain: bool,
+}
+
+/// Where we stand between buyer and impression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Position {
+    /// All macros are filled now.
+    #[default]
+    LastAuction,
+    /// Price macros stay for the notice.
+    Intermediate,
+}
+
+/// How an exchange wants to hear "no bid".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum NoBidStyle {
+    /// An empty 204.
+    #[default]
+    Status204,
+    /// A 200 with `nbr`.
+    Nbr,
+}
+
+/// A DSP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dsp {
+    /// Its name in metrics, records and `buyeruids`; survives reloads.
+    pub name: String,
+    /// Host of its endpoint: a name or an address.
+    pub host: String,
+    /// Port of its endpoint.
+    pub port: u16,
+    /// Path and query of its endpoint.
+    pub path: String,
+    /// Headers sent with every request besides ours: (name, value).
+    pub headers: Vec<(String, String)>,
+    /// What it buys.
+    pub media: Media,
+    /// Seats it may bid for; empty: any. Offered as `wseat` where the request has none.
+    pub seats: Vec<String>,
+    /// Currencies it may bid in; empty: any that has a rate. Offered as `cur`.
+    pub currencies: Vec<Currency>,
+    /// Most that it gets, milliseconds; never above `auction.dsp_ms`.
+    pub timeout_ms: u32,
+    /// Connections of one core made before the first auction.
+    pub warm: usize,
+    /// Connections of one core at most.
+    pub connections: usize,
+    /// An idle connection is closed after this, milliseconds.
+    pub idle_ms: u64,
+    /// Offer it gzip for its answers.
+    pub gzip: bool,
+    /// Longest answer, inflated.
+    pub answer_bytes: usize,
+    /// Which of the user's ids it may see.
+    pub buyeruid: BuyerUid,
+}
+
+/// Which `user.buyeruid` a DSP sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum BuyerUid {
+    /// Only the one that the request's `buyeruids` map holds under its name.
+    #[default]
+    Map,
+    /// That, else the request's own `user.buyeruid`: for a DSP whose ids the sender keeps there.
+    Request,
+}

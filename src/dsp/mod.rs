@@ -1,0 +1,1 @@
+//! Which DSPs to ask, with what, until when.

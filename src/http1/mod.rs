@@ -1,0 +1,1 @@
+//! HTTP/1.1 framing (RFC 9112), both sides, bounded and incremental.

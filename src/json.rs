@@ -1,0 +1,1 @@
+//! JSON, read once, front to back.

@@ -1,0 +1,27 @@
+//! The decisions of Outcry, a real-time bidding exchange.
+//!
+//! Bytes, state, `now` and entropy come in as arguments; verdicts and actions go out. Nothing here opens
+//! a socket, starts a thread, touches a file, reads a clock or draws randomness: that is `outcry-cores`.
+//! So every rule about money, time and eligibility is tested without a socket, in virtual time.
+//!
+//! Reading order: [`units`] and [`limits`] (what things are measured in, and how many there may be),
+//! [`json`], [`openrtb`] (what a request and an answer say), [`auction`] (what is decided of them),
+//! [`http1`] (how they travel), [`dsp`] and [`gate`] (whom to ask, whom to refuse), [`record`] and
+//! [`messages`] (what leaves a bidder core), [`config`] (what an operator may say).
+//!
+//! Crate-wide invariants: no input panics; money is integer and rounds in [`units`] alone; what grows has
+//! its bound in [`limits`].
+#![forbid(unsafe_code)]
+
+pub mod auction;
+pub mod config;
+pub mod dsp;
+pub mod gate;
+pub mod http1;
+pub mod json;
+pub mod limits;
+pub mod messages;
+pub mod openrtb;
+pub mod record;
+pub mod time;
+pub mod units;

@@ -1,0 +1,68 @@
+//! Every capacity, written as a sum whose terms are explained. What is configurable has its hard maximum here.
+//! Owns: nothing. Used by: every module that holds more than one of anything.
+
+// --- one auction ---------------------------------------------------------------------------------
+
+/// DSPs in one configuration. Bit sets over DSPs fit in one word.
+pub const DSPS_MAX: usize = 64;
+/// DSPs asked in one auction: K of the shaping literature is 5 to 10; above 16 the sends alone cost more
+/// than the sixteenth bid is worth.
+pub const ASKED_MAX: usize = 16;
+/// Exchanges (senders of requests) in one configuration.
+pub const EXCHANGES_MAX: usize = 64;
+/// Impressions in one request. Prebid pages with 20 slots exist; pods of 40 were seen.
+pub const IMPS_MAX: usize = 64;
+/// Deals in one request, over all impressions.
+pub const DEALS_MAX: usize = 256;
+/// Strings in all lists of a request (`badv` of some thousand entries are real).
+pub const TEXTS_MAX: usize = 16_384;
+/// Bids looked at in one answer; Xandr takes 15. The rest is counted as [`crate::openrtb::codes::Loss::TooMany`].
+pub const BIDS_PER_ANSWER_MAX: usize = 64;
+/// Bids looked at in one auction.
+pub const BIDS_MAX: usize = 256;
+/// JSON nesting that is followed; OpenRTB itself needs 9.
+pub const JSON_DEPTH_MAX: usize = 64;
+
+/// Longest string that the decision record keeps of a bid or an impression; longer ones are cut with a mark.
+pub const RECORD_TEXT_MAX: usize = 128;
+
+// --- HTTP ----------------------------------------------------------------------------------------
+
+/// Headers looked at in one head.
+pub const HEADERS_MAX: usize = 64;
+/// Head of a request: the default and what an operator may set.
+pub const HEAD_BYTES_DEFAULT: usize = 8 * 1024;
+/// Hard maximum of the head.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Body of a request, after inflation: the default (Prebid Server's too).
+pub const BODY_BYTES_DEFAULT: usize = 256 * 1024;
+/// Hard maximum of the body.
+pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Body of a DSP's answer, after inflation.
+pub const ANSWER_BYTES_DEFAULT: usize = 256 * 1024;
+/// Hard maximum of a DSP's answer.
+pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Auctions in progress on one connection; the ninth request waits in the socket.
+pub const PIPELINE_MAX: usize = 8;
+
+// --- one bidder core -----------------------------------------------------------------------------
+
+/// Bidder cores of one process.
+pub const CORES_MAX: usize = 256;
+/// Auctions in flight on one core: the default. At 16 KB each, 64 MB.
+pub const AUCTIONS_DEFAULT: usize = 4_096;
+/// Hard maximum of auctions in flight on one core.
+pub const AUCTIONS_MAX: usize = 65_536;
+/// Client connections of one core: the default.
+pub const CLIENTS_DEFAULT: usize = 8_192;
+/// Hard maximum of client connections.
+pub const CLIENTS_MAX: usize = 65_536;
+/// Connections of one core to one DSP: the default.
+pub const DSP_CONNECTIONS_DEFAULT: usize = 1_024;
+/// Hard maximum of connections of one core to one DSP.
+pub const DSP_CONNECTIONS_MAX: usize = 16_384;
+
+const _: () = assert!(ASKED_MAX <= DSPS_MAX && DSPS_MAX <= 64);
+const _: () = assert!(BIDS_PER_ANSWER_MAX <= BIDS_MAX);
+const _: () = assert!(TEXTS_MAX <= u16::MAX as usize);
+const _: () = assert!(HEAD_BYTES_DEFAULT <= HEAD_BYTES_MAX && BODY_BYTES_DEFAULT <= BODY_BYTES_MAX);

@@ -1,0 +1,217 @@
+//! The field's numbers for what went wrong: no-bid reasons, loss reasons, per-DSP outcomes.
+//! Owns: nothing. Values are those of OpenRTB 3.0's lists and of the `seatnonbid` community extension;
+//! ours from 500 upwards, where the lists leave room.
+
+/// Why a request got no bid (`BidResponse.nbr`, OpenRTB 2.6 section 5.24 by reference).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[repr(u16)]
+pub enum Nbr {
+    /// Nothing more is known.
+    Unknown = 0,
+    /// A fault of ours.
+    Technical = 1,
+    /// The request broke a rule of the standard.
+    InvalidRequest = 2,
+    /// Too little time to ask anybody.
+    InsufficientTime = 15,
+    /// Private: nobody offered anything that could win.
+    NoBids = 500,
+    /// Private: refused because this core has no room.
+    Overload = 501,
+    /// Private: no impression of the request can be sold here (dynamic pods, for instance).
+    NothingToSell = 502,
+}
+
+/// Why one bid lost (`${AUCTION_LOSS}`, OpenRTB 3.0 list "Loss Reason Codes"). `Won` is in the list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+#[repr(u16)]
+pub enum Loss {
+    /// Won.
+    Won = 0,
+    /// A fault of ours.
+    Internal = 1,
+    /// `exp` ends before the impression can happen.
+    Expired = 2,
+    /// A bid that cannot be understood: no `id`, unknown `impid`, a media type that was not asked for.
+    InvalidBid = 3,
+    /// `dealid` names no deal of the impression.
+    BadDeal = 4,
+    /// The answer's `id` is not the request's.
+    BadAuctionId = 5,
+    /// `adomain` is missing where the request demands it, or not one.
+    BadAdomain = 6,
+    /// Neither `adm` nor `nurl`.
+    NoMarkup = 7,
+    /// No creative id where the exchange demands one.
+    NoCrid = 8,
+    /// No price, or one that cannot be read.
+    NoPrice = 9,
+    /// Below `imp.bidfloor`.
+    BelowFloor = 100,
+    /// Below the deal's floor.
+    BelowDealFloor = 101,
+    /// Another bid was higher.
+    LostToHigherBid = 102,
+    /// A bid on a deal was preferred.
+    LostToDeal = 103,
+    /// The seat is not in `wseat`, or it is in `bseat`.
+    SeatBlocked = 104,
+    /// Width and height do not fit.
+    Size = 203,
+    /// The media type does not fit.
+    Format = 204,
+    /// A blocked advertiser (`badv`).
+    AdvertiserBlocked = 205,
+    /// A blocked app (`bapp`).
+    AppBlocked = 206,
+    /// Insecure markup on a secure page.
+    NotSecure = 207,
+    /// A blocked category (`bcat`), or one outside `acat`.
+    Category = 209,
+    /// A blocked attribute (`battr`).
+    Attribute = 210,
+    /// Not allowed on this deal (`deal.wadomain`, `deal.wseat`) or a private auction's open bid.
+    NotAllowedInDeal = 213,
+    /// Private: the answer's currency was not allowed.
+    Currency = 500,
+    /// Private: the account behind the bid cannot pay.
+    NoFunds = 501,
+    /// Private: another seat of its `group` could not win.
+    Group = 502,
+    /// Private: more bids than are looked at.
+    TooMany = 503,
+    /// Private: the search among `group` seats ended before this one was tried.
+    GroupSearch = 504,
+}
+
+/// What became of asking one DSP: exactly one for each DSP of each auction. The number is the `statuscode` of
+/// the `seatnonbid` extension; several of ours share one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Outcome {
+    /// At least one readable bid.
+    Bid,
+    /// 204, `{}`, no `seatbid`, or an empty one.
+    NoBid,
+    /// No whole answer before its deadline.
+    Late,
+    /// No connection became free before the deadline.
+    PoolExhausted,
+    /// The connection was refused or could not be made.
+    ConnectRefused,
+    /// The connection broke before the answer was whole.
+    Reset,
+    /// A status other than 200 and 204.
+    BadStatus,
+    /// The head or the framing broke HTTP/1.1.
+    BadHttp,
+    /// Longer than the limit.
+    TooLarge,
+    /// Compressed in a way we did not offer, or broken.
+    BadEncoding,
+    /// Not JSON, or not an object.
+    NotJson,
+    /// `id` is missing or not the request's.
+    WrongId,
+    /// Every bid is for an impression that was not offered.
+    WrongImp,
+    /// A currency that was not asked for, or one without a rate.
+    WrongCurrency,
+    /// No bid has a readable price above zero.
+    NoPrice,
+    /// No bid has markup: neither `adm` nor `nurl`.
+    NoMarkup,
+    /// Bids without `id` or `impid`, or of the wrong shape.
+    InvalidBid,
+    /// Not asked: it buys nothing that is offered.
+    NotEligible,
+    /// Not asked: too little time.
+    NoTime,
+    /// Our own fault.
+    Internal,
+}
+
+impl Outcome {
+    /// All of them, in order of their discriminants.
+    pub const ALL: [Outcome; 20] = [
+        Outcome::Bid,
+        Outcome::NoBid,
+        Outcome::Late,
+        Outcome::PoolExhausted,
+        Outcome::ConnectRefused,
+        Outcome::Reset,
+        Outcome::BadStatus,
+        Outcome::BadHttp,
+        Outcome::TooLarge,
+        Outcome::BadEncoding,
+        Outcome::NotJson,
+        Outcome::WrongId,
+        Outcome::WrongImp,
+        Outcome::WrongCurrency,
+        Outcome::NoPrice,
+        Outcome::NoMarkup,
+        Outcome::InvalidBid,
+        Outcome::NotEligible,
+        Outcome::NoTime,
+        Outcome::Internal,
+    ];
+
+    /// The `statuscode` of the `seatnonbid` extension.
+    pub fn statuscode(self) -> u16 {
+        match self {
+            Outcome::Bid | Outcome::NoBid => 0,
+            Outcome::Late => 101,
+            Outcome::PoolExhausted | Outcome::ConnectRefused | Outcome::Reset => 103,
+            Outcome::BadStatus | Outcome::Internal => 100,
+            Outcome::NotEligible | Outcome::NoTime => 203,
+            Outcome::BadHttp
+            | Outcome::TooLarge
+            | Outcome::BadEncoding
+            | Outcome::NotJson
+            | Outcome::WrongId
+            | Outcome::WrongImp
+            | Outcome::WrongCurrency
+            | Outcome::NoPrice
+            | Outcome::NoMarkup
+            | Outcome::InvalidBid => 102,
+        }
+    }
+
+    /// The name in metrics, tables and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Bid => "bid",
+            Outcome::NoBid => "no_bid",
+            Outcome::Late => "late",
+            Outcome::PoolExhausted => "pool_exhausted",
+            Outcome::ConnectRefused => "connect_refused",
+            Outcome::Reset => "reset",
+            Outcome::BadStatus => "bad_status",
+            Outcome::BadHttp => "bad_http",
+            Outcome::TooLarge => "too_large",
+            Outcome::BadEncoding => "bad_encoding",
+            Outcome::NotJson => "not_json",
+            Outcome::WrongId => "wrong_id",
+            Outcome::WrongImp => "wrong_imp",
+            Outcome::WrongCurrency => "wrong_currency",
+            Outcome::NoPrice => "no_price",
+            Outcome::NoMarkup => "no_markup",
+            Outcome::InvalidBid => "invalid_bid",
+            Outcome::NotEligible => "not_eligible",
+            Outcome::NoTime => "no_time",
+            Outcome::Internal => "internal",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Outcome;
+
+    #[test]
+    fn outcomes_stand_in_their_order() {
+        for (i, o) in Outcome::ALL.iter().enumerate() {
+            assert_eq!(*o as usize, i, "{}", o.name());
+        }
+    }
+}

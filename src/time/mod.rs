@@ -1,0 +1,1 @@
+//! Timers in virtual time.
