@@ -1,1 +1,3 @@
-//! Which DSPs to ask, with what, until when.
+//! Which DSPs to ask, with how much time, over which connection.
+pub mod deadline;
+pub mod pool;

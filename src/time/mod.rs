@@ -1,1 +1,2 @@
 //! Timers in virtual time.
+pub mod wheel;
