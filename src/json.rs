@@ -1,1 +1,596 @@
 //! JSON, read once, front to back.
+//!
+//! A cursor over the bytes that checks everything it passes (RFC 8259, strictly) and copies nothing: a string is
+//! a [`Text`], a number the bytes of its text. What nobody wants to know is skipped, and checked all the same,
+//! so that what is forwarded to others is known to be JSON.
+//!
+//! One pass up front over all bytes settles UTF-8 and whether there is any control byte at all; strings are then
+//! searched for their end eight bytes at a time and only looked at more closely where there is something to see.
+//!
+//! Where RFC 8259 leaves room: a string with half a surrogate pair is refused, so is a byte order mark; `\u0000`
+//! is allowed; numbers may have any length; duplicate keys are the caller's business.
+//!
+//! Owns: nothing. Runs on: each bidder core. Called by: `openrtb`. Never: recurses, allocates, or takes more than
+//! linear time. Full: deeper than [`JSON_DEPTH_MAX`] or longer than [`LEN_MAX`] is an error.
+use crate::{
+    limits::JSON_DEPTH_MAX,
+    openrtb::text::{Span, Text},
+};
+
+/// Longest input: lengths in [`Text`] have 31 bits.
+pub const LEN_MAX: usize = (1 << 31) - 1;
+
+const _: () = assert!(JSON_DEPTH_MAX <= 64, "`skip` keeps its stack in one word");
+const _: () = assert!(crate::limits::BODY_BYTES_MAX <= LEN_MAX);
+
+/// Where reading stopped and why.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{why} at byte {at}")]
+pub struct Error {
+    /// Offset in the buffer.
+    pub at: u32,
+    /// What was wrong there.
+    pub why: Why,
+}
+
+/// What is wrong with a text that is not JSON.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, thiserror::Error)]
+#[repr(u8)]
+pub enum Why {
+    /// It ends in the middle.
+    #[error("unexpected end of JSON")]
+    End,
+    /// Something follows the value.
+    #[error("bytes after the JSON value")]
+    Trailing,
+    /// No value where one must stand.
+    #[error("a JSON value was expected")]
+    Value,
+    /// No `"` where a key must stand.
+    #[error("a key was expected")]
+    Key,
+    /// No `:` behind a key.
+    #[error("a colon was expected")]
+    Colon,
+    /// Neither a comma nor the closing bracket.
+    #[error("a comma or a closing bracket was expected")]
+    Comma,
+    /// A number that is none: `01` is found as `Comma`, this is `-`, `1.`, `1e`.
+    #[error("not a JSON number")]
+    Number,
+    /// A byte below 0x20 in a string.
+    #[error("a control byte in a string")]
+    Control,
+    /// `\` followed by something that has no meaning.
+    #[error("not an escape")]
+    Escape,
+    /// Half of a surrogate pair.
+    #[error("half of a surrogate pair")]
+    Surrogate,
+    /// Not UTF-8.
+    #[error("not UTF-8")]
+    Utf8,
+    /// More than [`JSON_DEPTH_MAX`] objects and arrays within each other.
+    #[error("nested too deeply")]
+    Depth,
+    /// Longer than [`LEN_MAX`].
+    #[error("too long")]
+    Length,
+}
+
+/// The key of a member.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Where its opening quote stands: the member begins there.
+    pub at: u32,
+    /// Its characters, if they are few: what [`pack`] makes of them. No known key is this zero.
+    pub packed: (u64, u64),
+    /// The inside of its quotes.
+    pub text: Text,
+}
+
+/// A key of up to 16 bytes as two numbers, so that known ones are found by comparing numbers.
+pub const fn pack(key: &str) -> (u64, u64) {
+    let key = key.as_bytes();
+    assert!(!key.is_empty() && key.len() <= 16);
+    let mut all = 0u128;
+    let mut i = key.len();
+    while i > 0 {
+        i -= 1;
+        all = all << 8 | key[i] as u128;
+    }
+    (all as u64, (all >> 64) as u64)
+}
+
+/// Declares the keys of one object that are read: an enum, and `of`, which finds a key's variant.
+macro_rules! keys {
+    ($(#[$meta:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy)]
+        #[repr(u8)]
+        enum $name { $($variant),+ }
+
+        impl $name {
+            #[inline]
+            fn of(key: &$crate::json::Key) -> Option<$name> {
+                $(
+                    #[allow(non_upper_case_globals)]
+                    const $variant: (u64, u64) = $crate::json::pack($text);
+                )+
+                match key.packed {
+                    $($variant => Some($name::$variant),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+pub(crate) use keys;
+
+/// A place in a JSON text. Everything before it was checked.
+#[derive(Debug)]
+pub struct Cursor<'a> {
+    buf: &'a [u8],
+    at: usize,
+    depth: usize,
+    /// Is there any control byte in the text (perhaps only white space)? If not, strings need no check for them.
+    control: bool,
+}
+
+type Checked<T> = Result<T, Error>;
+
+impl<'a> Cursor<'a> {
+    /// Before the JSON text that begins at `from` and ends with `buf`.
+    ///
+    /// # Errors
+    /// Not UTF-8, or longer than [`LEN_MAX`].
+    pub fn new(buf: &'a [u8], from: usize) -> Checked<Cursor<'a>> {
+        if buf.len() > LEN_MAX {
+            return Err(Error { at: 0, why: Why::Length });
+        }
+        let text = buf.get(from..).unwrap_or(&[]);
+        if simdutf8::basic::from_utf8(text).is_err() {
+            let at = std::str::from_utf8(text).err().map_or(0, |e| e.valid_up_to());
+            return Err(Error { at: (from + at) as u32, why: Why::Utf8 });
+        }
+        let control = text.iter().fold(u8::MAX, |least, &b| least.min(b)) < 0x20;
+        Ok(Cursor { buf, at: from, depth: 0, control })
+    }
+
+    /// The offset of the next byte to be read.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The bytes that are read.
+    pub fn buf(&self) -> &'a [u8] {
+        self.buf
+    }
+
+    /// What was passed since `from`.
+    pub fn since(&self, from: usize) -> Span {
+        Span { at: from as u32, len: (self.at - from) as u32 }
+    }
+
+    /// An error here.
+    #[cold]
+    fn err<T>(&self, why: Why) -> Checked<T> {
+        let why = if self.at >= self.buf.len() && why != Why::Depth { Why::End } else { why };
+        Err(Error { at: self.at as u32, why })
+    }
+
+    /// The next byte that is not white space; 0 at the end. It tells what stands there: `{`, `[`, `"`, `t`, `f`,
+    /// `n`, `-` or a digit.
+    #[inline(always)]
+    pub fn peek(&mut self) -> u8 {
+        match self.buf.get(self.at) {
+            Some(&b) if b > b' ' => b,
+            _ => self.peek_behind_space(),
+        }
+    }
+
+    fn peek_behind_space(&mut self) -> u8 {
+        while let Some(&b) = self.buf.get(self.at) {
+            if !matches!(b, b' ' | b'\n' | b'\r' | b'\t') {
+                return b;
+            }
+            self.at += 1;
+        }
+        0
+    }
+
+    /// Enters the object or array whose bracket was just peeked at.
+    #[inline]
+    pub fn enter(&mut self) -> Checked<()> {
+        if self.depth >= JSON_DEPTH_MAX {
+            return self.err(Why::Depth);
+        }
+        self.depth += 1;
+        self.at += 1;
+        Ok(())
+    }
+
+    /// The next member's key, or `None` behind the closing brace. The caller reads the value before it asks again.
+    #[inline]
+    pub fn key(&mut self, first: &mut bool) -> Checked<Option<Key>> {
+        let mut b = self.peek();
+        if b == b'}' {
+            self.at += 1;
+            self.depth -= 1;
+            return Ok(None);
+        }
+        if !std::mem::replace(first, false) {
+            if b != b',' {
+                return self.err(Why::Comma);
+            }
+            self.at += 1;
+            b = self.peek();
+        }
+        if b != b'"' {
+            return self.err(Why::Key);
+        }
+        let at = self.at;
+        let text = self.string()?;
+        self.colon()?;
+        let packed = pack_text(self.buf, text);
+        Ok(Some(Key { at: at as u32, packed, text }))
+    }
+
+    /// Is there another element? The caller reads it before it asks again.
+    #[inline]
+    pub fn element(&mut self, first: &mut bool) -> Checked<bool> {
+        let b = self.peek();
+        if b == b']' {
+            self.at += 1;
+            self.depth -= 1;
+            return Ok(false);
+        }
+        if !std::mem::replace(first, false) {
+            if b != b',' {
+                return self.err(Why::Comma);
+            }
+            self.at += 1;
+        }
+        Ok(true)
+    }
+
+    #[inline(always)]
+    fn colon(&mut self) -> Checked<()> {
+        if self.peek() != b':' {
+            return self.err(Why::Colon);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// The string whose quote was just peeked at.
+    #[inline]
+    pub fn string(&mut self) -> Checked<Text> {
+        let start = self.at + 1;
+        let mut at = start;
+        let mut escaped = false;
+        loop {
+            at = quote_or_backslash(self.buf, at);
+            match self.buf.get(at) {
+                Some(b'"') => break,
+                Some(_) => {
+                    escaped = true;
+                    at = self.escape(at)?;
+                }
+                None => {
+                    self.at = self.buf.len();
+                    return self.err(Why::End);
+                }
+            }
+        }
+        if self.control {
+            self.refuse_control(start, at)?;
+        }
+        self.at = at + 1;
+        Ok(Text::new(start, at - start, escaped))
+    }
+
+    #[inline(never)]
+    fn refuse_control(&mut self, start: usize, end: usize) -> Checked<()> {
+        match self.buf[start..end].iter().position(|&b| b < 0x20) {
+            None => Ok(()),
+            Some(i) => {
+                self.at = start + i;
+                self.err(Why::Control)
+            }
+        }
+    }
+
+    /// Checks the escape at `at` and returns the offset behind it.
+    fn escape(&mut self, at: usize) -> Checked<usize> {
+        match self.buf.get(at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => return Ok(at + 2),
+            Some(b'u') => {}
+            _ => {
+                self.at = at + 1;
+                return self.err(Why::Escape);
+            }
+        }
+        self.at = at;
+        let Some(unit) = hex4(self.buf, at + 2) else { return self.err(Why::Escape) };
+        match unit {
+            0xd800..0xdc00 => match (self.buf.get(at + 6..at + 8), hex4(self.buf, at + 8)) {
+                (Some(b"\\u"), Some(0xdc00..0xe000)) => Ok(at + 12),
+                _ => self.err(Why::Surrogate),
+            },
+            0xdc00..0xe000 => self.err(Why::Surrogate),
+            _ => Ok(at + 6),
+        }
+    }
+
+    /// The number whose first byte was just peeked at, as it is written.
+    #[inline]
+    pub fn number(&mut self) -> Checked<&'a [u8]> {
+        let start = self.at;
+        let mut at = self.at + usize::from(self.buf.get(self.at) == Some(&b'-'));
+        let byte = |at: usize| self.buf.get(at).copied().unwrap_or(0);
+        let digits = |mut at: usize| {
+            while byte(at).is_ascii_digit() {
+                at += 1;
+            }
+            at
+        };
+        match byte(at) {
+            b'0' => at += 1,
+            b'1'..=b'9' => at = digits(at + 1),
+            _ => return self.number_err(at),
+        }
+        if byte(at) == b'.' {
+            let from = at + 1;
+            at = digits(from);
+            if at == from {
+                return self.number_err(at);
+            }
+        }
+        if byte(at) | 0x20 == b'e' {
+            let from = at + 1 + usize::from(matches!(byte(at + 1), b'+' | b'-'));
+            at = digits(from);
+            if at == from {
+                return self.number_err(at);
+            }
+        }
+        self.at = at;
+        Ok(self.buf.get(start..at).unwrap_or(&[]))
+    }
+
+    #[cold]
+    fn number_err<T>(&mut self, at: usize) -> Checked<T> {
+        self.at = at;
+        self.err(Why::Number)
+    }
+
+    #[inline]
+    fn literal(&mut self, text: &[u8]) -> Checked<()> {
+        if !self.buf.get(self.at..).is_some_and(|rest| rest.starts_with(text)) {
+            return self.err(Why::Value);
+        }
+        self.at += text.len();
+        Ok(())
+    }
+
+    /// Passes the value that comes next, whatever it is.
+    pub fn skip(&mut self) -> Checked<()> {
+        // One bit for each container entered here, the innermost lowest: 1 is an object.
+        let mut objects = 0u64;
+        let outside = self.depth;
+        loop {
+            match self.peek() {
+                b'"' => {
+                    self.string()?;
+                }
+                b'0'..=b'9' | b'-' => {
+                    self.number()?;
+                }
+                b'{' => {
+                    self.enter()?;
+                    objects = objects << 1 | 1;
+                    if self.peek() != b'}' {
+                        self.pass_key()?;
+                        continue;
+                    }
+                }
+                b'[' => {
+                    self.enter()?;
+                    objects <<= 1;
+                    if self.peek() != b']' {
+                        continue;
+                    }
+                }
+                b't' => self.literal(b"true")?,
+                b'f' => self.literal(b"false")?,
+                b'n' => self.literal(b"null")?,
+                _ => return self.err(Why::Value),
+            }
+            loop {
+                if self.depth == outside {
+                    return Ok(());
+                }
+                let object = objects & 1 == 1;
+                match self.peek() {
+                    b',' => {
+                        self.at += 1;
+                        if object {
+                            self.pass_key()?;
+                        }
+                        break;
+                    }
+                    b'}' if object => {}
+                    b']' if !object => {}
+                    _ => return self.err(Why::Comma),
+                }
+                self.at += 1;
+                self.depth -= 1;
+                objects >>= 1;
+            }
+        }
+    }
+
+    #[inline]
+    fn pass_key(&mut self) -> Checked<()> {
+        if self.peek() != b'"' {
+            return self.err(Why::Key);
+        }
+        self.string()?;
+        self.colon()
+    }
+
+    /// Passes the value that comes next; where it stands.
+    #[inline]
+    pub fn skip_span(&mut self) -> Checked<Span> {
+        self.peek();
+        let from = self.at;
+        self.skip()?;
+        Ok(self.since(from))
+    }
+
+    /// The string that comes next; [`Text::NONE`] where something else stands.
+    #[inline]
+    pub fn text(&mut self) -> Checked<Text> {
+        if self.peek() == b'"' {
+            return self.string();
+        }
+        self.skip()?;
+        Ok(Text::NONE)
+    }
+
+    /// The number that comes next, as it is written; `None` where something else stands.
+    #[inline]
+    pub fn digits(&mut self) -> Checked<Option<&'a [u8]>> {
+        if matches!(self.peek(), b'0'..=b'9' | b'-') {
+            return self.number().map(Some);
+        }
+        self.skip()?;
+        Ok(None)
+    }
+
+    /// Nothing but white space may be left.
+    pub fn finish(&mut self) -> Checked<()> {
+        self.peek();
+        if self.at < self.buf.len() { self.err(Why::Trailing) } else { Ok(()) }
+    }
+}
+
+/// A JSON number as an integer, if it is one exactly: `3`, `3.0` and `30e-1` are 3, `3.5` is `None`. Beyond the range of
+/// `i64` it is the end of that range. `-0` is 0.
+#[inline]
+pub fn integer(number: &[u8]) -> Option<i64> {
+    let mut value = 0i64;
+    if number.len() <= 18 {
+        for &b in number {
+            let digit = b.wrapping_sub(b'0');
+            if digit > 9 {
+                return integer_slowly(number);
+            }
+            value = value * 10 + i64::from(digit);
+        }
+        return Some(value);
+    }
+    integer_slowly(number)
+}
+
+fn integer_slowly(number: &[u8]) -> Option<i64> {
+    let (negative, rest) = match number {
+        [b'-', rest @ ..] => (true, rest),
+        _ => (false, number),
+    };
+    let exp_at = rest.iter().position(|b| matches!(b, b'e' | b'E')).unwrap_or(rest.len());
+    let (mantissa, exp) = rest.split_at(exp_at);
+    let point = mantissa.iter().position(|&b| b == b'.').unwrap_or(mantissa.len());
+    let (exp_negative, exp) = match exp {
+        [_, b'-', e @ ..] => (true, e),
+        [_, b'+', e @ ..] | [_, e @ ..] => (false, e),
+        [] => (false, &[][..]),
+    };
+    // Far beyond any length of text, so that it saturates without changing what is decided.
+    let exp = exp.iter().fold(0i64, |n, b| (n * 10 + i64::from(b.wrapping_sub(b'0'))).min(1 << 40));
+    // Digits that count before the decimal point.
+    let whole = point as i64 + if exp_negative { -exp } else { exp };
+    let mut value = 0i128;
+    let end = if negative { -i128::from(i64::MIN) } else { i128::from(i64::MAX) };
+    let mut seen = 0i64;
+    for &b in mantissa.iter().filter(|&&b| b != b'.') {
+        let digit = i128::from(b.wrapping_sub(b'0'));
+        if seen < whole {
+            value = (value * 10 + digit).min(end);
+        } else if digit != 0 {
+            return None;
+        }
+        seen += 1;
+    }
+    while seen < whole && value != 0 && value != end {
+        value = (value * 10).min(end);
+        seen += 1;
+    }
+    Some(if negative { (-value) as i64 } else { value as i64 })
+}
+
+/// The key as [`pack`] would have it; zero where it is too long, or has a NUL (which would look like its end).
+#[inline]
+fn pack_text(buf: &[u8], text: Text) -> (u64, u64) {
+    let span = text.span();
+    let (at, len) = (span.at as usize, span.len as usize);
+    if len > 16 || text.escaped() {
+        return pack_slowly(buf, text);
+    }
+    let Some(chunk) = buf.get(at..).and_then(|rest| rest.first_chunk::<16>()) else { return pack_slowly(buf, text) };
+    // `len` is at most 16; the shift by all 128 bits must leave nothing to cut away.
+    let word = u128::from_le_bytes(*chunk);
+    let word = if len == 16 { word } else { word & ((1 << (len * 8)) - 1) };
+    (word as u64, (word >> 64) as u64)
+}
+
+#[inline(never)]
+fn pack_slowly(buf: &[u8], text: Text) -> (u64, u64) {
+    let mut word = 0u128;
+    for (i, b) in text.bytes(buf).enumerate() {
+        if i >= 16 || b == 0 {
+            return (0, 0);
+        }
+        word |= u128::from(b) << (i * 8);
+    }
+    (word as u64, (word >> 64) as u64)
+}
+
+fn hex4(buf: &[u8], at: usize) -> Option<u32> {
+    let digits = buf.get(at..at + 4)?;
+    digits.iter().try_fold(0, |n, &b| Some(n << 4 | char::from(b).to_digit(16)?))
+}
+
+/// The offset of the next quote or backslash from `at` on; the length of `buf` when there is none.
+#[inline(always)]
+fn quote_or_backslash(buf: &[u8], mut at: usize) -> usize {
+    while let Some(chunk) = buf.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let found = marks(u64::from_le_bytes(*chunk));
+        if found != 0 {
+            return at + (found.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    while let Some(b) = buf.get(at) {
+        if matches!(b, b'"' | b'\\') {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+/// Zero when no byte of the word is a quote or a backslash; else its lowest bit lies in the first that is. (Bytes
+/// above that one may be marked falsely: the subtraction borrows.)
+#[inline(always)]
+fn marks(word: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
+    let quote = word ^ (ONES * b'"' as u64);
+    let backslash = word ^ (ONES * b'\\' as u64);
+    ((quote.wrapping_sub(ONES) & !quote) | (backslash.wrapping_sub(ONES) & !backslash)) & TOPS
+}
+
+#[cfg(test)]
+#[path = "json_tests.rs"]
+mod tests;
