@@ -102,7 +102,15 @@ pub const fn pack(key: &str) -> (u64, u64) {
     (all as u64, (all >> 64) as u64)
 }
 
-/// Declares the keys of one object that are read: an enum, and `of`, which finds a key's variant.
+/// The keys of one object that are read.
+pub trait Known: Copy {
+    /// Which of them is this key?
+    fn of(key: &Key) -> Option<Self>;
+    /// One bit, another for each of them.
+    fn bit(self) -> u64;
+}
+
+/// Declares the keys of one object that are read: an enum that is [`Known`].
 macro_rules! keys {
     ($(#[$meta:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$meta])*
@@ -110,17 +118,20 @@ macro_rules! keys {
         #[repr(u8)]
         enum $name { $($variant),+ }
 
-        impl $name {
+        impl $crate::json::Known for $name {
             #[inline]
+            #[allow(non_upper_case_globals)]
             fn of(key: &$crate::json::Key) -> Option<$name> {
-                $(
-                    #[allow(non_upper_case_globals)]
-                    const $variant: (u64, u64) = $crate::json::pack($text);
-                )+
+                $(const $variant: (u64, u64) = $crate::json::pack($text);)+
                 match key.packed {
                     $($variant => Some($name::$variant),)+
                     _ => None,
                 }
+            }
+
+            #[inline]
+            fn bit(self) -> u64 {
+                1 << self as u8
             }
         }
     };

@@ -5,7 +5,17 @@
 //! pooled and reused without allocation while the bytes wait in the auction's own buffer. What we do not
 //! know we do not touch: [`splice`] edits the original bytes, field by field.
 pub mod codes;
+mod parse_imp;
+mod parse_native;
+mod parse_request;
+mod reader;
 pub mod request;
 pub mod response;
 pub mod splice;
 pub mod text;
+pub mod validate;
+
+#[cfg(test)]
+mod corpus_tests;
+#[cfg(test)]
+mod request_tests;

@@ -91,6 +91,8 @@ pub struct Request {
     pub lmt: bool,
     /// `user.id`
     pub user_id: Text,
+    /// `user.buyeruid`: the sender's for its own counterpart, or for nobody in particular.
+    pub buyeruid: Text,
     /// `user.consent`, or 2.5's `user.ext.consent`.
     pub consent: Text,
     /// `regs.coppa` is 1.
@@ -121,6 +123,10 @@ pub struct Request {
     pub currencies: Vec<Currency>,
     /// `user.ext.prebid.buyeruids` (or `user.ext.buyeruids`): DSP name and its id of the user.
     pub buyeruids: Vec<(Text, Text)>,
+    /// For the check that a native request's assets differ.
+    pub(super) asset_ids: Vec<i64>,
+    /// For native requests, which are JSON in a JSON string.
+    pub(super) scratch: Vec<u8>,
 }
 
 /// The stretches of the request that [`super::splice`] may replace. A member's span covers key, colon and value,
@@ -145,18 +151,22 @@ pub struct Anchors {
     pub schain: Span,
     /// The value of that schain's `nodes`, brackets included.
     pub schain_nodes: Span,
-    /// Which of the three places `schain` was found in.
+    /// Which of the three places `schain` was found in; the first of them counts where there are several.
     pub schain_place: SchainPlace,
+    /// Members `schain` in the other places: never forwarded.
+    pub schain_spare: [Span; 2],
     /// The value of `user`, braces included.
     pub user: Span,
     /// Member `user.buyeruid`.
     pub buyeruid: Span,
-    /// Member `buyeruids` of `user.ext.prebid` or `user.ext`: never forwarded.
+    /// Member `buyeruids` of `user.ext.prebid`: never forwarded.
     pub buyeruids: Span,
+    /// Member `buyeruids` of `user.ext`: never forwarded.
+    pub buyeruids_ext: Span,
 }
 
 /// Where a request carries its supply chain object.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum SchainPlace {
     /// Nowhere.
     #[default]
