@@ -66,3 +66,31 @@ const _: () = assert!(ASKED_MAX <= DSPS_MAX && DSPS_MAX <= 64);
 const _: () = assert!(BIDS_PER_ANSWER_MAX <= BIDS_MAX);
 const _: () = assert!(TEXTS_MAX <= u16::MAX as usize);
 const _: () = assert!(HEAD_BYTES_DEFAULT <= HEAD_BYTES_MAX && BODY_BYTES_DEFAULT <= BODY_BYTES_MAX);
+
+// --- rings between threads ------------------------------------------------------------------------
+
+/// Boxes of metric deltas of one core: one that is counted into, one that is with flush or on its way.
+pub const DELTAS_PER_CORE: usize = 2;
+/// Slots from a core to flush: its boxes.
+pub const TO_FLUSH_SLOTS: usize = DELTAS_PER_CORE;
+/// Slots from flush to a core: its boxes, so that giving one back never fails.
+pub const FROM_FLUSH_SLOTS: usize = DELTAS_PER_CORE;
+/// Slots from control to a core: two configurations in quick succession, one drain, one in hand.
+pub const TO_CORE_SLOTS: usize = 2 + 1 + 1;
+/// Slots from a core to control: ready, drained, panicked, and five retired configurations.
+pub const FROM_CORE_SLOTS: usize = 1 + 1 + 1 + 5;
+/// Boxes of totals between flush and control: one with each.
+pub const TOTALS_BOXES: usize = 2;
+/// Slots from flush to control: the boxes and one `Stopped`.
+pub const FLUSH_TO_CONTROL_SLOTS: usize = TOTALS_BOXES + 1;
+/// Slots from control to flush: the boxes and one `Stop`.
+pub const CONTROL_TO_FLUSH_SLOTS: usize = TOTALS_BOXES + 1;
+
+// --- control --------------------------------------------------------------------------------------
+
+/// Connections to the admin port at once; a scraper, a prober, a person, each with a spare.
+pub const ADMIN_CONNECTIONS: usize = 32;
+/// Head of a request to the admin port.
+pub const ADMIN_HEAD_BYTES: usize = 8 * 1024;
+
+const _: () = assert!(TO_FLUSH_SLOTS >= DELTAS_PER_CORE && FROM_FLUSH_SLOTS >= DELTAS_PER_CORE);

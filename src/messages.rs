@@ -1,1 +1,115 @@
 //! Every type that crosses a ring: sender, receiver, what losing one costs.
+//!
+//! | ring             | from    | to      | carries                          | full                                   |
+//! |------------------|---------|---------|----------------------------------|----------------------------------------|
+//! | [`ToFlush`]      | bidder  | flush   | a metric delta                   | the core goes on adding to it          |
+//! | [`FromFlush`]    | flush   | bidder  | its box, empty                   | cannot be: there are fewer boxes       |
+//! | [`ToCore`]       | control | bidder  | configuration, drain             | control keeps it and tries again       |
+//! | [`FromCore`]     | bidder  | control | ready, drained, old configuration| the core keeps it and tries again      |
+//! | [`FlushToControl`]| flush  | control | totals of all cores              | the next second's say the same and more|
+//! | [`ControlToFlush`]| control| flush   | the totals' box back; stop       | control keeps it and tries again       |
+//!
+//! What is boxed is made once and goes back and forth; a ring slot stays within a cache line's quarter.
+use crate::{
+    config::Config,
+    record::{metrics::CoreMetrics, totals::Totals},
+    units::DspIx,
+};
+use std::net::SocketAddr;
+
+/// From a bidder core to flush, polled each turn of flush.
+#[derive(Debug)]
+pub enum ToFlush {
+    /// What the core counted since the last one. Lost (the process dies): up to a second of metrics, *final*; the
+    /// counts themselves are in the decision records. Ring full: nothing lost, the core goes on adding to the box.
+    Metrics(Box<CoreMetrics>),
+}
+
+/// From flush to a bidder core.
+#[derive(Debug)]
+pub enum FromFlush {
+    /// A box that was merged and reset, levels apart. Lost: the core has no second box any more and its metrics
+    /// stand still; *recovered by* nothing, so the ring has room for every box there is.
+    Empty(Box<CoreMetrics>),
+}
+
+/// From control to a bidder core.
+#[derive(Debug)]
+pub enum ToCore {
+    /// New auctions use this configuration; those in flight keep theirs. Lost: the core bids by old rules, *final*;
+    /// so control keeps it until there is room.
+    Snapshot(Box<CoreConfig>),
+    /// Stop listening, finish what is in flight, say [`FromCore::Drained`]. Lost: the stop runs into its limit; so
+    /// control keeps it until there is room.
+    Drain,
+}
+
+/// From a bidder core to control. Losing the thread that sends these is noticed too: its end of the ring is gone.
+#[derive(Debug)]
+pub enum FromCore {
+    /// It listens and its pools are warm. Lost: the process never becomes ready, *final*; the core keeps it until
+    /// there is room.
+    Ready,
+    /// A configuration that no auction uses any more; freed by control, as a bidder core does not free megabytes.
+    /// Lost: a leak of that size; the core keeps it until there is room.
+    Retired(Box<CoreConfig>),
+    /// It finished draining and is about to end. Lost: the stop runs into its limit.
+    Drained {
+        /// Auctions that were given up.
+        unfinished: u32,
+    },
+    /// It panicked and was caught; the process is to go down in order. Lost: noticed by the abandoned ring.
+    Panicked,
+}
+
+/// From flush to control.
+#[derive(Debug)]
+pub enum FlushToControl {
+    /// Everything since the start. Lost: *recovered by* the next one, a second later.
+    Totals(Box<Totals>),
+    /// Flush has taken what was in its rings, sent its last totals, and ends. Lost: noticed by the abandoned ring.
+    Stopped,
+}
+
+/// From control to flush.
+#[derive(Debug)]
+pub enum ControlToFlush {
+    /// The totals' box again. Lost: control sees no newer totals; *recovered by* nothing, so the ring has room for
+    /// every box there is and for one `Stop`.
+    Empty(Box<Totals>),
+    /// Every bidder core has ended: take what is left in the rings and end. Lost: the stop runs into its limit.
+    Stop,
+}
+
+/// One core's own copy of all it needs to bid.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CoreConfig {
+    /// What may run.
+    pub config: Config,
+    /// Where each DSP of `config.dsps` is reached: its name was resolved by control, as a core must not wait for it.
+    pub dsp_addrs: Vec<SocketAddr>,
+    /// The row of the metrics each DSP of `config.dsps` counts in; rows outlive configurations. Control fills it.
+    pub dsp_slots: Vec<DspIx>,
+    /// This start of the process, for event ids.
+    pub epoch: u32,
+    /// This machine, for event ids.
+    pub node: u32,
+}
+
+impl CoreConfig {
+    /// The row of the metrics that a DSP of this configuration counts in.
+    #[inline]
+    pub fn slot(&self, dsp: DspIx) -> DspIx {
+        // Out of the rows is the row that all others share.
+        self.dsp_slots.get(usize::from(dsp.0)).copied().unwrap_or(DspIx(u16::MAX))
+    }
+}
+
+const _: () = assert!(size_of::<ToFlush>() <= 8);
+const _: () = assert!(size_of::<FromFlush>() <= 8);
+const _: () = assert!(size_of::<ToCore>() <= 16);
+const _: () = assert!(size_of::<FromCore>() <= 16);
+const _: () = assert!(size_of::<FlushToControl>() <= 16);
+const _: () = assert!(size_of::<ControlToFlush>() <= 16);
+// A delta is some kilobytes of plain integers besides its histograms; it is never moved, only its box is.
+const _: () = assert!(size_of::<CoreMetrics>() <= 4096);
