@@ -1,1 +1,4 @@
-//! x
+//! The threads of Outcry and everything that makes a system call.
+pub mod control;
+pub mod flush;
+pub mod wiring;

@@ -79,12 +79,12 @@ pub const FROM_FLUSH_SLOTS: usize = DELTAS_PER_CORE;
 pub const TO_CORE_SLOTS: usize = 2 + 1 + 1;
 /// Slots from a core to control: ready, drained, panicked, and five retired configurations.
 pub const FROM_CORE_SLOTS: usize = 1 + 1 + 1 + 5;
-/// Boxes of totals between flush and control: one with each.
+/// Boxes of totals that flush makes for control. Control brings a third, the empty totals it shows first.
 pub const TOTALS_BOXES: usize = 2;
-/// Slots from flush to control: the boxes and one `Stopped`.
-pub const FLUSH_TO_CONTROL_SLOTS: usize = TOTALS_BOXES + 1;
-/// Slots from control to flush: the boxes and one `Stop`.
-pub const CONTROL_TO_FLUSH_SLOTS: usize = TOTALS_BOXES + 1;
+/// Slots from flush to control: the boxes, one more for the last totals when all are away, and one `Stopped`.
+pub const FLUSH_TO_CONTROL_SLOTS: usize = TOTALS_BOXES + 1 + 1;
+/// Slots from control to flush: the boxes, the one that control brought, and one `Stop`.
+pub const CONTROL_TO_FLUSH_SLOTS: usize = TOTALS_BOXES + 1 + 1;
 
 // --- control --------------------------------------------------------------------------------------
 

@@ -1,0 +1,631 @@
+//! Control's part in the life of the process: cores become ready, get configurations, drain; flush stops last.
+//! Owns: its ends of the rings, what each core has reported. Runs on: control, or a test's thread in virtual time.
+//! Called by: `control::run`. Never: blocks, reads a clock.
+//! Full: what a core's ring has no room for waits here and is tried each turn; a newer configuration replaces one
+//! that still waits.
+use super::handle::{ControlHandle, State};
+use crate::wiring::{ControlEnds, WiringError};
+use outcry::{
+    messages::{ControlToFlush, CoreConfig, FlushToControl, FromCore, ToCore},
+    record::{metrics::CoreMetrics, slots::DspSlots, table::Counter, totals::Totals},
+    units::{MS, Now},
+};
+use rtrb::PushError;
+use std::sync::Arc;
+
+/// A core whose deltas have not come for this long stands still. Ten of them are due in it.
+pub const STANDSTILL_NS: u64 = 10_000_000_000;
+
+/// Why the process stops.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StopCause {
+    /// SIGTERM or SIGINT.
+    Signal,
+    /// [`ControlHandle::request_stop`].
+    Requested,
+    /// This core panicked, or its thread is gone.
+    CoreLost(u16),
+    /// The flush thread is gone.
+    FlushLost,
+}
+
+impl std::fmt::Display for StopCause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StopCause::Signal => f.write_str("a signal"),
+            StopCause::Requested => f.write_str("asked to"),
+            StopCause::CoreLost(core) => write!(f, "core {core} is lost"),
+            StopCause::FlushLost => f.write_str("the flush thread is lost"),
+        }
+    }
+}
+
+/// How it stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StopReason {
+    /// Why.
+    pub cause: StopCause,
+    /// Auctions that cores gave up while draining.
+    pub unfinished: u32,
+    /// Cores that had not drained in time.
+    pub cores_left: u16,
+    /// Flush had not ended in time: the last second of metrics may be missing.
+    pub flush_left: bool,
+    /// A second signal cut the wait short.
+    pub hastened: bool,
+}
+
+impl StopReason {
+    /// Nothing was lost, nobody was left behind: exit code 0.
+    pub fn clean(&self) -> bool {
+        matches!(self.cause, StopCause::Signal | StopCause::Requested)
+            && self.unfinished == 0
+            && self.cores_left == 0
+            && !self.flush_left
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Life {
+    Starting,
+    Ready,
+    /// Drained or lost.
+    Ended,
+}
+
+#[derive(Debug)]
+struct Core {
+    life: Life,
+    snapshot: Option<Box<CoreConfig>>,
+    drain: bool,
+    /// Deltas of it in the last totals, and when their number last rose.
+    deltas: u64,
+    beat_ns: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum FlushLife {
+    Running,
+    Told,
+    Ended,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Stopping {
+    cause: StopCause,
+    by_ns: u64,
+    hastened: bool,
+}
+
+/// Control's work on the rings, one turn at a time.
+#[derive(Debug)]
+pub struct ControlRole {
+    ends: ControlEnds,
+    handle: Arc<ControlHandle>,
+    cores: Vec<Core>,
+    slots: DspSlots,
+    config_id: u64,
+    flush: FlushLife,
+    stopping: Option<Stopping>,
+    stop_ns: u64,
+    unfinished: u32,
+    /// What control counts itself, added to each totals it shows.
+    own: CoreMetrics,
+}
+
+impl ControlRole {
+    /// `slots` has assigned the rows of the first configuration, whose number is `config_id`; a stop may take
+    /// `stop_ms`.
+    pub fn new(
+        ends: ControlEnds,
+        handle: Arc<ControlHandle>,
+        slots: DspSlots,
+        config_id: u64,
+        stop_ms: u64,
+        now: Now,
+    ) -> Result<ControlRole, WiringError> {
+        ends.check()?;
+        handle.set_dsp_names(slots.names());
+        let core = |_| Core { life: Life::Starting, snapshot: None, drain: false, deltas: 0, beat_ns: now.boot_ns };
+        Ok(ControlRole {
+            cores: ends.lanes.iter().map(core).collect(),
+            ends,
+            handle,
+            slots,
+            config_id,
+            flush: FlushLife::Running,
+            stopping: None,
+            stop_ns: stop_ms.saturating_mul(MS),
+            unfinished: 0,
+            own: CoreMetrics::new(0),
+        })
+    }
+
+    /// Takes what is in the rings (they are some slots long) and passes on what waits. Returns messages moved.
+    pub fn turn(&mut self, now: Now) -> usize {
+        let mut work = 0;
+        for at in 0..self.cores.len() {
+            work += self.hear_core(at, now) + self.tell_core(at);
+        }
+        work += self.hear_flush(now) + self.tell_flush();
+        if self.stopping.is_none()
+            && self.handle.state() == State::Starting
+            && self.cores.iter().all(|c| c.life == Life::Ready)
+        {
+            self.handle.set_state(State::Ready);
+        }
+        self.handle.set_alive(self.standing_still(now).is_none());
+        work
+    }
+
+    /// Begins to stop, or, if a signal comes while it stops, ends the wait.
+    pub fn signal(&mut self, now: Now) {
+        match &mut self.stopping {
+            Some(stopping) => {
+                stopping.hastened = true;
+                stopping.by_ns = now.boot_ns;
+            }
+            None => self.begin_stop(StopCause::Signal, now),
+        }
+    }
+
+    /// Begins to stop; does nothing if that has begun.
+    pub fn begin_stop(&mut self, cause: StopCause, now: Now) {
+        if self.stopping.is_some() {
+            return;
+        }
+        let lost = matches!(cause, StopCause::CoreLost(_) | StopCause::FlushLost);
+        self.handle.set_state(if lost { State::Failed } else { State::Draining });
+        self.stopping = Some(Stopping { cause, by_ns: now.boot_ns.saturating_add(self.stop_ns), hastened: false });
+        for core in &mut self.cores {
+            core.snapshot = None;
+            core.drain = core.life != Life::Ended;
+        }
+    }
+
+    /// Has a stop begun?
+    pub fn stopping(&self) -> bool {
+        self.stopping.is_some()
+    }
+
+    /// Why it stops, once it does.
+    pub fn stop_cause(&self) -> Option<StopCause> {
+        self.stopping.map(|s| s.cause)
+    }
+
+    /// Bidder cores of the process.
+    pub fn cores(&self) -> usize {
+        self.cores.len()
+    }
+
+    /// Number that the next configuration is to have.
+    pub fn next_config_id(&self) -> u64 {
+        self.config_id + 1
+    }
+
+    /// Hands a new configuration to every core, or counts that there is none. `Err` says what was wrong: the
+    /// callback's words, or that it made the wrong number of copies, or that the process is stopping.
+    pub fn reload(&mut self, made: Result<Vec<Box<CoreConfig>>, String>) -> Result<u64, String> {
+        let fitting = made.and_then(|copies| {
+            if self.stopping.is_some() {
+                return Err("the process is stopping".to_owned());
+            }
+            if copies.len() != self.cores.len() {
+                return Err(format!("{} copies for {} cores", copies.len(), self.cores.len()));
+            }
+            Ok(copies)
+        });
+        let copies = fitting.inspect_err(|_| self.own.count(Counter::ReloadsRefused))?;
+        self.config_id += 1;
+        for (core, mut copy) in self.cores.iter_mut().zip(copies) {
+            copy.dsp_slots = self.slots.assign(copy.config.dsps.iter().map(|d| d.name.as_str()));
+            core.snapshot = Some(copy);
+        }
+        self.handle.set_dsp_names(self.slots.names());
+        Ok(self.config_id)
+    }
+
+    /// A core that serves but has not reported for [`STANDSTILL_NS`].
+    pub fn standing_still(&self, now: Now) -> Option<u16> {
+        let still = |c: &Core| c.life == Life::Ready && now.boot_ns.saturating_sub(c.beat_ns) > STANDSTILL_NS;
+        self.cores.iter().position(still).map(|at| at as u16)
+    }
+
+    /// How it stopped: when everybody has ended, or the time is over.
+    pub fn stopped(&self, now: Now) -> Option<StopReason> {
+        let stopping = self.stopping?;
+        let cores_left = self.cores.iter().filter(|c| c.life != Life::Ended).count() as u16;
+        let flush_left = self.flush != FlushLife::Ended;
+        let over = now.boot_ns >= stopping.by_ns;
+        ((cores_left == 0 && !flush_left) || over).then_some(StopReason {
+            cause: stopping.cause,
+            unfinished: self.unfinished,
+            cores_left,
+            flush_left,
+            hastened: stopping.hastened,
+        })
+    }
+
+    fn hear_core(&mut self, at: usize, now: Now) -> usize {
+        // Asked first: what a thread said before it went is in the ring by then.
+        let gone = self.ends.lanes[at].from_core.is_abandoned();
+        let mut work = 0;
+        while let Ok(report) = self.ends.lanes[at].from_core.pop() {
+            work += 1;
+            match report {
+                FromCore::Ready => {
+                    self.cores[at].beat_ns = now.boot_ns;
+                    if self.cores[at].life == Life::Starting {
+                        self.cores[at].life = Life::Ready;
+                    }
+                }
+                FromCore::Retired(old) => drop(old),
+                FromCore::Drained { unfinished } => {
+                    self.cores[at].life = Life::Ended;
+                    self.unfinished = self.unfinished.saturating_add(unfinished);
+                    if self.stopping.is_none() {
+                        // Nobody told it to.
+                        self.begin_stop(StopCause::CoreLost(at as u16), now);
+                    }
+                }
+                FromCore::Panicked => {
+                    self.own.count(Counter::Panics);
+                    self.lose_core(at, now);
+                }
+            }
+        }
+        if gone && self.cores[at].life != Life::Ended {
+            self.lose_core(at, now);
+        }
+        work
+    }
+
+    /// A core that is lost while the others drain makes it a failure.
+    fn lose_core(&mut self, at: usize, now: Now) {
+        self.cores[at].life = Life::Ended;
+        self.cores[at].snapshot = None;
+        self.cores[at].drain = false;
+        self.fail(StopCause::CoreLost(at as u16), now);
+    }
+
+    fn fail(&mut self, cause: StopCause, now: Now) {
+        self.begin_stop(cause, now);
+        if let Some(stopping) = &mut self.stopping
+            && matches!(stopping.cause, StopCause::Signal | StopCause::Requested)
+        {
+            stopping.cause = cause;
+            self.handle.set_state(State::Failed);
+        }
+    }
+
+    fn tell_core(&mut self, at: usize) -> usize {
+        let (core, out) = (&mut self.cores[at], &mut self.ends.lanes[at].to_core);
+        let mut work = 0;
+        if let Some(snapshot) = core.snapshot.take() {
+            match out.push(ToCore::Snapshot(snapshot)) {
+                Ok(()) => work += 1,
+                Err(PushError::Full(ToCore::Snapshot(snapshot))) => core.snapshot = Some(snapshot),
+                Err(PushError::Full(ToCore::Drain)) => {}
+            }
+        }
+        if core.drain && out.push(ToCore::Drain).is_ok() {
+            core.drain = false;
+            work += 1;
+        }
+        work
+    }
+
+    fn hear_flush(&mut self, now: Now) -> usize {
+        let gone = self.ends.from_flush.is_abandoned();
+        let mut work = 0;
+        while let Ok(message) = self.ends.from_flush.pop() {
+            work += 1;
+            match message {
+                FlushToControl::Totals(totals) => self.show(totals, now),
+                FlushToControl::Stopped => self.flush = FlushLife::Ended,
+            }
+        }
+        if gone && self.flush != FlushLife::Ended {
+            self.flush = FlushLife::Ended;
+            self.fail(StopCause::FlushLost, now);
+        }
+        work
+    }
+
+    fn show(&mut self, mut totals: Box<Totals>, now: Now) {
+        for (at, core) in self.cores.iter_mut().enumerate() {
+            let deltas = totals.deltas(at as u16);
+            if deltas > core.deltas {
+                (core.deltas, core.beat_ns) = (deltas, now.boot_ns);
+            }
+        }
+        totals.merge_other(&self.own);
+        let older = self.handle.show(totals);
+        // One box waits at most: flush has another, and the ring has room for all.
+        if self.ends.to_flush.push(ControlToFlush::Empty(older)).is_err() {
+            debug_assert!(false, "there are fewer boxes than slots");
+        }
+    }
+
+    fn tell_flush(&mut self) -> usize {
+        let everybody_ended = self.stopping.is_some() && self.cores.iter().all(|c| c.life == Life::Ended);
+        if self.flush == FlushLife::Running && everybody_ended && self.ends.to_flush.push(ControlToFlush::Stop).is_ok()
+        {
+            self.flush = FlushLife::Told;
+            return 1;
+        }
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wiring::{Wiring, wire};
+    use outcry::config::{AuctionRules, Config, Cpus, Dsp, Http, IoDriver, RateTable};
+    use outcry::{openrtb::request::Media, units::Cpm};
+
+    const S: u64 = 1_000_000_000;
+
+    fn at(boot_ns: u64) -> Now {
+        Now { boot_ns, wall_offset_ns: 0 }
+    }
+
+    struct Machine {
+        role: ControlRole,
+        handle: Arc<ControlHandle>,
+        bidders: Vec<crate::wiring::BidderEnds>,
+        flush: crate::wiring::FlushEnds,
+    }
+
+    fn machine(cores: usize) -> Machine {
+        let Wiring { bidders, flush, control } = wire(cores).unwrap();
+        let handle = ControlHandle::new(cores, 2);
+        let mut slots = DspSlots::new(2);
+        slots.assign(["a", "b"]);
+        let role = ControlRole::new(control, Arc::clone(&handle), slots, 1, 5_000, at(0)).unwrap();
+        Machine { role, handle, bidders, flush }
+    }
+
+    fn ready(cores: usize) -> Machine {
+        let mut m = machine(cores);
+        for b in &mut m.bidders {
+            b.to_control.push(FromCore::Ready).unwrap();
+        }
+        m.role.turn(at(0));
+        assert_eq!(m.handle.state(), State::Ready);
+        m
+    }
+
+    fn core_config(dsps: &[&str]) -> Box<CoreConfig> {
+        let dsp = |name: &&str| Dsp {
+            name: name.to_string(),
+            host: String::new(),
+            port: 1,
+            path: String::new(),
+            headers: Vec::new(),
+            media: Media::ALL,
+            seats: Vec::new(),
+            currencies: Vec::new(),
+            timeout_ms: 1,
+            warm: 0,
+            connections: 1,
+            idle_ms: 1,
+            gzip: false,
+            answer_bytes: 1,
+            buyeruid: Default::default(),
+        };
+        let any = "127.0.0.1:0".parse().unwrap();
+        Box::new(CoreConfig {
+            config: Config {
+                id: 2,
+                node: None,
+                state_dir: Default::default(),
+                listen: any,
+                admin: any,
+                cpus: Cpus::default(),
+                io_driver: IoDriver::Auto,
+                stop_ms: 1,
+                http: Http {
+                    head_bytes: 1,
+                    body_bytes: 1,
+                    idle_ms: 1,
+                    slow_ms: 1,
+                    write_ms: 1,
+                    connections: 1,
+                    auctions: 1,
+                    gzip_min_bytes: 1,
+                },
+                auction: AuctionRules {
+                    increment: Cpm::ZERO,
+                    runner_up: Default::default(),
+                    tmax_default_ms: 1,
+                    tmax_max_ms: 1,
+                    network_ms: 0,
+                    answer_ms: 0,
+                    dsp_ms: 1,
+                    dsp_min_ms: 0,
+                    dsp_network_ms: 0,
+                    schain: None,
+                },
+                rates: RateTable { id: String::new(), accounting: Default::default(), rates: Vec::new() },
+                exchanges: Vec::new(),
+                dsps: dsps.iter().map(dsp).collect(),
+            },
+            dsp_addrs: vec![any; dsps.len()],
+            dsp_slots: Vec::new(),
+            epoch: 1,
+            node: 1,
+        })
+    }
+
+    fn drain(m: &mut Machine, core: usize, unfinished: u32) {
+        assert!(matches!(m.bidders[core].from_control.pop(), Ok(ToCore::Drain)));
+        m.bidders[core].to_control.push(FromCore::Drained { unfinished }).unwrap();
+    }
+
+    #[test]
+    fn ready_is_when_the_last_core_is() {
+        let mut m = machine(2);
+        m.role.turn(at(0));
+        m.bidders[1].to_control.push(FromCore::Ready).unwrap();
+        m.role.turn(at(0));
+        assert_eq!(m.handle.state(), State::Starting);
+        m.bidders[0].to_control.push(FromCore::Ready).unwrap();
+        m.role.turn(at(0));
+        assert!(m.handle.ready());
+    }
+
+    #[test]
+    fn flush_is_stopped_after_the_last_core_and_all_is_clean() {
+        let mut m = ready(2);
+        m.role.signal(at(S));
+        assert_eq!(m.handle.state(), State::Draining);
+        m.role.turn(at(S));
+        drain(&mut m, 0, 0);
+        m.role.turn(at(S));
+        assert!(m.flush.from_control.pop().is_err(), "core 1 may still send");
+        drain(&mut m, 1, 0);
+        m.bidders.clear(); // threads that have said so may go
+        m.role.turn(at(S));
+        assert!(matches!(m.flush.from_control.pop(), Ok(ControlToFlush::Stop)));
+        assert_eq!(m.role.stopped(at(S)), None);
+        m.flush.to_control.push(FlushToControl::Stopped).unwrap();
+        m.role.turn(at(S));
+        let reason = m.role.stopped(at(S)).unwrap();
+        assert!(reason.clean() && reason.cause == StopCause::Signal, "{reason:?}");
+    }
+
+    #[test]
+    fn a_stop_ends_at_its_limit_or_at_a_second_signal() {
+        for hasten in [false, true] {
+            let mut m = ready(2);
+            m.role.signal(at(S));
+            m.role.turn(at(S));
+            drain(&mut m, 0, 3);
+            m.role.turn(at(2 * S));
+            assert_eq!(m.role.stopped(at(6 * S - 1)), None);
+            if hasten {
+                m.role.signal(at(2 * S));
+            }
+            let reason = m.role.stopped(at(if hasten { 2 * S } else { 6 * S })).unwrap();
+            assert_eq!((reason.unfinished, reason.cores_left, reason.hastened), (3, 1, hasten));
+            assert!(!reason.clean());
+        }
+    }
+
+    #[test]
+    fn a_lost_core_takes_the_others_down_in_order() {
+        for panicked in [false, true] {
+            let mut m = ready(3);
+            if panicked {
+                m.bidders[1].to_control.push(FromCore::Panicked).unwrap();
+            }
+            drop(m.bidders.remove(1));
+            m.role.turn(at(S));
+            assert_eq!((m.handle.state(), m.handle.healthy()), (State::Failed, false));
+            m.role.turn(at(S));
+            drain(&mut m, 0, 0);
+            drain(&mut m, 1, 0); // that is core 2
+            m.role.turn(at(S));
+            m.flush.to_control.push(FlushToControl::Stopped).unwrap();
+            m.role.turn(at(S));
+            let reason = m.role.stopped(at(S)).unwrap();
+            assert_eq!((reason.cause, reason.cores_left, reason.clean()), (StopCause::CoreLost(1), 0, false));
+        }
+    }
+
+    #[test]
+    fn a_core_lost_while_draining_is_no_clean_stop() {
+        let mut m = ready(1);
+        m.role.signal(at(S));
+        m.role.turn(at(S));
+        m.bidders.clear();
+        m.role.turn(at(S));
+        assert_eq!((m.handle.state(), m.role.stop_cause()), (State::Failed, Some(StopCause::CoreLost(0))));
+    }
+
+    #[test]
+    fn a_lost_flush_is_noticed() {
+        let Machine { mut role, handle, bidders, flush } = ready(1);
+        drop(flush);
+        role.turn(at(S));
+        assert_eq!((handle.state(), role.stop_cause()), (State::Failed, Some(StopCause::FlushLost)));
+        drop(bidders);
+    }
+
+    #[test]
+    fn an_order_to_drain_waits_for_room() {
+        let mut m = ready(1);
+        while m.role.ends.lanes[0].to_core.push(ToCore::Drain).is_ok() {}
+        m.role.signal(at(S));
+        assert_eq!(m.role.turn(at(S)), 0);
+        m.bidders[0].from_control.pop().unwrap();
+        assert_eq!(m.role.turn(at(S)), 1);
+    }
+
+    #[test]
+    fn a_reload_reaches_every_core_with_rows_that_last() {
+        let mut m = ready(2);
+        assert_eq!(m.role.next_config_id(), 2);
+        assert_eq!(m.role.reload(Ok(vec![core_config(&["b", "c"]), core_config(&["b", "c"])])), Ok(2));
+        m.role.turn(at(S));
+        for b in &mut m.bidders {
+            let Ok(ToCore::Snapshot(c)) = b.from_control.pop() else { panic!("no snapshot") };
+            let rows: Vec<u16> = (0..3).map(|i| c.slot(outcry::units::DspIx(i)).0).collect();
+            assert_eq!(rows, [1, 2, u16::MAX]);
+            b.to_control.push(FromCore::Retired(c)).unwrap();
+        }
+        assert_eq!(m.role.turn(at(S)), 2);
+        assert_eq!(m.handle.dsp_names(), ["a", "b"]);
+    }
+
+    #[test]
+    fn the_newest_configuration_wins_when_a_core_is_behind() {
+        let mut m = ready(1);
+        while m.role.ends.lanes[0].to_core.push(ToCore::Drain).is_ok() {}
+        for dsps in [&["a"], &["b"]] {
+            m.role.reload(Ok(vec![core_config(dsps)])).unwrap();
+            m.role.turn(at(S));
+        }
+        while m.bidders[0].from_control.pop().is_ok() {}
+        m.role.turn(at(S));
+        let Ok(ToCore::Snapshot(c)) = m.bidders[0].from_control.pop() else { panic!("no snapshot") };
+        assert_eq!(c.config.dsps[0].name, "b");
+        assert!(m.bidders[0].from_control.pop().is_err());
+    }
+
+    #[test]
+    fn a_refused_reload_changes_nothing_but_a_counter() {
+        let mut m = ready(2);
+        assert!(m.role.reload(Err("line 3".into())).is_err());
+        assert!(m.role.reload(Ok(vec![core_config(&[])])).is_err(), "one copy for two cores");
+        assert_eq!((m.role.next_config_id(), m.role.turn(at(S))), (2, 0));
+        m.flush.to_control.push(FlushToControl::Totals(Box::new(Totals::new(2, 2)))).unwrap();
+        m.role.turn(at(S));
+        assert_eq!(m.handle.with_totals(|t| t.counter(Counter::ReloadsRefused)), 2);
+        m.role.signal(at(S));
+        assert!(m.role.reload(Ok(vec![core_config(&[]), core_config(&[])])).is_err(), "it is stopping");
+    }
+
+    #[test]
+    fn a_core_that_stands_still_is_found_and_heard_again() {
+        let mut m = ready(2);
+        let mut totals = Totals::new(2, 2);
+        let delta = CoreMetrics::new(2);
+        let mut show = |m: &mut Machine, cores: &[u16], now: u64| {
+            cores.iter().for_each(|c| totals.merge(*c, &delta));
+            m.flush.to_control.push(FlushToControl::Totals(Box::new(totals.clone()))).unwrap();
+            m.role.turn(at(now));
+            while m.flush.from_control.pop().is_ok() {}
+        };
+        show(&mut m, &[0, 1], S);
+        show(&mut m, &[0], 6 * S);
+        assert_eq!(m.role.standing_still(at(S + STANDSTILL_NS)), None);
+        assert_eq!(m.role.standing_still(at(S + STANDSTILL_NS + 1)), Some(1));
+        m.role.turn(at(S + STANDSTILL_NS + 1));
+        assert!(!m.handle.ready() && !m.handle.healthy());
+        show(&mut m, &[0, 1], 12 * S);
+        assert!(m.handle.ready() && m.handle.healthy());
+    }
+}

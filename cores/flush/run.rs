@@ -1,0 +1,125 @@
+//! Turns [`FlushRole`] on a pinned thread until it is finished: on glommio, whose files the journal will want, or on
+//! a plain loop where io_uring is not to be had.
+//! Owns: the thread it is called on. Called by: `boot`, on a thread made for it. Never: spins; between two turns
+//! that found little it sleeps on a timer.
+use super::{DELTAS_PER_TURN, FlushRole};
+use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, timer::Timer};
+use outcry::{config::IoDriver, units::Now};
+use std::time::Duration;
+
+/// Rest between two turns: what a message waits at most, a thousand wake-ups a second at most.
+pub const REST: Duration = Duration::from_millis(1);
+/// glommio registers this much for direct IO. The default of 10 MB would not fit common memlock limits; nothing uses
+/// it yet.
+const IO_MEMORY: usize = 512 * 1024;
+/// Entries of each of glommio's three rings; a timer needs one.
+const RING_DEPTH: usize = 64;
+
+/// What the flush thread runs on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FlushDriver {
+    /// glommio.
+    IoUring,
+    /// A plain loop, because it was asked for.
+    Plain,
+    /// A plain loop, because of this.
+    Fallback(String),
+}
+
+/// Why flush could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum FlushError {
+    /// `io_driver = "io_uring"` and the executor could not be made.
+    #[error("the flush core cannot use io_uring: {0}")]
+    NoIoUring(String),
+}
+
+/// Runs until the role is finished, pinned to `cpu` if there is one. `started` is told, on this thread and before the
+/// first turn, what it runs on; `clock` is read once per turn.
+pub fn run(
+    mut role: FlushRole,
+    cpu: Option<usize>,
+    driver: IoDriver,
+    clock: impl Fn() -> Now,
+    started: impl FnOnce(&FlushDriver),
+) -> Result<(), FlushError> {
+    let executor = match driver {
+        IoDriver::Epoll => Err(FlushDriver::Plain),
+        IoDriver::Auto => executor(cpu).map_err(FlushDriver::Fallback),
+        IoDriver::IoUring => Ok(executor(cpu).map_err(FlushError::NoIoUring)?),
+    };
+    match executor {
+        Ok(executor) => {
+            started(&FlushDriver::IoUring);
+            executor.run(async {
+                while let Some(rest) = step(&mut role, &clock) {
+                    if rest {
+                        Timer::new(REST).await;
+                    } else {
+                        glommio::executor().yield_if_needed().await;
+                    }
+                }
+            });
+        }
+        Err(plain) => {
+            if let Some(id) = cpu {
+                // Not pinned is slower, not wrong; the plan printed at the start says where it should be.
+                let _ = core_affinity::set_for_current(core_affinity::CoreId { id });
+            }
+            started(&plain);
+            while let Some(rest) = step(&mut role, &clock) {
+                if rest {
+                    std::thread::sleep(REST);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One turn. `None`: it was the last. Else: may it rest?
+fn step(role: &mut FlushRole, clock: &impl Fn() -> Now) -> Option<bool> {
+    let work = role.turn(clock());
+    (!role.finished()).then_some(work < DELTAS_PER_TURN)
+}
+
+fn executor(cpu: Option<usize>) -> Result<LocalExecutor, String> {
+    let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
+    LocalExecutorBuilder::new(placement)
+        .name("outcry-flush")
+        .io_memory(IO_MEMORY)
+        .ring_depth(RING_DEPTH)
+        .make()
+        .map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wiring::wire;
+    use outcry::messages::{ControlToFlush, FlushToControl};
+
+    fn check(driver: IoDriver) -> FlushDriver {
+        let mut w = wire(1).unwrap();
+        let epoch = std::time::Instant::now();
+        let clock = move || Now { boot_ns: epoch.elapsed().as_nanos() as u64, wall_offset_ns: 0 };
+        w.control.to_flush.push(ControlToFlush::Stop).unwrap();
+        let role = FlushRole::new(w.flush, 1, clock()).unwrap();
+        let thread = std::thread::spawn(move || {
+            let mut on = None;
+            run(role, None, driver, clock, |d| on = Some(d.clone())).unwrap();
+            on.unwrap()
+        });
+        let on = thread.join().unwrap();
+        assert!(matches!(w.control.from_flush.pop(), Ok(FlushToControl::Totals(_))));
+        assert!(matches!(w.control.from_flush.pop(), Ok(FlushToControl::Stopped)));
+        on
+    }
+
+    #[test]
+    fn it_ends_when_told_to_whatever_it_runs_on() {
+        assert_eq!(check(IoDriver::Epoll), FlushDriver::Plain);
+        // Where io_uring is forbidden this is the fallback; both are right.
+        assert_ne!(check(IoDriver::Auto), FlushDriver::Plain);
+    }
+}

@@ -1,0 +1,195 @@
+//! Creates every ring between threads and hands out its two ends; nothing else does. Who can talk to whom is this
+//! screen; what they say is `outcry::messages`; how much fits is `outcry::limits`.
+//! Owns: nothing, once handed out. Runs on: the main thread, at boot. Called by: `boot`.
+//! Never: hands out a ring's end twice. Full: what each ring does then stands in `outcry::messages`.
+use outcry::{
+    limits,
+    messages::{ControlToFlush, FlushToControl, FromCore, FromFlush, ToCore, ToFlush},
+};
+use rtrb::{Consumer, Producer, RingBuffer};
+
+/// What one bidder core holds.
+#[derive(Debug)]
+pub struct BidderEnds {
+    /// The core these belong to, from zero.
+    pub core: u16,
+    /// Metric deltas out.
+    pub to_flush: Producer<ToFlush>,
+    /// Their boxes back.
+    pub from_flush: Consumer<FromFlush>,
+    /// Ready, drained, retired configurations out.
+    pub to_control: Producer<FromCore>,
+    /// Configurations and the order to drain in.
+    pub from_control: Consumer<ToCore>,
+}
+
+/// What flush holds for one bidder core.
+#[derive(Debug)]
+pub struct FlushLane {
+    /// The core at the other ends.
+    pub core: u16,
+    /// Metric deltas in.
+    pub from_core: Consumer<ToFlush>,
+    /// Their boxes back.
+    pub to_core: Producer<FromFlush>,
+}
+
+/// What the flush core holds.
+#[derive(Debug)]
+pub struct FlushEnds {
+    /// In order of cores.
+    pub lanes: Vec<FlushLane>,
+    /// Totals out.
+    pub to_control: Producer<FlushToControl>,
+    /// Their boxes back, and the order to stop.
+    pub from_control: Consumer<ControlToFlush>,
+}
+
+/// What control holds for one bidder core.
+#[derive(Debug)]
+pub struct ControlLane {
+    /// The core at the other ends.
+    pub core: u16,
+    /// Configurations and the order to drain out.
+    pub to_core: Producer<ToCore>,
+    /// Ready, drained, retired configurations in.
+    pub from_core: Consumer<FromCore>,
+}
+
+/// What the control thread holds.
+#[derive(Debug)]
+pub struct ControlEnds {
+    /// In order of cores.
+    pub lanes: Vec<ControlLane>,
+    /// The totals' boxes back, and the order to stop.
+    pub to_flush: Producer<ControlToFlush>,
+    /// Totals in.
+    pub from_flush: Consumer<FlushToControl>,
+}
+
+/// All ends of all rings.
+#[derive(Debug)]
+pub struct Wiring {
+    /// One per bidder core, in order.
+    pub bidders: Vec<BidderEnds>,
+    /// For the flush core.
+    pub flush: FlushEnds,
+    /// For the control thread.
+    pub control: ControlEnds,
+}
+
+/// Ends that are not where they belong: a mistake of boot, found before the first request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum WiringError {
+    /// No core, or more than there may be.
+    #[error("{0} bidder cores; 1 to {max} are possible", max = limits::CORES_MAX)]
+    Cores(usize),
+    /// The ends of one core stand in the place of another.
+    #[error("the ring ends of core {core} stand in the place of core {place} on the {thread} thread")]
+    Misplaced {
+        /// Where that was found.
+        thread: &'static str,
+        /// The place.
+        place: usize,
+        /// What stands there.
+        core: u16,
+    },
+}
+
+/// Makes every ring of a process with this many bidder cores.
+pub fn wire(cores: usize) -> Result<Wiring, WiringError> {
+    if cores == 0 || cores > limits::CORES_MAX {
+        return Err(WiringError::Cores(cores));
+    }
+    let (to_control, from_flush) = RingBuffer::new(limits::FLUSH_TO_CONTROL_SLOTS);
+    let (to_flush, from_control) = RingBuffer::new(limits::CONTROL_TO_FLUSH_SLOTS);
+    let mut wiring = Wiring {
+        bidders: Vec::with_capacity(cores),
+        flush: FlushEnds { lanes: Vec::with_capacity(cores), to_control, from_control },
+        control: ControlEnds { lanes: Vec::with_capacity(cores), to_flush, from_flush },
+    };
+    for core in 0..cores as u16 {
+        let (delta_out, delta_in) = RingBuffer::new(limits::TO_FLUSH_SLOTS);
+        let (box_out, box_in) = RingBuffer::new(limits::FROM_FLUSH_SLOTS);
+        let (order_out, order_in) = RingBuffer::new(limits::TO_CORE_SLOTS);
+        let (report_out, report_in) = RingBuffer::new(limits::FROM_CORE_SLOTS);
+        wiring.bidders.push(BidderEnds {
+            core,
+            to_flush: delta_out,
+            from_flush: box_in,
+            to_control: report_out,
+            from_control: order_in,
+        });
+        wiring.flush.lanes.push(FlushLane { core, from_core: delta_in, to_core: box_out });
+        wiring.control.lanes.push(ControlLane { core, to_core: order_out, from_core: report_in });
+    }
+    Ok(wiring)
+}
+
+impl BidderEnds {
+    /// Refuses the ends of another core: each bidder thread asks as it starts.
+    pub fn check(&self, core: u16) -> Result<(), WiringError> {
+        in_order("bidder", std::iter::once(self.core), usize::from(core))
+    }
+}
+
+impl FlushEnds {
+    /// Refuses lanes that are not in the order of cores: totals would be booked to the wrong one.
+    pub fn check(&self) -> Result<(), WiringError> {
+        in_order("flush", self.lanes.iter().map(|l| l.core), 0)
+    }
+}
+
+impl ControlEnds {
+    /// Refuses lanes that are not in the order of cores: a core would get another's configuration.
+    pub fn check(&self) -> Result<(), WiringError> {
+        in_order("control", self.lanes.iter().map(|l| l.core), 0)
+    }
+}
+
+fn in_order(thread: &'static str, cores: impl Iterator<Item = u16>, first: usize) -> Result<(), WiringError> {
+    for (i, core) in cores.enumerate() {
+        let place = first + i;
+        if usize::from(core) != place {
+            return Err(WiringError::Misplaced { thread, place, core });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_meet_their_counterparts() {
+        let mut w = wire(3).unwrap();
+        for (core, ends) in w.bidders.iter_mut().enumerate() {
+            assert_eq!(ends.check(core as u16), Ok(()));
+            let (flush, control) = (&mut w.flush.lanes[core], &mut w.control.lanes[core]);
+            assert!(ends.to_flush.buffer() == flush.from_core.buffer());
+            assert!(ends.from_flush.buffer() == flush.to_core.buffer());
+            assert!(ends.to_control.buffer() == control.from_core.buffer());
+            assert!(ends.from_control.buffer() == control.to_core.buffer());
+        }
+        assert!(w.flush.to_control.buffer() == w.control.from_flush.buffer());
+        assert!(w.flush.from_control.buffer() == w.control.to_flush.buffer());
+    }
+
+    #[test]
+    fn permuted_ends_are_refused() {
+        let mut w = wire(3).unwrap();
+        assert_eq!((w.flush.check(), w.control.check()), (Ok(()), Ok(())));
+        w.flush.lanes.swap(0, 2);
+        w.control.lanes.remove(1);
+        assert_eq!(w.flush.check(), Err(WiringError::Misplaced { thread: "flush", place: 0, core: 2 }));
+        assert_eq!(w.control.check(), Err(WiringError::Misplaced { thread: "control", place: 1, core: 2 }));
+        assert_eq!(w.bidders[1].check(0), Err(WiringError::Misplaced { thread: "bidder", place: 0, core: 1 }));
+    }
+
+    #[test]
+    fn the_number_of_cores_is_bounded() {
+        assert_eq!(wire(0).unwrap_err(), WiringError::Cores(0));
+        assert_eq!(wire(limits::CORES_MAX + 1).unwrap_err(), WiringError::Cores(limits::CORES_MAX + 1));
+    }
+}
