@@ -1,0 +1,306 @@
+//! Closed-loop load: `c` connections, each with one request in flight, for `ms` milliseconds.
+//!
+//!   floor-load port=9000 c=64 ms=3000 body=1800 cpu=1
+//!   floor-load port=8000 c=64 ms=3000 file=requests.jsonl path=/openrtb2/auction
+//!
+//! Posts `body` bytes of filler to `path`, or the lines of `file` in turn (a file that is not one JSON object a line is
+//! one request as a whole); a run of 16 zeros in a line is replaced by a number of its own in each request.
+//!
+//! Prints one JSON object. An answer is a bid when it is a 200 with a seat in its seatbid that echoes its request's
+//! number, if that had one; a no-bid when it is a 204. `mismatched` are answers that carry another request's number
+//! or bring a second one along: mix-ups that no figure makes good. Exits 1 when a request was never answered.
+use memchr::{memchr, memmem};
+use outcry_benches::kit::*;
+use std::{process::ExitCode, time::Instant};
+
+const RECV: u8 = 1;
+const SENT: u8 = 2;
+const SLOT: &[u8] = b"0000000000000000";
+/// Nothing at all for this long, and who is waiting waits for ever.
+const STALL_NS: u64 = 4_000_000_000;
+
+/// A request to be posted, and where its number goes.
+struct Template {
+    post: Vec<u8>,
+    slot: Option<usize>,
+}
+
+fn templates(path: &str, file: &[u8]) -> Vec<Template> {
+    let lines: Vec<&[u8]> = file.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|l| !l.is_empty()).collect();
+    let objects = lines.iter().all(|l| l.starts_with(b"{") && l.ends_with(b"}"));
+    let bodies = if objects { lines } else { vec![file] };
+    let make = |body: &&[u8]| {
+        let post = request(path, body);
+        Template { slot: memmem::find(&post, SLOT), post }
+    };
+    bodies.iter().map(make).collect()
+}
+
+/// Writes `n` as 16 hexadecimal digits.
+fn hex16(out: &mut [u8], n: u64) {
+    for (i, b) in out.iter_mut().rev().enumerate().take(16) {
+        *b = b"0123456789abcdef"[(n >> (4 * i) & 15) as usize];
+    }
+}
+
+/// Bytes of the first answer in `b` once it is whole: by length or chunks (Go sends long bodies in chunks), or a 204.
+fn whole_answer(b: &[u8]) -> Option<usize> {
+    let (head, len) = frame(b)?;
+    if len > 0 || memmem::find(&b[..head], b"chunked").is_none() {
+        return (b.len() >= head + len).then_some(head + len);
+    }
+    let mut at = head;
+    loop {
+        let line = &b[at..at + memchr(b'\n', b.get(at..)?)?];
+        let size = std::str::from_utf8(line).ok().and_then(|h| usize::from_str_radix(h.trim_end(), 16).ok());
+        let size = size.unwrap_or_else(|| panic!("not a chunk size: {:?}", String::from_utf8_lossy(line)));
+        at += line.len() + 1 + size + 2;
+        if size == 0 {
+            return (b.len() >= at).then_some(at);
+        }
+    }
+}
+
+struct Conn {
+    fd: u32,
+    post: Vec<u8>,
+    slot: Option<usize>,
+    acc: Vec<u8>,
+    at: u64,
+    lost: bool,
+}
+
+#[derive(Default)]
+struct Counts {
+    done: u64,
+    bids: u64,
+    nobids: u64,
+    others: u64,
+    mismatched: u64,
+    bytes: u64,
+}
+
+/// What an answer is.
+struct Judge {
+    seat: memmem::Finder<'static>,
+    counts: Counts,
+}
+
+impl Judge {
+    /// `received` begins with an answer of `len` bytes; what follows it was not asked for.
+    fn look(&mut self, received: &[u8], len: usize, number: Option<&[u8]>) {
+        let (n, answer) = (&mut self.counts, &received[..len]);
+        n.done += 1;
+        n.bytes += len as u64;
+        match answer.get(9..12) {
+            _ if len < received.len() => n.mismatched += 1,
+            Some(b"200") if self.seat.find(answer).is_some() => match number {
+                Some(number) if memmem::find(answer, number).is_none() => n.mismatched += 1,
+                _ => n.bids += 1,
+            },
+            Some(b"204") => n.nobids += 1,
+            _ => n.others += 1,
+        }
+    }
+}
+
+struct Load {
+    ring: Ring,
+    templates: Vec<Template>,
+    conns: Vec<Conn>,
+    judge: Judge,
+    hist: Vec<u32>, // microseconds
+    sent: u64,
+    open: usize,
+    end_ns: u64,
+}
+
+impl Load {
+    fn post(&mut self, i: usize, now: u64) {
+        self.sent += 1;
+        let t = &self.templates[(self.sent % self.templates.len() as u64) as usize];
+        let c = &mut self.conns[i];
+        c.post.clear();
+        c.post.extend_from_slice(&t.post);
+        c.slot = t.slot;
+        if let Some(s) = c.slot {
+            hex16(&mut c.post[s..s + SLOT.len()], self.sent);
+        }
+        c.at = now;
+        self.ring.send(c.fd, &c.post, ud(SENT, i));
+    }
+
+    fn bytes(&mut self, i: usize, b: &[u8], now: u64) {
+        let c = &mut self.conns[i];
+        let number = c.slot.map(|s| &c.post[s..s + SLOT.len()]);
+        if c.acc.is_empty()
+            && let Some(n) = whole_answer(b)
+        {
+            self.judge.look(b, n, number);
+        } else {
+            c.acc.extend_from_slice(b);
+            let Some(n) = whole_answer(&c.acc) else { return };
+            self.judge.look(&c.acc, n, number);
+            c.acc.clear();
+        }
+        let us = (now.saturating_sub(c.at) / 1000) as usize;
+        let last = self.hist.len() - 1;
+        self.hist[us.min(last)] += 1;
+        if now < self.end_ns { self.post(i, now) } else { self.open -= 1 }
+    }
+
+    fn received(&mut self, i: usize, res: i32, flags: u32, now: u64) {
+        if res > 0 {
+            let (id, b) = self.ring.data(flags, res);
+            self.bytes(i, b, now);
+            self.ring.recycle(id);
+        }
+        if flags & MORE != 0 {
+            return;
+        }
+        let c = &mut self.conns[i];
+        if res > 0 || res == -libc::ENOBUFS {
+            self.ring.recv(c.fd, ud(RECV, i));
+        } else if now < self.end_ns && !c.lost {
+            c.lost = true;
+            self.open -= 1;
+        }
+    }
+
+    /// Runs to the end of the load and of the last answer; false when some never came.
+    fn run(&mut self) -> (f64, bool) {
+        let start = Instant::now();
+        let clock = || start.elapsed().as_nanos() as u64;
+        for i in 0..self.conns.len() {
+            self.post(i, clock());
+        }
+        let mut last = clock();
+        while self.open > 0 {
+            self.ring.wait(Some(STALL_NS / 4));
+            let now = clock();
+            let batch = self.ring.completions();
+            if !batch.is_empty() {
+                last = now;
+            } else if now - last > STALL_NS {
+                return ((last as f64) / 1e9, false);
+            }
+            for &(u, res, flags) in &batch {
+                if let (RECV, i) = un(u) {
+                    self.received(i, res, flags, now);
+                } // else a send: its failure also shows at the receive
+            }
+            self.ring.done(batch);
+        }
+        (start.elapsed().as_secs_f64(), self.conns.iter().all(|c| !c.lost))
+    }
+}
+
+/// The value below which the share `p` of all lies.
+fn quantile(hist: &[u32], p: f64) -> usize {
+    let total: u64 = hist.iter().map(|n| u64::from(*n)).sum();
+    let want = ((total as f64 * p).ceil() as u64).max(1);
+    let mut sum = 0;
+    hist.iter()
+        .position(|n| {
+            sum += u64::from(*n);
+            sum >= want
+        })
+        .unwrap_or(0)
+}
+
+fn main() -> ExitCode {
+    let a = Args::parse(&["cpu", "c", "ms", "port", "body", "file", "path"]);
+    pin(a.count("cpu", 1));
+    let (n, file, path) = (a.count("c", 64), a.text("file", ""), a.text("path", "/bid"));
+    let body = match file.as_str() {
+        "" => filler(a.count("body", 1800)),
+        file => std::fs::read(file).unwrap_or_else(|e| panic!("{file}: {e}")),
+    };
+    let mut cfg = Cfg::from(&a);
+    cfg.fixed = false;
+    let mut ring = Ring::new(cfg).expect("io_uring");
+    let conn = |i| {
+        let s = std::net::TcpStream::connect(("127.0.0.1", a.port("port", 9000))).expect("connect");
+        let fd = ring.install(s);
+        ring.recv(fd, ud(RECV, i));
+        Conn { fd, post: Vec::new(), slot: None, acc: Vec::new(), at: 0, lost: false }
+    };
+    let conns: Vec<Conn> = (0..n).map(conn).collect();
+    let mut load = Load {
+        ring,
+        templates: templates(&path, &body),
+        conns,
+        judge: Judge { seat: memmem::Finder::new(br#""seatbid":[{"#), counts: Counts::default() },
+        hist: vec![0; 1_000_001],
+        sent: 0,
+        open: n,
+        end_ns: a.count("ms", 3000) as u64 * 1_000_000,
+    };
+    let cpu = cpu_ns();
+    let (secs, answered) = load.run();
+    let share = (cpu_ns() - cpu) as f64 / 1e9 / secs;
+    let Counts { done, bids, nobids, others, mismatched, bytes } = load.judge.counts;
+    let unanswered = load.sent - done;
+    let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|p| quantile(&load.hist, p));
+    let max = load.hist.iter().rposition(|k| *k > 0).unwrap_or(0);
+    println!(
+        "{{\"sent\":{},\"done\":{done},\"bids\":{bids},\"nobids\":{nobids},\"others\":{others},\"mismatched\":{mismatched},\
+        \"unanswered\":{unanswered},\"secs\":{secs:.3},\"rps\":{:.0},\"p50_us\":{p50},\"p99_us\":{p99},\"p999_us\":{p999},\
+        \"max_us\":{max},\"answer_bytes\":{:.1},\"cpu_share\":{share:.3}}}",
+        load.sent,
+        done as f64 / secs,
+        bytes as f64 / done.max(1) as f64
+    );
+    if answered && unanswered == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_whole_at_its_last_byte_however_it_is_framed() {
+        for answer in [
+            "HTTP/1.1 204 No Content\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n",
+        ] {
+            for cut in 0..answer.len() {
+                assert_eq!(whole_answer(&answer.as_bytes()[..cut]), None, "{answer} cut at {cut}");
+            }
+            assert_eq!(whole_answer(answer.as_bytes()), Some(answer.len()));
+        }
+    }
+
+    #[test]
+    fn a_file_is_a_request_a_line_or_one_request() {
+        let lines = templates("/x", b"{\"id\":\"rq-0000000000000000\"}\n\n{\"id\":\"b\"}\n");
+        assert_eq!(lines.iter().map(|t| t.slot.is_some()).collect::<Vec<_>>(), [true, false]);
+        assert_eq!(templates("/x", b"{\n\"id\":\"b\"\n}\n").len(), 1);
+    }
+
+    #[test]
+    fn an_answer_counts_as_what_it_is() {
+        let bid = br#"HTTP/1.1 200 OK  {"id":"rq-000000000000002a","seatbid":[{"bid":[]}]}"#;
+        let mut number = [0; 16];
+        hex16(&mut number, 42);
+        let mut judge = Judge { seat: memmem::Finder::new(br#""seatbid":[{"#), counts: Counts::default() };
+        let mut look = |answer: &[u8], len, number: Option<&[u8]>| judge.look(answer, len, number);
+        look(bid, bid.len(), Some(&number));
+        look(bid, bid.len(), None);
+        look(bid, bid.len(), Some(b"000000000000002b"));
+        look(bid, bid.len() - 1, Some(&number));
+        look(b"HTTP/1.1 204 No Content\r\n\r\n", 27, Some(&number));
+        look(b"HTTP/1.1 200 OK\r\n\r\n{\"seatbid\":[]}", 33, Some(&number));
+        let n = judge.counts;
+        assert_eq!((n.done, n.bids, n.mismatched, n.nobids, n.others), (6, 2, 2, 1, 1));
+    }
+
+    #[test]
+    fn quantiles_are_of_what_was_counted() {
+        let mut hist = vec![0; 100];
+        (hist[10], hist[20], hist[99]) = (98, 1, 1);
+        assert_eq!([0.5, 0.98, 0.99, 1.0].map(|p| quantile(&hist, p)), [10, 10, 20, 99]);
+        assert_eq!(quantile(&[0, 0], 0.5), 0);
+    }
+}
