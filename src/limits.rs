@@ -1,5 +1,6 @@
 //! Every capacity, written as a sum whose terms are explained. What is configurable has its hard maximum here.
 //! Owns: nothing. Used by: every module that holds more than one of anything.
+use crate::auction::record;
 
 // --- one auction ---------------------------------------------------------------------------------
 
@@ -20,11 +21,26 @@ pub const TEXTS_MAX: usize = 16_384;
 pub const BIDS_PER_ANSWER_MAX: usize = 64;
 /// Bids looked at in one auction.
 pub const BIDS_MAX: usize = 256;
+/// `group=1` seatbids over several impressions that take part in one auction: sets of them are compared, so the
+/// work doubles with each; 256 small sums at 8. The least valuable of more lose as
+/// [`crate::openrtb::codes::Loss::GroupSearch`].
+pub const GROUPS_MAX: usize = 8;
 /// JSON nesting that is followed; OpenRTB itself needs 9.
 pub const JSON_DEPTH_MAX: usize = 64;
 
 /// Longest string that the decision record keeps of a bid or an impression; longer ones are cut with a mark.
 pub const RECORD_TEXT_MAX: usize = 128;
+/// Longest encoded decision record: a head; each impression, deal, DSP asked or not, bid (with its five texts,
+/// nine tenths of the sum) and winner; the funds' answers as bits. Some 240 KB when everything is at its bound at
+/// once; a usual record has 2 to 5 KB.
+pub const RECORD_BYTES_MAX: usize = record::HEAD
+    + IMPS_MAX * record::IMP
+    + DEALS_MAX * record::DEAL
+    + ASKED_MAX * record::LEG
+    + DSPS_MAX * record::NOT_ASKED
+    + BIDS_MAX * record::BID
+    + record::FUNDS_MAX.div_ceil(8)
+    + IMPS_MAX * record::WIN;
 
 // --- HTTP ----------------------------------------------------------------------------------------
 

@@ -1,0 +1,137 @@
+//! The bid response (section 4.2): winners' bids as they came, with our price and the macros filled.
+//! Owns: nothing. Runs on: each bidder core. Called by: [`super::Auction::write_answer`], once per answer.
+//! Never: re-encodes a field; what we do not know of a bid passes through byte for byte.
+use super::{
+    Answers, Auction, Start,
+    clearing::{Win, bits},
+    macros::{Values, fill},
+};
+use crate::openrtb::{codes::Nbr, response::Bid, text::Text};
+use memchr::memmem;
+use std::io::Write;
+
+impl Auction {
+    /// Writes the answer of a decided auction: the bid response when something won, else [`Auction::write_no_bid`].
+    /// `bidid` is the event id. All prices are in [`super::Decision::answer_currency`].
+    pub fn write_answer(&self, answers: &impl Answers, s: &Start<'_>, out: &mut Vec<u8>) {
+        let decision = self.decision();
+        if decision.wins.is_empty() {
+            return self.write_no_bid(s, decision.nbr.unwrap_or(Nbr::NoBids), out);
+        }
+        let find = memmem::Finder::new("${");
+        out.extend_from_slice(b"{\"id\":\"");
+        out.extend_from_slice(s.request.id.raw(s.body));
+        out.extend_from_slice(b"\",\"bidid\":\"");
+        out.extend_from_slice(&self.inputs().event.text());
+        out.extend_from_slice(b"\",\"cur\":\"");
+        out.extend_from_slice(&decision.answer_currency.0);
+        out.extend_from_slice(b"\",\"seatbid\":[");
+        // Wins of one DSP and seat share a seatbid; a group has one of its own, so that it stays one.
+        let mut open = if decision.wins.len() >= 64 { u64::MAX } else { (1 << decision.wins.len()) - 1 };
+        let mut first_seat = true;
+        while open != 0 {
+            let head = &decision.wins[open.trailing_zeros() as usize];
+            separate(&mut first_seat, out);
+            out.extend_from_slice(b"{\"bid\":[");
+            let mut first_bid = true;
+            for at in bits(open) {
+                let win = &decision.wins[at];
+                if self.same_seat(answers, head, win) {
+                    open &= !(1 << at);
+                    let (response, bytes) = answers.leg(win.leg);
+                    if let Some(bid) = response.bids.get(win.bid as usize) {
+                        separate(&mut first_bid, out);
+                        self.write_bid(&find, s, win, bid, bytes, out);
+                    }
+                }
+            }
+            out.push(b']');
+            let (response, bytes) = answers.leg(head.leg);
+            let seat = response.bids.get(head.bid as usize).map_or(Text::NONE, |b| b.seat);
+            if seat.is_some() {
+                out.extend_from_slice(b",\"seat\":\"");
+                out.extend_from_slice(seat.raw(bytes));
+                out.push(b'"');
+            }
+            if head.group {
+                out.extend_from_slice(b",\"group\":1");
+            }
+            out.push(b'}');
+        }
+        out.extend_from_slice(b"]}");
+    }
+
+    /// Writes a no-bid for exchanges that want to hear the reason; `nbr` as in facts of the field, private codes
+    /// from 500.
+    pub fn write_no_bid(&self, s: &Start<'_>, nbr: Nbr, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"id\":\"");
+        out.extend_from_slice(s.request.id.raw(s.body));
+        let _ = write!(out, "\",\"nbr\":{},\"seatbid\":[]}}", nbr as u16); // a vector takes everything
+    }
+
+    fn same_seat(&self, answers: &impl Answers, a: &Win, b: &Win) -> bool {
+        if a.leg != b.leg || a.group != b.group {
+            return false;
+        }
+        let (response, bytes) = answers.leg(a.leg);
+        match (response.bids.get(a.bid as usize), response.bids.get(b.bid as usize)) {
+            (Some(x), Some(y)) if a.group => x.seatbid == y.seatbid,
+            (Some(x), Some(y)) => x.seat.is_some() == y.seat.is_some() && x.seat.same(bytes, y.seat, bytes),
+            _ => false,
+        }
+    }
+
+    fn write_bid(
+        &self,
+        find: &memmem::Finder<'_>,
+        s: &Start<'_>,
+        win: &Win,
+        bid: &Bid,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        let inputs = self.inputs();
+        let imp = s.request.imps.get(win.imp as usize).copied().unwrap_or_default();
+        let values = Values {
+            position: s.exchange.position,
+            event: inputs.event,
+            body: s.body,
+            request_id: s.request.id,
+            imp_id: imp.id,
+            bytes,
+            seat: bid.seat,
+            adid: bid.adid,
+            price: win.price,
+            bid_price: win.bid_price,
+            min_to_win: win.min_to_win,
+            currency: self.decision().answer_currency,
+            multiplier: imp.qty,
+            wall_ms: inputs.wall_ms,
+        };
+        let span = |t: Text| if t.is_some() { (t.span().at as usize, t.span().end(), false) } else { (0, 0, false) };
+        let price = (bid.price_span.at as usize, bid.price_span.end(), true);
+        let mut edits = [price, span(bid.adm), span(bid.nurl), span(bid.burl), span(bid.lurl)];
+        edits.sort_unstable();
+        let (mut at, end) = (bid.whole.at as usize, bid.whole.end().min(bytes.len()));
+        for (from, to, is_price) in edits {
+            // Absent ones are empty and lie before the bid.
+            if from < at || to <= from || to > end {
+                continue;
+            }
+            out.extend_from_slice(&bytes[at..from]);
+            if is_price {
+                let _ = write!(out, "{}", win.price); // a vector takes everything
+            } else {
+                fill(find, &bytes[from..to], &values, out);
+            }
+            at = to;
+        }
+        out.extend_from_slice(bytes.get(at..end).unwrap_or(&[]));
+    }
+}
+
+fn separate(first: &mut bool, out: &mut Vec<u8>) {
+    if !std::mem::take(first) {
+        out.push(b',');
+    }
+}

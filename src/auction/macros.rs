@@ -1,0 +1,206 @@
+//! Macros in what a bid carries: `${AUCTION_PRICE}` and its kin (section 4.4).
+//! Owns: nothing. Runs on: each bidder core. Called by: `answer`, for adm, nurl, burl and lurl.
+//! Never: reads a text twice; one without `${` costs one scan and one copy.
+//!
+//! Substitution is plain, in the JSON text itself: values that come from JSON strings go in as they were written,
+//! the others need no escape. A name of ours that has no value, or an encoding that was not agreed, gives the
+//! empty string; `${...}` of anybody else stays as it is. `:B64` is known.
+//!
+//! As an intermediate exchange we do not know the last word on the price, nor when the impression will be: what
+//! depends on these (PRICE, MIN_TO_WIN, MBR, LOSS, DISCOUNT_*, IMP_TS) stays for whoever does. CURRENCY is
+//! filled: it is `cur` of our answer, which is what the next price will be in.
+//!
+//! MIN_TO_WIN follows the standard's words: what would have tied. For a winner the runner-up, or the floor when
+//! alone; for a loser the winner's own bid. (The standard's example prints .91, the clearing price, for losers of
+//! a second-price auction at 1.00; a bid of .91 would not have tied, so the words win.)
+use crate::{
+    config::resolved::Position,
+    openrtb::text::Text,
+    units::{Cpm, Currency, EventId, Multiplier},
+};
+use memchr::{memchr, memmem};
+use std::io::Write;
+
+/// What the macros of one winning bid stand for.
+pub(super) struct Values<'a> {
+    pub(super) position: Position,
+    pub(super) event: EventId,
+    pub(super) body: &'a [u8],
+    pub(super) request_id: Text,
+    pub(super) imp_id: Text,
+    pub(super) bytes: &'a [u8],
+    pub(super) seat: Text,
+    pub(super) adid: Text,
+    pub(super) price: Cpm,
+    pub(super) bid_price: Cpm,
+    pub(super) min_to_win: Cpm,
+    pub(super) currency: Currency,
+    pub(super) multiplier: Multiplier,
+    /// The auction's time: the nearest to the impression's that the last auction has.
+    pub(super) wall_ms: u64,
+}
+
+/// Longest name looked at, `AUCTION_DISCOUNT_PCT:B64` and then some; a `${` without its `}` ends there.
+const NAME_MAX: usize = 64;
+
+/// Copies `text`, the inside of a JSON string, with its macros filled.
+pub(super) fn fill(find: &memmem::Finder<'_>, text: &[u8], v: &Values<'_>, out: &mut Vec<u8>) {
+    let mut rest = text;
+    while let Some(at) = find.find(rest) {
+        out.extend_from_slice(&rest[..at]);
+        let inside = &rest[at + 2..];
+        let end = memchr(b'}', &inside[..inside.len().min(NAME_MAX)]);
+        match end.map(|end| (end, &inside[..end])) {
+            Some((end, name)) if name.starts_with(b"AUCTION_") && v.substitute(&name[8..], out) => {
+                rest = &inside[end + 1..];
+            }
+            _ => {
+                out.extend_from_slice(b"${");
+                rest = inside;
+            }
+        }
+    }
+    out.extend_from_slice(rest);
+}
+
+impl Values<'_> {
+    /// Writes what `${AUCTION_name}` stands for; false when it is left for another.
+    fn substitute(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+        let (name, encoding) = match memchr(b':', name) {
+            Some(colon) => (&name[..colon], Some(&name[colon + 1..])),
+            None => (name, None),
+        };
+        let later: [&[u8]; 7] = [b"PRICE", b"MIN_TO_WIN", b"MBR", b"LOSS", b"DISCOUNT_PCT", b"DISCOUNT_CPM", b"IMP_TS"];
+        if self.position == Position::Intermediate && later.contains(&name) {
+            return false;
+        }
+        match encoding {
+            None => self.write(name, false, out),
+            Some(b"B64") => {
+                let from = out.len();
+                self.write(name, true, out);
+                base64_from(out, from);
+            }
+            Some(_) => {}
+        }
+        true
+    }
+
+    fn write(&self, name: &[u8], plain: bool, out: &mut Vec<u8>) {
+        let text = |t: Text, buf: &[u8], out: &mut Vec<u8>| {
+            if plain { out.extend(t.bytes(buf)) } else { out.extend_from_slice(t.raw(buf)) }
+        };
+        // Writing to a vector does not fail.
+        let _ = match name {
+            b"ID" => return text(self.request_id, self.body, out),
+            b"IMP_ID" => return text(self.imp_id, self.body, out),
+            b"SEAT_ID" => return text(self.seat, self.bytes, out),
+            b"AD_ID" => return text(self.adid, self.bytes, out),
+            b"BID_ID" => return out.extend_from_slice(&self.event.text()),
+            b"CURRENCY" => return out.extend_from_slice(&self.currency.0),
+            b"PRICE" => write!(out, "{}", self.price),
+            b"MIN_TO_WIN" => write!(out, "{}", self.min_to_win),
+            b"MBR" => write!(out, "{}", ratio(self.price, self.bid_price)),
+            b"LOSS" | b"DISCOUNT_PCT" | b"DISCOUNT_CPM" => write!(out, "0"),
+            // Millionths, like a CPM.
+            b"MULTIPLIER" => write!(out, "{}", Cpm(self.multiplier.0 as i64)),
+            b"IMP_TS" => write!(out, "{}", self.wall_ms),
+            _ => Ok(()),
+        };
+    }
+}
+
+/// Clearing price by bid, in millionths rounded down, printed like a price.
+fn ratio(price: Cpm, bid: Cpm) -> Cpm {
+    Cpm((i128::from(price.0) * 1_000_000 / i128::from(bid.0.max(1))) as i64)
+}
+
+/// Encodes `out[from..]` in place (RFC 4648 section 4, padded): from the back, so that nothing is overwritten
+/// before it was read.
+fn base64_from(out: &mut Vec<u8>, from: usize) {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let len = out.len() - from;
+    let groups = len.div_ceil(3);
+    out.resize(from + groups * 4, 0);
+    for group in (0..groups).rev() {
+        let n = (len - group * 3).min(3);
+        let mut bits = 0u32;
+        for i in 0..3 {
+            bits = bits << 8 | if i < n { u32::from(out[from + group * 3 + i]) } else { 0 };
+        }
+        for i in 0..4 {
+            let digit = ALPHABET[(bits >> (18 - 6 * i)) as usize & 63];
+            out[from + group * 4 + i] = if i <= n { digit } else { b'=' };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &[u8] = br#"req\"1 imp-7"#;
+    const BYTES: &[u8] = b"seat9 ad5";
+
+    fn filled(position: Position, text: &str) -> String {
+        let v = Values {
+            position,
+            event: EventId { node: 1, epoch: 2, core: 3, seq: 4 },
+            body: BODY,
+            request_id: Text::new(0, 6, true),
+            imp_id: Text::new(7, 5, false),
+            bytes: BYTES,
+            seat: Text::new(0, 5, false),
+            adid: Text::new(6, 3, false),
+            price: Cpm(910_000),
+            bid_price: Cpm(1_000_000),
+            min_to_win: Cpm(900_000),
+            currency: Currency::USD,
+            multiplier: Multiplier(30_300_000),
+            wall_ms: 1_700_000_000_000,
+        };
+        let mut out = b"<".to_vec();
+        fill(&memmem::Finder::new("${"), text.as_bytes(), &v, &mut out);
+        String::from_utf8(out[1..].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn every_macro_is_filled_by_the_last_auction() {
+        for (text, want) in [
+            ("", ""),
+            ("plain $ { } text", "plain $ { } text"),
+            ("p=${AUCTION_PRICE}&c=${AUCTION_CURRENCY}", "p=0.91&c=USD"),
+            ("${AUCTION_ID}", r#"req\"1"#),
+            ("${AUCTION_BID_ID}", "000000010000000200030000000000000004"),
+            ("${AUCTION_IMP_ID}/${AUCTION_SEAT_ID}/${AUCTION_AD_ID}", "imp-7/seat9/ad5"),
+            ("${AUCTION_MBR}", "0.91"),
+            ("${AUCTION_MIN_TO_WIN}", "0.9"),
+            ("${AUCTION_MULTIPLIER}", "30.3"),
+            ("${AUCTION_LOSS}${AUCTION_DISCOUNT_PCT}${AUCTION_DISCOUNT_CPM}", "000"),
+            ("${AUCTION_IMP_TS}", "1700000000000"),
+            ("${AUCTION_PRICE:B64}", "MC45MQ=="),
+            ("${AUCTION_CURRENCY:B64}|${AUCTION_IMP_ID:B64}", "VVNE|aW1wLTc="),
+            ("${AUCTION_ID:B64}", "cmVxIjE="), // of the characters, not of their escapes
+            ("${AUCTION_PRICE:XYZ}", ""),
+            ("${AUCTION_NEWS}", ""),
+            ("${OTHER} ${AUCTION}", "${OTHER} ${AUCTION}"),
+            ("${AUCTION_PRICE", "${AUCTION_PRICE"),
+            ("${${AUCTION_PRICE}}", "${0.91}"),
+            ("${", "${"),
+        ] {
+            assert_eq!(filled(Position::LastAuction, text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn price_macros_wait_for_the_notice_of_an_intermediate() {
+        for (text, want) in [
+            ("${AUCTION_PRICE}${AUCTION_MBR}${AUCTION_LOSS}", "${AUCTION_PRICE}${AUCTION_MBR}${AUCTION_LOSS}"),
+            ("${AUCTION_PRICE:B64}", "${AUCTION_PRICE:B64}"),
+            ("${AUCTION_MIN_TO_WIN}", "${AUCTION_MIN_TO_WIN}"),
+            ("${AUCTION_CURRENCY}${AUCTION_IMP_ID}", "USDimp-7"),
+        ] {
+            assert_eq!(filled(Position::Intermediate, text), want, "{text}");
+        }
+    }
+}
