@@ -1,4 +1,22 @@
 //! What an operator may say, in two steps: `raw` is what was written, [`Config`] is what may run.
 //! Owns: the running configuration's shape. Runs on: control reads it, every core holds a copy of its own.
+//! Called by: `outcry check`, `outcry serve`, reloads. Never: opens a file, looks at the machine.
+//!
+//! Reading order: `schema` (each key once: name, meaning, default, range), `kind` and `address` (what a value may be),
+//! `raw` (where it was written), `check` (all of it together), `print` (the same schema as a commented file),
+//! [`plan`] (which CPUs do what).
+mod address;
+mod check;
+mod kind;
+mod mistake;
+pub mod plan;
+mod print;
+mod raw;
 pub mod resolved;
+mod schema;
+mod suggest;
+
+pub use check::load;
+pub use mistake::Mistake;
+pub use print::default_toml;
 pub use resolved::*;

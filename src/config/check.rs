@@ -1,0 +1,528 @@
+//! From what was written to what may run: [`load`] reads every key by its declaration in `schema`, then the
+//! rules between keys, and tells every mistake at once.
+//! Owns: nothing. Called by: `outcry serve`, `outcry check`, reloads. Never: stops at the first mistake, reads a
+//! file, invents a second mistake out of a first.
+use super::{
+    address::Endpoint,
+    kind::{Kind, Placed, Wrong},
+    mistake::{Mistake, quoted},
+    raw::{Found, Mended, Places, Raw, describe, mend},
+    resolved::{AuctionRules, Config, Cpus, Dsp, Exchange, Http, RateTable, SchainNode},
+    schema::{self, Fallback, Key, Section, Shape},
+    suggest,
+};
+use crate::{
+    openrtb::request::Media,
+    units::{Currency, Rate},
+};
+use std::net::SocketAddr;
+use toml::de::{DeTable, DeValue};
+
+/// Reads a configuration. `id` counts up with every accepted reload.
+///
+/// # Errors
+/// Every mistake of the file, in its order. Where it is not even TOML, keys that seem to be missing and rules
+/// between keys are left out: they may stand in the part that could not be read.
+pub fn load(text: &str, id: u64) -> Result<Config, Vec<Mistake>> {
+    let Mended { text, mut mistakes, lines_sound } = mend(text);
+    let raw = Raw::parse(&text);
+    let mut checker = Checker { places: &raw.places, local: Vec::new(), whole: Vec::new() };
+    let config = checker.file(&raw.root, id);
+    let Checker { local, whole, .. } = checker;
+    let broken: Vec<usize> = mistakes.iter().map(|m| m.line).collect();
+    if broken.is_empty() {
+        mistakes.extend(whole);
+    }
+    mistakes.extend(local.into_iter().filter(|m| m.line <= lines_sound && !broken.contains(&m.line)));
+    mistakes.sort();
+    mistakes.dedup();
+    if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
+}
+
+/// A section as it stands in the file, or is absent from it.
+#[derive(Clone, Copy)]
+struct Table<'r, 't> {
+    section: &'static Section,
+    entries: Option<&'r DeTable<'t>>,
+    /// Where it begins.
+    at: usize,
+}
+
+/// A key's value as far as it could be had.
+struct Got<T> {
+    value: T,
+    /// Where it stands; the section's place when it is a default.
+    at: usize,
+    /// Somebody wrote it.
+    written: bool,
+    /// It is no stand-in: rules between keys may look at it.
+    sound: bool,
+}
+
+impl Got<u64> {
+    /// A default that follows another key: never above it.
+    fn at_most(mut self, other: &Got<u64>) -> Got<u64> {
+        if !self.written {
+            self.value = self.value.min(other.value);
+        }
+        self
+    }
+
+    fn ms(&self) -> u32 {
+        u32::try_from(self.value).unwrap_or(u32::MAX)
+    }
+
+    fn size(&self) -> usize {
+        usize::try_from(self.value).unwrap_or(usize::MAX)
+    }
+}
+
+struct Checker<'p, 't> {
+    places: &'p Places<'t>,
+    /// Mistakes of one place, true whatever the rest of the file says.
+    local: Vec<Mistake>,
+    /// Mistakes that need the whole file to be one: what is missing, what contradicts.
+    whole: Vec<Mistake>,
+}
+
+impl Checker<'_, '_> {
+    fn mistake(&self, at: usize, key: String, found: String, allowed: String, nearest: Option<String>) -> Mistake {
+        let (line, column) = self.places.of(at);
+        Mistake { line, column, key, found, allowed, nearest }
+    }
+
+    /// A rule between keys is broken.
+    fn rule(&mut self, at: usize, key: String, found: String, allowed: String, nearest: Option<String>) {
+        let mistake = self.mistake(at, key, found, allowed, nearest);
+        self.whole.push(mistake);
+    }
+
+    // --- the file as sections and keys -----------------------------------------------------------
+
+    /// Everything in a table that is no key of its section.
+    fn unknown(&mut self, table: Table<'_, '_>) {
+        let section = table.section;
+        let keys = || section.keys.iter().map(|k| k.name());
+        let sections = || section.sections.iter().map(|s| s.name);
+        for (name, value) in table.entries.into_iter().flatten() {
+            let word = name.get_ref().as_ref();
+            if keys().chain(sections()).any(|k| k == word) {
+                continue;
+            }
+            // A right key in the wrong section, TOML's commonest slip, before one that only looks like it.
+            let elsewhere = all_sections()
+                .find(|s| s.keys.iter().any(|k| k.name() == word))
+                .map(|s| if s.path.is_empty() { format!("{word} above all sections") } else { s.key(word) });
+            let nearest = elsewhere.or_else(|| {
+                let near = suggest::nearest(word, keys().chain(sections()))?;
+                Some(section.sections.iter().find(|s| s.name == near).map_or(near.to_owned(), |s| s.header()))
+            });
+            let what = if matches!(value.get_ref(), DeValue::Table(_)) { "section" } else { "key" };
+            let allowed: Vec<&str> = keys().chain(sections()).collect();
+            let (key, found) = (section.key(&super::mistake::shown(word)), format!("an unknown {what}"));
+            let mistake = self.mistake(name.span().start, key, found, allowed.join(", "), nearest);
+            self.local.push(mistake);
+        }
+    }
+
+    /// The sections of one name below `parent`; a single absent one for `Shape::Once`.
+    fn sections<'r, 't>(&mut self, parent: Table<'r, 't>, name: &str) -> Vec<Table<'r, 't>> {
+        let Some(section) = parent.section.sections.iter().find(|s| s.name == name) else { return Vec::new() };
+        let absent = Table { section, entries: None, at: parent.at };
+        let found = parent.entries.and_then(|e| e.get_key_value(name));
+        let mut out = Vec::new();
+        match (found.map(|(_, v)| v.get_ref()), section.shape) {
+            (None, Shape::Once) => out.push(absent),
+            (None, _) => {}
+            (Some(DeValue::Table(entries)), Shape::Once | Shape::Optional) => {
+                let at = found.map_or(0, |(k, v)| k.span().start.min(v.span().start));
+                out.push(Table { section, entries: Some(entries), at });
+            }
+            (Some(DeValue::Array(tables)), Shape::Many(max)) => {
+                for item in tables.iter() {
+                    match item.get_ref() {
+                        DeValue::Table(entries) => {
+                            out.push(Table { section, entries: Some(entries), at: item.span().start });
+                        }
+                        _ => self.misshapen(section, item),
+                    }
+                }
+                if let Some(one_more) = out.get(max) {
+                    let found = format!("{} of them", out.len());
+                    let (at, key) = (one_more.at, section.path.to_owned());
+                    self.rule(at, key, found, format!("at most {max}"), None);
+                    out.truncate(max);
+                }
+            }
+            (Some(_), shape) => {
+                if let Some((_, value)) = found {
+                    self.misshapen(section, value);
+                }
+                // Its keys cannot be read; their defaults stand in.
+                if shape == Shape::Once {
+                    out.push(absent);
+                }
+            }
+        }
+        for table in &out {
+            self.unknown(*table);
+        }
+        out
+    }
+
+    fn misshapen(&mut self, section: &Section, found: &Found<'_>) {
+        let (at, what) = (found.span().start, describe(found.get_ref()));
+        let hint = Some(section.header());
+        let allowed = format!("the section {}", section.header());
+        let mistake = self.mistake(at, section.path.to_owned(), what, allowed, hint);
+        self.local.push(mistake);
+    }
+
+    /// One key's value; its default when it is absent; a stand-in, and a mistake, when it is wrong.
+    fn get<K: Kind>(&mut self, table: Table<'_, '_>, key: &Key<K>) -> Got<K::Value> {
+        let stand_in = |at, written| Got { value: key.kind.stand_in(), at, written, sound: false };
+        if let Some(found) = table.entries.and_then(|e| e.get(key.name)) {
+            let (at, mut wrong) = (found.span().start, Vec::new());
+            let value = key.kind.read(found, &mut wrong);
+            for Wrong { at, entry, found, allowed, nearest } in wrong {
+                let name = table.section.key(key.name);
+                let name = entry.map_or(name.clone(), |entry| format!("{name}.{entry}"));
+                let mistake = self.mistake(at, name, found, allowed, nearest);
+                self.local.push(mistake);
+            }
+            return match value {
+                Some(value) => Got { value, at, written: true, sound: true },
+                None => stand_in(at, true),
+            };
+        }
+        // In a section that is not there at all, what is required has its default too: the default exchange.
+        if let (Fallback::Required(example), Some(_)) = (key.fallback, table.entries) {
+            let allowed = format!("{}, for instance {} = {example}", key.kind.allowed(), key.name);
+            self.rule(table.at, table.section.key(key.name), "nothing".to_owned(), allowed, None);
+            return stand_in(table.at, false);
+        }
+        let default = key.fallback.toml();
+        let parsed = default.as_deref().and_then(|d| DeValue::parse(d).ok());
+        match parsed.and_then(|p| key.kind.read(&p, &mut Vec::new())) {
+            Some(value) => Got { value, at: table.at, written: false, sound: true },
+            None => stand_in(table.at, false),
+        }
+    }
+
+    /// One key's value; None when it is absent, or wrong, which then is a mistake.
+    fn find<K: Kind>(&mut self, table: Table<'_, '_>, key: &Key<K>) -> Option<Got<K::Value>> {
+        Some(self.get(table, key)).filter(|got| got.written && got.sound)
+    }
+
+    // --- what the keys mean together -------------------------------------------------------------
+
+    fn file(&mut self, root: &DeTable<'_>, id: u64) -> Config {
+        let top = Table { section: &schema::FILE, entries: Some(root), at: 0 };
+        self.unknown(top);
+        let one = |checker: &mut Self, name| {
+            let absent = Table { section: &schema::FILE, entries: None, at: 0 };
+            checker.sections(top, name).first().copied().unwrap_or(absent)
+        };
+        let node = self.find(top, &schema::NODE).map(|n| n.ms());
+        let state_dir = self.get(top, &schema::STATE_DIR).value;
+        let (listen, admin) = (self.get(top, &schema::LISTEN), self.get(top, &schema::ADMIN));
+        self.apart(&listen, &admin);
+        let io_driver = self.get(top, &schema::IO_DRIVER).value;
+        let stop_ms = self.get(top, &schema::STOP_MS).value;
+        let cpus = one(self, "cpus");
+        let cpus = self.cpus(cpus);
+        let http = one(self, "http");
+        let http = self.http(http);
+        let auction = one(self, "auction");
+        let (auction, dsp_ms, dsp_min_ms) = self.auction(auction);
+        let rates = one(self, "rates");
+        let rates = self.rates(rates);
+        let mut exchanges = self.sections(top, "exchange");
+        if exchanges.is_empty() {
+            exchanges.push(Table { section: &schema::EXCHANGE, entries: None, at: 0 });
+        }
+        let exchanges = self.exchanges(&exchanges, &rates);
+        let dsps = self.sections(top, "dsp");
+        let dsps = self.dsps(&dsps, &rates, &dsp_ms, &dsp_min_ms);
+        Config {
+            id,
+            node,
+            state_dir,
+            listen: listen.value,
+            admin: admin.value,
+            cpus,
+            io_driver,
+            stop_ms,
+            http,
+            auction,
+            rates: rates.value,
+            exchanges,
+            dsps,
+        }
+    }
+
+    /// Two listeners cannot share a port, unless each has an address of its own.
+    fn apart(&mut self, listen: &Got<SocketAddr>, admin: &Got<SocketAddr>) {
+        let (l, a) = (listen.value, admin.value);
+        let any = l.ip().is_unspecified() || a.ip().is_unspecified();
+        if !listen.sound || !admin.sound || l.port() != a.port() || !(any || l.ip() == a.ip()) {
+            return;
+        }
+        let (key, got) = if admin.written { ("admin", admin) } else { ("listen", listen) };
+        let other = SocketAddr::new(got.value.ip(), if l.port() == 9090 { 9091 } else { 9090 });
+        let found = format!("{} beside {}", quoted(&a.to_string()), quoted(&l.to_string()));
+        let allowed = "a port of its own for admin and for listen".to_owned();
+        self.rule(got.at, key.to_owned(), found, allowed, Some(quoted(&other.to_string())));
+    }
+
+    fn cpus(&mut self, table: Table<'_, '_>) -> Cpus {
+        let numbers = |list: Option<Got<Vec<Placed<u64>>>>| -> Vec<usize> {
+            list.into_iter().flat_map(|l| l.value).map(|n| n.value as usize).collect()
+        };
+        let bidders = numbers(self.find(table, &schema::BIDDERS));
+        let count = self.find(table, &schema::BIDDER_COUNT);
+        if let Some(count) = count.as_ref().filter(|c| !bidders.is_empty() && c.size() != bidders.len()) {
+            let found = format!("{} beside {} CPUs in bidders", count.value, bidders.len());
+            let nearest = Some(bidders.len().to_string());
+            self.rule(count.at, "cpus.bidder_count".into(), found, "bidders or bidder_count, not both".into(), nearest);
+        }
+        Cpus {
+            bidders,
+            bidder_count: count.map(|c| c.size()),
+            flush: self.find(table, &schema::FLUSH).map(|f| f.size()),
+            control: numbers(self.find(table, &schema::CONTROL)),
+        }
+    }
+
+    fn http(&mut self, table: Table<'_, '_>) -> Http {
+        Http {
+            head_bytes: self.get(table, &schema::HEAD_BYTES).size(),
+            body_bytes: self.get(table, &schema::BODY_BYTES).size(),
+            idle_ms: self.get(table, &schema::HTTP_IDLE_MS).value,
+            slow_ms: self.get(table, &schema::SLOW_MS).value,
+            write_ms: self.get(table, &schema::WRITE_MS).value,
+            connections: self.get(table, &schema::HTTP_CONNECTIONS).size(),
+            auctions: self.get(table, &schema::AUCTIONS).size(),
+            gzip_min_bytes: self.get(table, &schema::GZIP_MIN_BYTES).size(),
+        }
+    }
+
+    /// `key` must not be above `other`.
+    fn not_above(&mut self, key: &str, got: &Got<u64>, other_key: &str, other: &Got<u64>) {
+        if got.sound && other.sound && got.value > other.value {
+            // The one that was written is the one to be changed.
+            let (allowed, nearest) = (format!("at most {other_key}, which is {}", other.value), other.value);
+            if got.written || !other.written {
+                self.rule(got.at, key.into(), got.value.to_string(), allowed, Some(nearest.to_string()));
+            } else {
+                let allowed = format!("at least {key}, which is {}", got.value);
+                self.rule(other.at, other_key.into(), nearest.to_string(), allowed, Some(got.value.to_string()));
+            }
+        }
+    }
+
+    fn auction(&mut self, table: Table<'_, '_>) -> (AuctionRules, Got<u64>, Got<u64>) {
+        let increment = self.get(table, &schema::INCREMENT).value;
+        let runner_up = self.get(table, &schema::RUNNER_UP).value;
+        let tmax_max = self.get(table, &schema::TMAX_MAX_MS);
+        let tmax_default = self.get(table, &schema::TMAX_DEFAULT_MS).at_most(&tmax_max);
+        let network = self.get(table, &schema::NETWORK_MS);
+        let answer = self.get(table, &schema::ANSWER_MS);
+        let dsp = self.get(table, &schema::DSP_MS);
+        let dsp_min = self.get(table, &schema::DSP_MIN_MS);
+        let dsp_network = self.get(table, &schema::DSP_NETWORK_MS);
+        self.not_above("auction.tmax_default_ms", &tmax_default, "auction.tmax_max_ms", &tmax_max);
+        self.whole_deadline(&tmax_max, &network, &answer, &dsp);
+        self.below("auction.dsp_min_ms", &dsp_min, "auction.dsp_ms", &dsp);
+        // Else the tmax told to a DSP could be nothing.
+        self.below("auction.dsp_network_ms", &dsp_network, "auction.dsp_min_ms", &dsp_min);
+        let rules = AuctionRules {
+            increment,
+            runner_up,
+            tmax_default_ms: tmax_default.ms(),
+            tmax_max_ms: tmax_max.ms(),
+            network_ms: network.ms(),
+            answer_ms: answer.ms(),
+            dsp_ms: dsp.ms(),
+            dsp_min_ms: dsp_min.ms(),
+            dsp_network_ms: dsp_network.ms(),
+            schain: self.sections(table, "schain").first().map(|t| self.schain(*t)),
+        };
+        (rules, dsp, dsp_min)
+    }
+
+    /// `key` must be below `other`.
+    fn below(&mut self, key: &str, got: &Got<u64>, other_key: &str, other: &Got<u64>) {
+        if got.sound && other.sound && got.value >= other.value {
+            if got.written || !other.written {
+                let allowed = format!("less than {other_key}, which is {}", other.value);
+                let nearest = other.value.checked_sub(1).map(|n| n.to_string());
+                self.rule(got.at, key.into(), got.value.to_string(), allowed, nearest);
+            } else {
+                let allowed = format!("more than {key}, which is {}", got.value);
+                let nearest = Some((got.value + 1).to_string());
+                self.rule(other.at, other_key.into(), other.value.to_string(), allowed, nearest);
+            }
+        }
+    }
+
+    /// What DSPs get and what the ways take has to fit into the longest auction.
+    fn whole_deadline(&mut self, tmax_max: &Got<u64>, network: &Got<u64>, answer: &Got<u64>, dsp: &Got<u64>) {
+        let parts = [("dsp_ms", dsp), ("network_ms", network), ("answer_ms", answer)];
+        if !tmax_max.sound || parts.iter().any(|p| !p.1.sound) {
+            return;
+        }
+        let sum: u64 = parts.iter().map(|p| p.1.value).sum();
+        if sum <= tmax_max.value {
+            return;
+        }
+        let over = sum - tmax_max.value;
+        // Shorten what was written first, DSPs' time before ours; else say how long tmax_max_ms had to be.
+        let shorter = parts.iter().find(|p| p.1.written && p.1.value > over);
+        let (name, got, nearest) = match shorter {
+            Some((name, got)) => (*name, *got, got.value - over),
+            None => ("tmax_max_ms", tmax_max, sum),
+        };
+        let found = format!("dsp_ms {} + network_ms {} + answer_ms {} = {sum}", dsp.value, network.value, answer.value);
+        let allowed = format!("at most tmax_max_ms, which is {}", tmax_max.value);
+        self.rule(got.at, format!("auction.{name}"), found, allowed, Some(format!("{name} = {nearest}")));
+    }
+
+    fn schain(&mut self, table: Table<'_, '_>) -> SchainNode {
+        SchainNode {
+            asi: self.get(table, &schema::ASI).value,
+            sid: self.get(table, &schema::SID).value,
+            name: self.find(table, &schema::SCHAIN_NAME).map(|n| n.value),
+            domain: self.find(table, &schema::SCHAIN_DOMAIN).map(|d| d.value),
+        }
+    }
+
+    fn rates(&mut self, table: Table<'_, '_>) -> Got<RateTable> {
+        let id = self.get(table, &schema::RATES_ID).value;
+        let accounting = self.get(table, &schema::ACCOUNTING);
+        let Got { value, at, written, sound } = self.get(table, &schema::TABLE);
+        let mut rates = if written { value } else { Vec::new() };
+        match rates.binary_search_by_key(&accounting.value, |r| r.0) {
+            Ok(i) if rates[i].1 == Rate::ONE || !accounting.sound => {}
+            Ok(_) => {
+                let (key, found) = (format!("rates.table.{}", accounting.value), "another rate than 1".to_owned());
+                let allowed = "1 for the accounting currency, or no entry".to_owned();
+                self.rule(at, key, found, allowed, Some("1".to_owned()));
+            }
+            Err(i) => rates.insert(i, (accounting.value, Rate::ONE)),
+        }
+        let table = RateTable { id, accounting: accounting.value, rates };
+        Got { value: table, at, written, sound: sound && accounting.sound }
+    }
+
+    /// Every currency that is named has a rate.
+    fn rated(&mut self, key: &str, named: &[Placed<Currency>], rates: &Got<RateTable>) -> Vec<Currency> {
+        // A table that could not be read is a mistake of its own already.
+        for currency in named.iter().filter(|c| rates.sound && rates.value.rate(c.value).is_none()) {
+            let known: Vec<&str> = rates.value.rates.iter().map(|r| r.0.as_str()).collect();
+            let nearest = suggest::nearest(currency.value.as_str(), known.iter().copied()).map(quoted);
+            let found = format!("{}, which has no rate", quoted(currency.value.as_str()));
+            let allowed = format!("a currency of rates.table: {}", known.join(", "));
+            self.rule(currency.at, key.to_owned(), found, allowed, nearest);
+        }
+        named.iter().map(|c| c.value).collect()
+    }
+
+    /// A value that another section of the kind has too.
+    fn once(&mut self, key: &str, got: &Got<String>, seen: &mut Vec<(String, usize)>) {
+        if !got.sound {
+            return;
+        }
+        match seen.iter().find(|s| s.0 == got.value) {
+            Some(&(_, first)) => {
+                let found = format!("{} again, first on line {}", quoted(&got.value), self.places.of(first).0);
+                self.rule(got.at, key.to_owned(), found, "each one once".to_owned(), None);
+            }
+            None => seen.push((got.value.clone(), got.at)),
+        }
+    }
+
+    fn exchanges(&mut self, tables: &[Table<'_, '_>], rates: &Got<RateTable>) -> Vec<Exchange> {
+        let (mut names, mut paths) = (Vec::new(), Vec::new());
+        let mut out = Vec::with_capacity(tables.len());
+        for &table in tables {
+            let name = self.get(table, &schema::EXCHANGE_NAME);
+            self.once("exchange.name", &name, &mut names);
+            let path = self.get(table, &schema::PATH);
+            self.once("exchange.path", &path, &mut paths);
+            let currencies = self.get(table, &schema::EXCHANGE_CURRENCIES);
+            let currencies = match currencies.written {
+                true => self.rated("exchange.currencies", &currencies.value, rates),
+                false => vec![rates.value.accounting],
+            };
+            out.push(Exchange {
+                name: name.value,
+                path: path.value,
+                position: self.get(table, &schema::POSITION).value,
+                no_bid: self.get(table, &schema::NO_BID).value,
+                currencies,
+                expected_exp_s: self.get(table, &schema::EXPECTED_EXP_S).ms(),
+                require_crid: self.get(table, &schema::REQUIRE_CRID).value,
+                require_adomain: self.get(table, &schema::REQUIRE_ADOMAIN).value,
+            });
+        }
+        out
+    }
+
+    fn dsps(
+        &mut self,
+        tables: &[Table<'_, '_>],
+        rates: &Got<RateTable>,
+        dsp_ms: &Got<u64>,
+        dsp_min_ms: &Got<u64>,
+    ) -> Vec<Dsp> {
+        let mut names = Vec::new();
+        let mut out = Vec::with_capacity(tables.len());
+        for &table in tables {
+            let name = self.get(table, &schema::DSP_NAME);
+            self.once("dsp.name", &name, &mut names);
+            let Endpoint { host, port, path } = self.get(table, &schema::URL).value;
+            let timeout = self.get(table, &schema::TIMEOUT_MS).at_most(dsp_ms);
+            self.not_above("dsp.timeout_ms", &timeout, "auction.dsp_ms", dsp_ms);
+            // Else it would never be asked. Its own timeout is to be changed, if it has one.
+            let least = Got { written: dsp_min_ms.written && !timeout.written, ..*dsp_min_ms };
+            if dsp_min_ms.value < dsp_ms.value {
+                self.not_above("auction.dsp_min_ms", &least, "dsp.timeout_ms", &timeout);
+            }
+            let connections = self.get(table, &schema::DSP_CONNECTIONS);
+            let warm = self.get(table, &schema::WARM).at_most(&connections);
+            self.not_above("dsp.warm", &warm, "dsp.connections", &connections);
+            let currencies = self.get(table, &schema::DSP_CURRENCIES);
+            let media = self.get(table, &schema::MEDIA).value;
+            let seats = self.get(table, &schema::SEATS).value;
+            out.push(Dsp {
+                name: name.value,
+                host,
+                port,
+                path,
+                headers: self.get(table, &schema::HEADERS).value,
+                media: media.iter().fold(Media::default(), |all, m| all.with(m.value)),
+                seats: seats.into_iter().map(|s| s.value).collect(),
+                currencies: self.rated("dsp.currencies", &currencies.value, rates),
+                timeout_ms: timeout.ms(),
+                warm: warm.size(),
+                connections: connections.size(),
+                idle_ms: self.get(table, &schema::DSP_IDLE_MS).value,
+                gzip: self.get(table, &schema::GZIP).value,
+                answer_bytes: self.get(table, &schema::ANSWER_BYTES).size(),
+                buyeruid: self.get(table, &schema::BUYERUID).value,
+            });
+        }
+        out
+    }
+}
+
+/// The top, its sections, theirs.
+fn all_sections() -> impl Iterator<Item = &'static Section> {
+    let below = schema::FILE.sections.iter().flat_map(|s| std::iter::once(*s).chain(s.sections.iter().copied()));
+    std::iter::once(&schema::FILE).chain(below)
+}
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

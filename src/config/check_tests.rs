@@ -1,0 +1,307 @@
+//! Broken files and the mistakes they are told: line, key, nearest right thing.
+use super::*;
+use crate::{
+    config::resolved::{IoDriver, RunnerUp},
+    units::Cpm,
+};
+use proptest::prelude::*;
+
+type Row<'a> = (usize, &'a str, Option<&'a str>);
+
+/// `text` has exactly these mistakes, in this order.
+#[track_caller]
+fn check(text: &str, want: &[Row<'_>]) {
+    let mistakes = load(text, 1).err().unwrap_or_default();
+    let got: Vec<Row<'_>> = mistakes.iter().map(|m| (m.line, m.key.as_str(), m.nearest.as_deref())).collect();
+    let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    assert_eq!(got, want, "\n{text}\n{}", lines.join("\n"));
+}
+
+const DSP: &str = "[[dsp]]\nname = \"a\"\nurl = \"http://a.example/\"\n";
+
+/// The same, for lines below a DSP that is right; line 1 is the first of `text`.
+#[track_caller]
+fn check_dsp(text: &str, want: &[Row<'_>]) {
+    let moved: Vec<Row<'_>> = want.iter().map(|w| (w.0 + 3, w.1, w.2)).collect();
+    check(&format!("{DSP}{text}"), &moved);
+}
+
+#[test]
+fn an_empty_file_runs() {
+    let config = load("", 7).unwrap();
+    assert_eq!(config.id, 7);
+    assert_eq!((config.listen.to_string(), config.admin.to_string()), ("0.0.0.0:8080".into(), "127.0.0.1:9090".into()));
+    assert_eq!((config.node, config.io_driver, config.stop_ms), (None, IoDriver::Auto, 5_000));
+    assert_eq!(config.state_dir.to_str(), Some("/var/lib/outcry"));
+    let http = &config.http;
+    assert_eq!((http.head_bytes, http.body_bytes, http.gzip_min_bytes), (8 * 1024, 256 * 1024, 1024));
+    assert_eq!((http.idle_ms, http.slow_ms, http.write_ms), (180_000, 5_000, 5_000));
+    assert_eq!((http.connections, http.auctions), (8_192, 4_096));
+    let a = &config.auction;
+    assert_eq!((a.increment, a.runner_up, a.schain.clone()), (Cpm(10_000), RunnerUp::OtherDsp, None));
+    assert_eq!((a.tmax_default_ms, a.tmax_max_ms, a.network_ms, a.answer_ms), (100, 100, 8, 2));
+    assert_eq!((a.dsp_ms, a.dsp_min_ms, a.dsp_network_ms), (70, 10, 2));
+    assert_eq!((config.rates.id.as_str(), &config.rates.rates[..]), ("built-in", &[(Currency::USD, Rate::ONE)][..]));
+    let exchange = &config.exchanges[0];
+    assert_eq!((exchange.name.as_str(), exchange.path.as_str()), ("default", "/openrtb2/auction"));
+    assert_eq!((config.exchanges.len(), config.dsps.len()), (1, 0));
+}
+
+#[test]
+fn what_is_written_is_what_runs() {
+    let text = r#"
+node = 0x10
+io_driver = "epoll"
+[cpus]
+bidders = [2, 3]
+flush = 1
+control = [0]
+[auction]
+increment = "0.000001"
+dsp_ms = 50
+[auction.schain]
+asi = "exchange.example"
+sid = "p-1"
+[rates]
+id = "2026-11-21"
+accounting = "EUR"
+table = { USD = 0.922800001, JPY = "0.0061" }
+[[exchange]]
+name = "one"
+path = "/one"
+currencies = ["USD", "EUR"]
+no_bid = "nbr"
+[[exchange]]
+name = "two"
+path = "/two"
+[[dsp]]
+name = "rich"
+url = "http://[::1]:9001/bid?k=v"
+headers = { x-openrtb-version = "2.6" }
+media = ["video", "native"]
+seats = ["s1"]
+connections = 2
+"#;
+    let config = load(text, 1).unwrap();
+    assert_eq!(config.node, Some(16));
+    assert_eq!((config.cpus.bidders, config.cpus.flush, config.cpus.control), (vec![2, 3], Some(1), vec![0]));
+    assert_eq!(config.auction.increment, Cpm(1));
+    assert_eq!(config.auction.schain.unwrap().sid, "p-1");
+    let (eur, jpy) = (Currency(*b"EUR"), Currency(*b"JPY"));
+    // Nine decimals survive, which a float would not promise.
+    assert_eq!(config.rates.rates, [(eur, Rate::ONE), (jpy, Rate(6_100_000)), (Currency::USD, Rate(922_800_001))]);
+    assert_eq!(config.exchanges[0].currencies, [Currency::USD, eur]);
+    assert_eq!(config.exchanges[1].currencies, [eur], "the accounting currency is the default");
+    let dsp = &config.dsps[0];
+    assert_eq!((dsp.host.as_str(), dsp.port, dsp.path.as_str()), ("::1", 9001, "/bid?k=v"));
+    assert_eq!(dsp.headers, [("x-openrtb-version".to_owned(), "2.6".to_owned())]);
+    assert_eq!(dsp.media, Media::VIDEO.with(Media::NATIVE));
+    assert_eq!((dsp.timeout_ms, dsp.warm, dsp.connections), (50, 2, 2), "defaults follow lower neighbours");
+}
+
+#[test]
+fn keys_and_sections_that_do_not_exist() {
+    check("listne = \"0.0.0.0:80\"", &[(1, "listne", Some("listen"))]);
+    check("[http]\nhead_byte = 1", &[(2, "http.head_byte", Some("head_bytes"))]);
+    check("[http]\nhead-bytes = 1", &[(2, "http.head-bytes", Some("head_bytes"))]);
+    check("[htpp]\nhead_bytes = 1", &[(1, "htpp", Some("[http]"))]);
+    check("[[dsps]]\nname = \"a\"", &[(1, "dsps", Some("[[dsp]]"))]);
+    check("[auction.schian]\nasi = \"a.example\"", &[(1, "auction.schian", Some("[auction.schain]"))]);
+    // In the wrong section, and the top's keys below a section.
+    check("head_bytes = 8192", &[(1, "head_bytes", Some("http.head_bytes"))]);
+    check("[http]\nstop_ms = 1", &[(2, "http.stop_ms", Some("stop_ms above all sections"))]);
+    check("quux = 1", &[(1, "quux", None)]);
+    // Sections of the wrong shape.
+    check("[[http]]\nslow_ms = 50", &[(1, "http", Some("[http]"))]);
+    check("[dsp]\nname = \"a\"", &[(1, "dsp", Some("[[dsp]]"))]);
+    check("http = 3", &[(1, "http", Some("[http]"))]);
+}
+
+#[test]
+fn values_of_the_wrong_kind_or_range() {
+    check("stop_ms = 99", &[(1, "stop_ms", Some("100"))]);
+    check("stop_ms = -5", &[(1, "stop_ms", Some("100"))]);
+    check("stop_ms = 99999999999999999999999", &[(1, "stop_ms", Some("3600000"))]);
+    check("stop_ms = \"5000\"", &[(1, "stop_ms", Some("5000"))]);
+    check("stop_ms = 5000.0", &[(1, "stop_ms", Some("5000"))]);
+    check("stop_ms = true", &[(1, "stop_ms", None)]);
+    check("[http]\n\nbody_bytes = 4194305", &[(3, "http.body_bytes", Some("4194304"))]);
+    check("io_driver = \"iouring\"", &[(1, "io_driver", Some("\"io_uring\""))]);
+    check("io_driver = \"EPOLL\"", &[(1, "io_driver", Some("\"epoll\""))]);
+    check("io_driver = \"kqueue\"", &[(1, "io_driver", None)]);
+    check("listen = \"localhost:8080\"", &[(1, "listen", Some("\"127.0.0.1:8080\""))]);
+    check("listen = \":8080\"", &[(1, "listen", Some("\"0.0.0.0:8080\""))]);
+    check("listen = 8080", &[(1, "listen", Some("\"0.0.0.0:8080\""))]);
+    check("listen = \"0.0.0.0:0\"", &[(1, "listen", None)]);
+    check("state_dir = \"./state\"", &[(1, "state_dir", Some("\"/state\""))]);
+    check("[cpus]\nbidders = [1, 2, 1]", &[(2, "cpus.bidders", None)]);
+    check("[cpus]\nbidders = []", &[(2, "cpus.bidders", None)]);
+    check("[cpus]\nbidders = 3", &[(2, "cpus.bidders", Some("[3]"))]);
+    check("[auction]\nincrement = -0.01", &[(2, "auction.increment", None)]);
+    check("[auction]\nincrement = 0.0000001", &[(2, "auction.increment", Some("\"0\""))]);
+    check("[auction]\nincrement = 1e9", &[(2, "auction.increment", None)]);
+    check("[auction]\nincrement = nan", &[(2, "auction.increment", None)]);
+    check("[rates]\nid = 2026-11-21", &[(2, "rates.id", Some("\"2026-11-21\""))]);
+    check("[rates]\naccounting = \"usd\"", &[(2, "rates.accounting", Some("\"USD\""))]);
+    check("[rates.table]\neur = 1.1\nGBP = 0", &[(2, "rates.table.eur", Some("EUR")), (3, "rates.table.GBP", None)]);
+}
+
+#[test]
+fn exchanges() {
+    check("[[exchange]]", &[(1, "exchange.name", None), (1, "exchange.path", None)]);
+    let one = "[[exchange]]\nname = \"one\"\npath = \"/one\"\n";
+    check(one, &[]);
+    check(&format!("{one}{one}"), &[(5, "exchange.name", None), (6, "exchange.path", None)]);
+    let path = |p: &str| format!("[[exchange]]\nname = \"one\"\npath = \"{p}\"");
+    check(&path("one"), &[(3, "exchange.path", Some("\"/one\""))]);
+    check(&path("/metrics"), &[(3, "exchange.path", Some("\"/openrtb2/metrics\""))]);
+    check(&path("/notice/x"), &[(3, "exchange.path", Some("\"/openrtb2/notice/x\""))]);
+    check(&path("/noticed"), &[]);
+    check(&path("/a?b=c"), &[(3, "exchange.path", None)]);
+    check(&path("/a b"), &[(3, "exchange.path", None)]);
+    check("[[exchange]]\nname = \"One!\"\npath = \"/\"", &[(2, "exchange.name", Some("\"one_\""))]);
+    check(&format!("{one}position = \"lastauction\""), &[(4, "exchange.position", Some("\"last_auction\""))]);
+    check(&format!("{one}currencies = [\"USD\",\n\"EUR\"]"), &[(5, "exchange.currencies", None)]);
+    let many: String = (0..65).map(|i| format!("[[exchange]]\nname = \"e{i}\"\npath = \"/{i}\"\n")).collect();
+    check(&many, &[(64 * 3 + 1, "exchange", None)]);
+}
+
+#[test]
+fn dsps() {
+    check_dsp("", &[]);
+    check("[[dsp]]", &[(1, "dsp.name", None), (1, "dsp.url", None)]);
+    check(&format!("{DSP}{DSP}"), &[(5, "dsp.name", None)]);
+    let many: String = (0..65).map(|i| DSP.replace("\"a\"", &format!("\"d{i}\""))).collect();
+    check(&many, &[(64 * 3 + 1, "dsp", None)]);
+    let url = |u: &str| format!("[[dsp]]\nname = \"a\"\nurl = \"{u}\"");
+    check(&url("dsp.example/bid"), &[(3, "dsp.url", Some("\"http://dsp.example/bid\""))]);
+    check(&url("ftp://dsp.example/bid"), &[(3, "dsp.url", None)]);
+    check(&url("https://dsp.example/bid"), &[(3, "dsp.url", None)]);
+    let https = load(&url("https://dsp.example/bid"), 1).unwrap_err();
+    assert!(https[0].allowed.contains("https is not yet supported"), "{}", https[0]);
+    check_dsp("media = [\"vidoe\", \"banner\"]", &[(1, "dsp.media", Some("\"video\""))]);
+    check_dsp("media = []", &[(1, "dsp.media", None)]);
+    check_dsp("media = \"video\"", &[(1, "dsp.media", Some("[\"video\"]"))]);
+    check_dsp("gzip = \"yes\"", &[(1, "dsp.gzip", Some("true"))]);
+    check_dsp("buyeruid = \"mpa\"", &[(1, "dsp.buyeruid", Some("\"map\""))]);
+    check_dsp("warm = 20\nconnections = 10", &[(1, "dsp.warm", Some("10"))]);
+    check_dsp("timeout_ms = 71", &[(1, "dsp.timeout_ms", Some("70"))]);
+    check_dsp("timeout_ms = 9", &[(1, "dsp.timeout_ms", Some("10"))]);
+    check_dsp("currencies = [\"USB\"]", &[(1, "dsp.currencies", Some("\"USD\""))]);
+    check_dsp("timeout = 50", &[(1, "dsp.timeout", Some("timeout_ms"))]);
+    check_dsp("headers = { Host = \"x\" }", &[(1, "dsp.headers.Host", None)]);
+    check_dsp("headers = { Content-Length = \"x\" }", &[(1, "dsp.headers.Content-Length", None)]);
+    check_dsp("headers = { \"a b\" = \"x\" }", &[(1, "dsp.headers.a b", None)]);
+    check_dsp("headers = { a = \"x\\r\\ny: z\" }", &[(1, "dsp.headers.a", None)]);
+    check_dsp("headers = { a = \"x\", A = \"y\" }", &[(1, "dsp.headers.a", None)]);
+    check_dsp("[dsp.headers]\nx-a = 1", &[(2, "dsp.headers.x-a", None)]);
+}
+
+#[test]
+fn rules_between_keys() {
+    check("admin = \"0.0.0.0:8080\"", &[(1, "admin", Some("\"0.0.0.0:9090\""))]);
+    check("listen = \"0.0.0.0:9090\"", &[(1, "listen", Some("\"0.0.0.0:9091\""))]);
+    check("listen = \"10.0.0.1:80\"\nadmin = \"10.0.0.2:80\"", &[]);
+    check("[cpus]\nbidders = [1, 2]\nbidder_count = 3", &[(3, "cpus.bidder_count", Some("2"))]);
+    check("[auction]\ntmax_default_ms = 101", &[(2, "auction.tmax_default_ms", Some("100"))]);
+    check("[auction]\ntmax_max_ms = 80", &[]);
+    check("[auction]\ntmax_max_ms = 79", &[(2, "auction.tmax_max_ms", Some("tmax_max_ms = 80"))]);
+    check("[auction]\ndsp_ms = 95", &[(2, "auction.dsp_ms", Some("dsp_ms = 90"))]);
+    check("[auction]\nnetwork_ms = 30", &[(2, "auction.network_ms", Some("network_ms = 28"))]);
+    check("[auction]\ndsp_min_ms = 70", &[(2, "auction.dsp_min_ms", Some("69"))]);
+    check("[auction]\ndsp_ms = 10", &[(2, "auction.dsp_ms", Some("11"))]);
+    check("[auction]\ndsp_network_ms = 10", &[(2, "auction.dsp_network_ms", Some("9"))]);
+    check("[auction.schain]\nname = \"x\"", &[(1, "auction.schain.asi", None), (1, "auction.schain.sid", None)]);
+    check(
+        "[auction.schain]\nasi = \"https://X.example/\"\nsid = \"1\"",
+        &[(2, "auction.schain.asi", Some("\"x.example\""))],
+    );
+    check("[rates]\n[rates.table]\nUSD = 2", &[(2, "rates.table.USD", Some("1"))]);
+    // A wrong table is one mistake: that its currencies lack a rate is none.
+    check_dsp("currencies = [\"EUR\"]\n[rates]\ntable = { EUR = \"x\" }", &[(3, "rates.table.EUR", None)]);
+    // A default that no longer fits is told where the operator wrote.
+    check(&format!("[auction]\ndsp_ms = 80\ndsp_min_ms = 75\n{DSP}"), &[(3, "auction.dsp_min_ms", Some("70"))]);
+}
+
+#[test]
+fn broken_syntax_hides_only_what_hangs_on_it() {
+    check("listen = ", &[(1, "", None)]);
+    check("listen = \"0.0.0.0:80", &[(1, "", None)]);
+    check("listen\nstop_ms = 1", &[(1, "", None), (2, "stop_ms", Some("100"))]);
+    check("stop_ms = 1000\nstop_ms = 2000", &[(2, "", None)]);
+    check("[http]\n[http]", &[(2, "", None)]);
+    check("stop_ms = 1\n[http\nhead_byte = 1", &[(1, "stop_ms", Some("100")), (2, "", None)]);
+    // The url may be what was meant by the broken line: that it is missing is not told.
+    check("[[dsp]]\nname = \"a\"\nurl = http://x/", &[(3, "", None)]);
+    let duplicate = load("stop_ms = 1000\nstop_ms = 2000", 1).unwrap_err();
+    assert_eq!(
+        duplicate[0].to_string(),
+        "line 2, column 1: found duplicate key at stop_ms; allowed: each key and section once"
+    );
+}
+
+#[test]
+fn eleven_mistakes_are_told_at_once() {
+    let text = r#"
+listne = "0.0.0.0:8080"
+io_driver = "uring"
+stop_ms = 0
+
+[http]
+head_bytes = 1000000
+slow = 5000
+
+[auction]
+dsp_ms = 95
+
+[[exchange]]
+name = "Exchange One"
+path = "openrtb2"
+
+[[dsp]]
+name = "d"
+url = "https://dsp.example/bid"
+timeout_ms = 96
+media = ["banner", "vido"]
+"#;
+    check(
+        text,
+        &[
+            (2, "listne", Some("listen")),
+            (3, "io_driver", Some("\"io_uring\"")),
+            (4, "stop_ms", Some("100")),
+            (7, "http.head_bytes", Some("65536")),
+            (8, "http.slow", Some("slow_ms")),
+            (11, "auction.dsp_ms", Some("dsp_ms = 90")),
+            (14, "exchange.name", Some("\"exchange_one\"")),
+            (15, "exchange.path", Some("\"/openrtb2\"")),
+            (19, "dsp.url", None),
+            (20, "dsp.timeout_ms", Some("95")),
+            (21, "dsp.media", Some("\"video\"")),
+        ],
+    );
+    let lines: Vec<String> = load(text, 1).unwrap_err().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines[3],
+        "line 7, column 14: http.head_bytes: found 1000000; allowed: 256 to 65536 bytes; did you mean 65536 ?"
+    );
+    assert!(lines.iter().all(|l| !l.contains('\n')));
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in "(\\[\\[?)?(dsp|http|rates|rates\\.table|x)?\\]{0,2}\n?[a-z_]{0,6} ?= ?[\\PC\n]{0,40}") {
+        let _ = load(&text, 1);
+    }
+
+    /// Files that are nearly right reach further than noise does.
+    #[test]
+    fn no_cut_or_change_of_a_whole_file_panics(at in 0usize..12_000, byte in any::<char>()) {
+        let mut text: String = crate::config::default_toml();
+        let at = (0..=at.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+        text.insert(at, byte);
+        let _ = load(&text, 1);
+        text.truncate(at);
+        let _ = load(&text, 1);
+    }
+}

@@ -1,0 +1,512 @@
+//! Every key, once: its name, its meaning in one sentence, its default, and what may be written. Reading,
+//! mistakes, hints and the commented default file all come from here, so none of them can drift.
+//! Owns: constants. Called by: `check` and `print`.
+use super::{
+    address::{Domain, Headers, Socket, Url, UrlPath},
+    kind::{Choice, CurrencyCode, Dir, Flag, Kind, List, Name, Price, Rates, Text, Whole},
+    resolved::{BuyerUid, IoDriver, NoBidStyle, Position, RunnerUp},
+};
+use crate::{
+    limits,
+    openrtb::request::Media,
+    units::{Cpm, Currency},
+};
+
+/// What a key is when nobody wrote it.
+#[derive(Clone, Copy)]
+pub(super) enum Fallback {
+    /// This, as it would be written.
+    Toml(&'static str),
+    /// This number.
+    Number(u64),
+    /// This number, or the value of that key where it is lower.
+    AtMost(u64, &'static str),
+    /// The value of that key; with nothing changed, this.
+    SameAs(&'static str, &'static str),
+    /// Nothing; this would be one.
+    Unset(&'static str),
+    /// A mistake; this would be one.
+    Required(&'static str),
+}
+
+impl Fallback {
+    /// The value as it would be written; `Unset` has none.
+    pub(super) fn toml(self) -> Option<String> {
+        match self {
+            Fallback::Toml(t) | Fallback::SameAs(_, t) | Fallback::Required(t) => Some(t.to_owned()),
+            Fallback::Number(n) | Fallback::AtMost(n, _) => Some(n.to_string()),
+            Fallback::Unset(_) => None,
+        }
+    }
+}
+
+/// One key.
+pub(super) struct Key<K> {
+    pub(super) name: &'static str,
+    pub(super) meaning: &'static str,
+    pub(super) fallback: Fallback,
+    pub(super) kind: K,
+}
+
+/// A key whose kind does not matter: for lists of keys.
+pub(super) trait Declared: Sync {
+    fn name(&self) -> &'static str;
+    fn meaning(&self) -> &'static str;
+    fn fallback(&self) -> Fallback;
+    fn allowed(&self) -> String;
+}
+
+impl<K: Kind + Sync> Declared for Key<K> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+    fn meaning(&self) -> &'static str {
+        self.meaning
+    }
+    fn fallback(&self) -> Fallback {
+        self.fallback
+    }
+    fn allowed(&self) -> String {
+        self.kind.allowed()
+    }
+}
+
+/// How often a section may stand in the file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Shape {
+    /// `[section]`; its keys have their defaults when it is absent.
+    Once,
+    /// `[section]`; absent means "not at all".
+    Optional,
+    /// `[[section]]`, at most so often.
+    Many(usize),
+}
+
+/// A section of the file.
+pub(super) struct Section {
+    /// Its name in the section above.
+    pub(super) name: &'static str,
+    /// Its name from the top, empty for the top itself.
+    pub(super) path: &'static str,
+    pub(super) shape: Shape,
+    pub(super) meaning: &'static str,
+    pub(super) keys: &'static [&'static dyn Declared],
+    pub(super) sections: &'static [&'static Section],
+}
+
+impl Section {
+    /// As it stands in the file.
+    pub(super) fn header(&self) -> String {
+        match self.shape {
+            Shape::Many(_) => format!("[[{}]]", self.path),
+            Shape::Once | Shape::Optional => format!("[{}]", self.path),
+        }
+    }
+
+    /// A key's name from the top.
+    pub(super) fn key(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+}
+
+const fn key<K>(name: &'static str, fallback: Fallback, kind: K, meaning: &'static str) -> Key<K> {
+    Key { name, meaning, fallback, kind }
+}
+
+const fn bytes(min: usize, max: usize) -> Whole {
+    Whole { min: min as u64, max: max as u64, unit: "bytes" }
+}
+
+const fn ms(min: u64, max: u64) -> Whole {
+    Whole { min, max, unit: "milliseconds" }
+}
+
+const fn count(min: usize, max: usize) -> Whole {
+    Whole { min: min as u64, max: max as u64, unit: "" }
+}
+
+/// Highest number of a CPU: the kernel's CPU_SETSIZE, less one.
+const CPU: Whole = count(0, 1023);
+/// An hour: longer idle times and stops are a slip of the unit.
+const HOUR_MS: u64 = 3_600_000;
+/// Longest `tmax` that is believed.
+const TMAX_MS_MAX: u64 = 60_000;
+/// Seats and currencies of one party.
+const LIST_MAX: usize = 256;
+
+use Fallback::{AtMost, Number, Required, SameAs, Toml, Unset};
+
+// --- the top -------------------------------------------------------------------------------------
+
+pub(super) const NODE: Key<Whole> = key(
+    "node",
+    Unset("1"),
+    count(0, u32::MAX as usize),
+    "This machine in event ids, different on each machine; unset: generated once and kept in state_dir.",
+);
+pub(super) const STATE_DIR: Key<Dir> =
+    key("state_dir", Toml("\"/var/lib/outcry\""), Dir, "Where the node id and the epoch are kept.");
+pub(super) const LISTEN: Key<Socket> =
+    key("listen", Toml("\"0.0.0.0:8080\""), Socket, "Where OpenRTB requests come in; every bidder core listens on it.");
+pub(super) const ADMIN: Key<Socket> =
+    key("admin", Toml("\"127.0.0.1:9090\""), Socket, "Where metrics, health, readiness and version are answered.");
+pub(super) const IO_DRIVER: Key<Choice<IoDriver>> = key(
+    "io_driver",
+    Toml("\"auto\""),
+    Choice(&[("auto", IoDriver::Auto), ("io_uring", IoDriver::IoUring), ("epoll", IoDriver::Epoll)]),
+    "What carries the bytes; auto takes io_uring, or epoll with a loud warning where io_uring is forbidden.",
+);
+pub(super) const STOP_MS: Key<Whole> =
+    key("stop_ms", Number(5_000), ms(100, HOUR_MS), "Longest time a graceful stop may take.");
+
+// --- [cpus] --------------------------------------------------------------------------------------
+
+pub(super) const BIDDERS: Key<List<Whole>> = key(
+    "bidders",
+    Unset("[2, 3]"),
+    List { item: CPU, count: 1..=limits::CORES_MAX },
+    "CPUs of the bidder cores, one thread each; unset: one for each physical core that is free.",
+);
+pub(super) const BIDDER_COUNT: Key<Whole> = key(
+    "bidder_count",
+    Unset("2"),
+    count(1, limits::CORES_MAX),
+    "Or only how many bidder cores; which CPUs they get is chosen.",
+);
+pub(super) const FLUSH: Key<Whole> = key("flush", Unset("0"), CPU, "CPU of the flush core; unset: chosen.");
+pub(super) const CONTROL: Key<List<Whole>> = key(
+    "control",
+    Unset("[0, 1]"),
+    List { item: CPU, count: 1..=1024 },
+    "CPUs of the control thread and of libraries' threads; unset: all that no bidder core has.",
+);
+
+const CPUS: Section = Section {
+    name: "cpus",
+    path: "cpus",
+    shape: Shape::Once,
+    meaning: "Which CPUs do what. Without it the plan follows the machine; `outcry check` prints it.",
+    keys: &[&BIDDERS, &BIDDER_COUNT, &FLUSH, &CONTROL],
+    sections: &[],
+};
+
+// --- [http] --------------------------------------------------------------------------------------
+
+pub(super) const HEAD_BYTES: Key<Whole> = key(
+    "head_bytes",
+    Number(limits::HEAD_BYTES_DEFAULT as u64),
+    bytes(256, limits::HEAD_BYTES_MAX),
+    "Longest head of a request; above it 431.",
+);
+pub(super) const BODY_BYTES: Key<Whole> = key(
+    "body_bytes",
+    Number(limits::BODY_BYTES_DEFAULT as u64),
+    bytes(1_024, limits::BODY_BYTES_MAX),
+    "Longest body of a request, inflated; above it 413.",
+);
+pub(super) const HTTP_IDLE_MS: Key<Whole> = key(
+    "idle_ms",
+    Number(180_000),
+    ms(1_000, 24 * HOUR_MS),
+    "A connection without a request is closed after this; exchanges ask for 150000 and more.",
+);
+pub(super) const SLOW_MS: Key<Whole> =
+    key("slow_ms", Number(5_000), ms(10, HOUR_MS), "A head or body that is not whole after this gets 408.");
+pub(super) const WRITE_MS: Key<Whole> = key(
+    "write_ms",
+    Number(5_000),
+    ms(10, HOUR_MS),
+    "A connection whose client does not take its answer within this is closed.",
+);
+pub(super) const HTTP_CONNECTIONS: Key<Whole> = key(
+    "connections",
+    Number(limits::CLIENTS_DEFAULT as u64),
+    count(1, limits::CLIENTS_MAX),
+    "Client connections of one bidder core.",
+);
+pub(super) const AUCTIONS: Key<Whole> = key(
+    "auctions",
+    Number(limits::AUCTIONS_DEFAULT as u64),
+    count(1, limits::AUCTIONS_MAX),
+    "Auctions in flight on one bidder core.",
+);
+pub(super) const GZIP_MIN_BYTES: Key<Whole> = key(
+    "gzip_min_bytes",
+    Number(1_024),
+    bytes(0, 1 << 30),
+    "Answers shorter than this are not compressed, even if the client accepts gzip.",
+);
+
+const HTTP: Section = Section {
+    name: "http",
+    path: "http",
+    shape: Shape::Once,
+    meaning: "Limits of the side that faces exchanges and publishers.",
+    keys: &[
+        &HEAD_BYTES,
+        &BODY_BYTES,
+        &HTTP_IDLE_MS,
+        &SLOW_MS,
+        &WRITE_MS,
+        &HTTP_CONNECTIONS,
+        &AUCTIONS,
+        &GZIP_MIN_BYTES,
+    ],
+    sections: &[],
+};
+
+// --- [auction] -----------------------------------------------------------------------------------
+
+pub(super) const INCREMENT: Key<Price> = key(
+    "increment",
+    Toml("0.01"),
+    Price { max: Cpm(1_000 * Cpm::ONE.0) },
+    "Added to the runner-up in a second-price auction, in the accounting currency.",
+);
+pub(super) const RUNNER_UP: Key<Choice<RunnerUp>> = key(
+    "runner_up",
+    Toml("\"other_dsp\""),
+    Choice(&[("other_dsp", RunnerUp::OtherDsp), ("other_seat", RunnerUp::OtherSeat)]),
+    "Whose bid may set the price a winner pays: another DSP's, or also another seat's of the same DSP.",
+);
+pub(super) const TMAX_DEFAULT_MS: Key<Whole> =
+    key("tmax_default_ms", AtMost(100, "tmax_max_ms"), ms(5, TMAX_MS_MAX), "tmax of a request that has none.");
+pub(super) const TMAX_MAX_MS: Key<Whole> =
+    key("tmax_max_ms", Number(100), ms(5, TMAX_MS_MAX), "No request gets longer, whatever its tmax says.");
+pub(super) const NETWORK_MS: Key<Whole> = key(
+    "network_ms",
+    Number(8),
+    ms(0, TMAX_MS_MAX),
+    "What the way back to the exchange takes; taken off every deadline.",
+);
+pub(super) const ANSWER_MS: Key<Whole> =
+    key("answer_ms", Number(2), ms(0, TMAX_MS_MAX), "What our own answer takes; taken off every deadline.");
+pub(super) const DSP_MS: Key<Whole> = key("dsp_ms", Number(70), ms(2, TMAX_MS_MAX), "Most that DSPs get.");
+pub(super) const DSP_MIN_MS: Key<Whole> =
+    key("dsp_min_ms", Number(10), ms(1, TMAX_MS_MAX), "DSPs are not asked with less than this left.");
+pub(super) const DSP_NETWORK_MS: Key<Whole> = key(
+    "dsp_network_ms",
+    Number(2),
+    ms(0, TMAX_MS_MAX),
+    "What the way from a DSP to us takes; taken off the tmax it is told.",
+);
+
+const AUCTION: Section = Section {
+    name: "auction",
+    path: "auction",
+    shape: Shape::Once,
+    meaning: "Rules of all auctions.",
+    keys: &[
+        &INCREMENT,
+        &RUNNER_UP,
+        &TMAX_DEFAULT_MS,
+        &TMAX_MAX_MS,
+        &NETWORK_MS,
+        &ANSWER_MS,
+        &DSP_MS,
+        &DSP_MIN_MS,
+        &DSP_NETWORK_MS,
+    ],
+    sections: &[&SCHAIN],
+};
+
+pub(super) const ASI: Key<Domain> =
+    key("asi", Required("\"exchange.example\""), Domain, "Our advertising system's domain.");
+pub(super) const SID: Key<Text> =
+    key("sid", Required("\"publisher-1\""), Text { max: 64 }, "Who the sender of the request is, in our sellers.json.");
+pub(super) const SCHAIN_NAME: Key<Text> =
+    key("name", Unset("\"Publisher One\""), Text { max: limits::RECORD_TEXT_MAX }, "The sender's name.");
+pub(super) const SCHAIN_DOMAIN: Key<Domain> =
+    key("domain", Unset("\"publisher.example\""), Domain, "The sender's domain.");
+
+const SCHAIN: Section = Section {
+    name: "schain",
+    path: "auction.schain",
+    shape: Shape::Optional,
+    meaning: "Our node of the supply chain. Without it no chain is passed on.",
+    keys: &[&ASI, &SID, &SCHAIN_NAME, &SCHAIN_DOMAIN],
+    sections: &[],
+};
+
+// --- [rates] -------------------------------------------------------------------------------------
+
+pub(super) const RATES_ID: Key<Text> = key(
+    "id",
+    Toml("\"built-in\""),
+    Text { max: 64 },
+    "Names this table in records; take the date, 2026-11-21 or 2026-11-21.2.",
+);
+pub(super) const ACCOUNTING: Key<CurrencyCode> =
+    key("accounting", Toml("\"USD\""), CurrencyCode, "The currency in which bids are compared and charges are kept.");
+pub(super) const TABLE: Key<Rates> = key(
+    "table",
+    SameAs("{} with the accounting currency alone at 1", "{ USD = 1 }"),
+    Rates,
+    "What one unit of each currency is worth in the accounting currency; nine decimals count.",
+);
+
+const RATES: Section = Section {
+    name: "rates",
+    path: "rates",
+    shape: Shape::Once,
+    meaning: "Dated exchange rates. A currency without a rate is neither asked for nor taken.",
+    keys: &[&RATES_ID, &ACCOUNTING, &TABLE],
+    sections: &[],
+};
+
+// --- [[exchange]] --------------------------------------------------------------------------------
+
+pub(super) const EXCHANGE_NAME: Key<Name> =
+    key("name", Required("\"default\""), Name, "Its name in metrics and records; survives reloads.");
+pub(super) const PATH: Key<UrlPath> =
+    key("path", Required("\"/openrtb2/auction\""), UrlPath, "Where it posts its requests.");
+pub(super) const POSITION: Key<Choice<Position>> = key(
+    "position",
+    Toml("\"last_auction\""),
+    Choice(&[("last_auction", Position::LastAuction), ("intermediate", Position::Intermediate)]),
+    "Are we the last auction before the impression? intermediate leaves price macros for the notice.",
+);
+pub(super) const NO_BID: Key<Choice<NoBidStyle>> = key(
+    "no_bid",
+    Toml("\"204\""),
+    Choice(&[("204", NoBidStyle::Status204), ("nbr", NoBidStyle::Nbr)]),
+    "How it wants to hear \"no bid\": an empty 204, or a 200 with nbr.",
+);
+pub(super) const EXCHANGE_CURRENCIES: Key<List<CurrencyCode>> = key(
+    "currencies",
+    SameAs("[rates.accounting]", "[\"USD\"]"),
+    List { item: CurrencyCode, count: 1..=LIST_MAX },
+    "Currencies it takes when a request names none; the first is preferred.",
+);
+pub(super) const EXPECTED_EXP_S: Key<Whole> = key(
+    "expected_exp_s",
+    Number(0),
+    Whole { min: 0, max: 7 * 86_400, unit: "seconds" },
+    "Time between auction and impression where a request does not say; bids with a shorter exp are dropped. 0: off.",
+);
+pub(super) const REQUIRE_CRID: Key<Flag> = key("require_crid", Toml("false"), Flag, "Refuse bids without crid.");
+pub(super) const REQUIRE_ADOMAIN: Key<Flag> =
+    key("require_adomain", Toml("false"), Flag, "Refuse bids without adomain.");
+
+/// A sender of requests.
+pub(super) const EXCHANGE: Section = Section {
+    name: "exchange",
+    path: "exchange",
+    shape: Shape::Many(limits::EXCHANGES_MAX),
+    meaning: "A sender of requests; repeat the section for each. With none in the file, this one is there.",
+    keys: &[
+        &EXCHANGE_NAME,
+        &PATH,
+        &POSITION,
+        &NO_BID,
+        &EXCHANGE_CURRENCIES,
+        &EXPECTED_EXP_S,
+        &REQUIRE_CRID,
+        &REQUIRE_ADOMAIN,
+    ],
+    sections: &[],
+};
+
+// --- [[dsp]] -------------------------------------------------------------------------------------
+
+pub(super) const DSP_NAME: Key<Name> =
+    key("name", Required("\"dsp-1\""), Name, "Its name in metrics, records and buyeruids; survives reloads.");
+pub(super) const URL: Key<Url> =
+    key("url", Required("\"http://dsp.example:9000/bid\""), Url, "Its endpoint; port 80 when it names none.");
+pub(super) const HEADERS: Key<Headers> = key(
+    "headers",
+    Toml("{}"),
+    Headers,
+    "Headers sent with every request, for instance { x-openrtb-version = \"2.6\" }.",
+);
+pub(super) const MEDIA: Key<List<Choice<Media>>> = key(
+    "media",
+    Toml("[\"banner\", \"video\", \"audio\", \"native\"]"),
+    List {
+        item: Choice(&[
+            ("banner", Media::BANNER),
+            ("video", Media::VIDEO),
+            ("audio", Media::AUDIO),
+            ("native", Media::NATIVE),
+        ]),
+        count: 1..=4,
+    },
+    "What it buys.",
+);
+pub(super) const SEATS: Key<List<Text>> = key(
+    "seats",
+    Toml("[]"),
+    List { item: Text { max: limits::RECORD_TEXT_MAX }, count: 0..=LIST_MAX },
+    "Seats it may bid for; empty: any. Offered as wseat where the request has none.",
+);
+pub(super) const DSP_CURRENCIES: Key<List<CurrencyCode>> = key(
+    "currencies",
+    Toml("[]"),
+    List { item: CurrencyCode, count: 0..=LIST_MAX },
+    "Currencies it may bid in; empty: any that has a rate.",
+);
+pub(super) const TIMEOUT_MS: Key<Whole> =
+    key("timeout_ms", AtMost(70, "auction.dsp_ms"), ms(1, TMAX_MS_MAX), "Most that it gets.");
+pub(super) const WARM: Key<Whole> = key(
+    "warm",
+    AtMost(4, "connections"),
+    count(0, limits::DSP_CONNECTIONS_MAX),
+    "Connections of one bidder core that are made before the first auction.",
+);
+pub(super) const DSP_CONNECTIONS: Key<Whole> = key(
+    "connections",
+    Number(limits::DSP_CONNECTIONS_DEFAULT as u64),
+    count(1, limits::DSP_CONNECTIONS_MAX),
+    "Connections of one bidder core at most.",
+);
+pub(super) const DSP_IDLE_MS: Key<Whole> =
+    key("idle_ms", Number(60_000), ms(100, 24 * HOUR_MS), "An idle connection is closed after this.");
+pub(super) const GZIP: Key<Flag> = key("gzip", Toml("false"), Flag, "Offer it gzip for its answers.");
+pub(super) const ANSWER_BYTES: Key<Whole> = key(
+    "answer_bytes",
+    Number(limits::ANSWER_BYTES_DEFAULT as u64),
+    bytes(1_024, limits::ANSWER_BYTES_MAX),
+    "Longest answer, inflated.",
+);
+pub(super) const BUYERUID: Key<Choice<BuyerUid>> = key(
+    "buyeruid",
+    Toml("\"map\""),
+    Choice(&[("map", BuyerUid::Map), ("request", BuyerUid::Request)]),
+    "Which user.buyeruid it sees: the one under its name in buyeruids, or else also the request's own.",
+);
+
+/// A DSP.
+pub(super) const DSP: Section = Section {
+    name: "dsp",
+    path: "dsp",
+    shape: Shape::Many(limits::DSPS_MAX),
+    meaning: "A DSP that is asked for bids; repeat the section for each. Without one every answer is \"no bid\".",
+    keys: &[
+        &DSP_NAME,
+        &URL,
+        &HEADERS,
+        &MEDIA,
+        &SEATS,
+        &DSP_CURRENCIES,
+        &TIMEOUT_MS,
+        &WARM,
+        &DSP_CONNECTIONS,
+        &DSP_IDLE_MS,
+        &GZIP,
+        &ANSWER_BYTES,
+        &BUYERUID,
+    ],
+    sections: &[],
+};
+
+/// The whole file.
+pub(super) static FILE: Section = Section {
+    name: "",
+    path: "",
+    shape: Shape::Once,
+    meaning: "Outcry's configuration: every key with its default. All keys may be left out but those of [[dsp]].",
+    keys: &[&NODE, &STATE_DIR, &LISTEN, &ADMIN, &IO_DRIVER, &STOP_MS],
+    sections: &[&CPUS, &HTTP, &AUCTION, &RATES, &EXCHANGE, &DSP],
+};
+
+const _: () = assert!(Currency::USD.0[0] == b'U', "the fallbacks of `rates` and `currencies` say USD");
