@@ -154,7 +154,7 @@ mod tests {
     };
     use outcry::{
         messages::{FromCore, ToCore},
-        record::table::Counter,
+        record::labels::Counter,
     };
     use std::{
         io::{Read, Write},

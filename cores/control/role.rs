@@ -7,7 +7,7 @@ use super::handle::{ControlHandle, State};
 use crate::wiring::{ControlEnds, WiringError};
 use outcry::{
     messages::{ControlToFlush, CoreConfig, FlushToControl, FromCore, ToCore},
-    record::{metrics::CoreMetrics, slots::DspSlots, table::Counter, totals::Totals},
+    record::{labels::Counter, metrics::CoreMetrics, slots::DspSlots, totals::Totals},
     units::{MS, Now},
 };
 use rtrb::PushError;

@@ -5,7 +5,7 @@
 use outcry::{
     limits::DELTAS_PER_CORE,
     messages::{FromFlush, ToFlush},
-    record::{metrics::CoreMetrics, table::Counter},
+    record::{labels::Counter, metrics::CoreMetrics},
     units::Now,
 };
 use rtrb::{Consumer, Producer, PushError};

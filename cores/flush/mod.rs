@@ -148,7 +148,10 @@ fn merge_one(lane: &mut FlushLane, totals: &mut Totals) -> bool {
 mod tests {
     use super::{delta::DeltaLane, *};
     use crate::wiring::{BidderEnds, ControlEnds, wire};
-    use outcry::record::table::{Counter, Fold, Gauge};
+    use outcry::record::{
+        labels::{Counter, Gauge},
+        table::Fold,
+    };
 
     const S: u64 = 1_000_000_000;
 

@@ -43,6 +43,11 @@ pub fn run(
     clock: impl Fn() -> Now,
     started: impl FnOnce(&FlushDriver),
 ) -> Result<(), FlushError> {
+    if let Some(id) = cpu {
+        // Before glommio makes its thread for blocking calls, which inherits this mask; only the executor's own
+        // thread would be pinned by it. Not pinned is slower, not wrong: the plan printed at the start says where.
+        let _ = core_affinity::set_for_current(core_affinity::CoreId { id });
+    }
     let executor = match driver {
         IoDriver::Epoll => Err(FlushDriver::Plain),
         IoDriver::Auto => executor(cpu).map_err(FlushDriver::Fallback),
@@ -62,10 +67,6 @@ pub fn run(
             });
         }
         Err(plain) => {
-            if let Some(id) = cpu {
-                // Not pinned is slower, not wrong; the plan printed at the start says where it should be.
-                let _ = core_affinity::set_for_current(core_affinity::CoreId { id });
-            }
             started(&plain);
             while let Some(rest) = step(&mut role, &clock) {
                 if rest {
@@ -84,6 +85,7 @@ fn step(role: &mut FlushRole, clock: &impl Fn() -> Now) -> Option<bool> {
 }
 
 fn executor(cpu: Option<usize>) -> Result<LocalExecutor, String> {
+    glommio_would_live()?;
     let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
     LocalExecutorBuilder::new(placement)
         .name("outcry-flush")
@@ -91,6 +93,35 @@ fn executor(cpu: Option<usize>) -> Result<LocalExecutor, String> {
         .ring_depth(RING_DEPTH)
         .make()
         .map_err(|e| e.to_string())
+}
+
+/// glommio panics where io_uring is forbidden and exits the process where an operation is missing, so both are found
+/// out before it is asked.
+fn glommio_would_live() -> Result<(), String> {
+    use io_uring::opcode::{
+        Accept, Close, Connect, Fallocate, LinkTimeout, OpenAt, Read, Recv, Send, Statx, Timeout, Write,
+    };
+    let ring = io_uring::IoUring::new(2).map_err(|e| format!("io_uring_setup: {e}"))?;
+    let mut probe = io_uring::Probe::new();
+    ring.submitter().register_probe(&mut probe).map_err(|e| format!("io_uring probe: {e}"))?;
+    let needed = [
+        (Accept::CODE, "accept"),
+        (Close::CODE, "close"),
+        (Connect::CODE, "connect"),
+        (Fallocate::CODE, "fallocate"),
+        (LinkTimeout::CODE, "link_timeout"),
+        (OpenAt::CODE, "openat"),
+        (Read::CODE, "read"),
+        (Recv::CODE, "recv"),
+        (Send::CODE, "send"),
+        (Statx::CODE, "statx"),
+        (Timeout::CODE, "timeout"),
+        (Write::CODE, "write"),
+    ];
+    match needed.iter().find(|(code, _)| !probe.is_supported(*code)) {
+        Some((_, name)) => Err(format!("this kernel's io_uring lacks {name}")),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 //! Owns: nothing. Runs on: control, when it is asked for `/metrics`. Called by: `control/admin`.
 //! Never: a float; sums of nanoseconds and nano-units are written exactly.
 use super::{
+    labels::{AnswerKind, Delivered, DspResult, LossReason, Refusal, Stage},
     metrics::{Spread, Times},
-    table::{AnswerKind, Delivered, DspResult, Kind, LossReason, METRICS, Metric, Refusal, Source, Stage},
+    table::{Kind, METRICS, Metric, Source},
     totals::Totals,
 };
 use crate::{openrtb::codes::Outcome, units::DspIx};
@@ -167,8 +168,8 @@ impl Page<'_> {
 mod tests {
     use super::*;
     use crate::record::{
+        labels::{Counter, Gauge},
         metrics::CoreMetrics,
-        table::{Counter, Gauge},
     };
 
     fn page(totals: &Totals, names: &[&str]) -> String {

@@ -3,7 +3,7 @@
 //! Called by: `bidder/*`. Never: allocates after [`CoreMetrics::new`], locks, reads a clock, refuses a value.
 //! Full: a time beyond a histogram's range is counted at its end; a DSP beyond the rows is counted in the last,
 //! shared one.
-use super::table::{AnswerKind, Counter, Delivered, Gauge, LossReason, Refusal, Stage};
+use super::labels::{AnswerKind, Counter, Delivered, Gauge, LossReason, Refusal, Stage};
 use crate::{
     openrtb::codes::{Loss, Outcome},
     units::DspIx,

@@ -2,7 +2,7 @@
 //! the process; its row stays for as long as the process lives, found again by its name.
 //! Owns: the names. Runs on: control, at the start and at each reload.
 //! Full: DSPs beyond the last row share the row "other".
-use crate::units::DspIx;
+use crate::{limits::DSPS_MAX, units::DspIx};
 
 /// Names of DSPs, each at the row it counts in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -10,6 +10,14 @@ pub struct DspSlots {
     names: Vec<String>,
     rows: usize,
 }
+
+/// Rows to make for a configuration of this many DSPs, everywhere rows are made: some room for DSPs that come with
+/// reloads, as rows are made once. 13 KB each, twice per core.
+pub fn rows_for(dsps: usize) -> usize {
+    (dsps + SPARE_ROWS).min(DSPS_MAX)
+}
+
+const SPARE_ROWS: usize = 8;
 
 impl DspSlots {
     /// `rows` is what the cores' [`super::metrics::CoreMetrics`] were made for.

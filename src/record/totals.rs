@@ -2,8 +2,9 @@
 //! Owns: one [`CoreMetrics`] as the sum, each core's last levels. Runs on: flush merges; control reads a copy.
 //! Called by: `flush`, `control`, the demo's table. Never: grows after [`Totals::new`].
 use super::{
+    labels::{AnswerKind, Counter, Delivered, DspResult, Gauge, LossReason, Refusal, Stage},
     metrics::{CoreMetrics, Times},
-    table::{AnswerKind, Counter, Delivered, DspResult, Fold, Gauge, LossReason, Refusal, Stage},
+    table::Fold,
 };
 use crate::{openrtb::codes::Outcome, units::DspIx};
 use hdrhistogram::Histogram;
