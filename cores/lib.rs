@@ -2,3 +2,7 @@
 pub mod control;
 pub mod flush;
 pub mod wiring;
+//! x
+pub mod check;
+pub mod io_probe;
+pub mod topology;

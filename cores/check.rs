@@ -1,0 +1,255 @@
+//! `outcry check`: every mistake of a configuration, or the plan that would run.
+//! Owns: nothing. Runs on: the main thread of its own process. Called by: main. Never: listens, connects, pins.
+use crate::{io_probe, topology};
+use outcry::{
+    config::{self, Config, IoDriver, plan::Plan},
+    limits,
+};
+use std::{fmt::Write, fs, path::Path, process::ExitCode};
+
+/// What an auction in flight holds besides its request: views, lists, bids, the decision record; see
+/// [`limits::AUCTIONS_DEFAULT`].
+const AUCTION_BYTES: u64 = 16 * 1024;
+/// A client connection between requests: 1 KB to receive into (small buffers beat large ones at depth), 1 KB of
+/// answers and state.
+const CLIENT_BYTES: u64 = 2 * 1024;
+/// A connection to a DSP between auctions: the same.
+const DSP_CONNECTION_BYTES: u64 = 2 * 1024;
+/// The rings of one core: 64 bytes a submission, 16 a completion.
+const RING_BYTES: u64 = io_probe::SQ_ENTRIES as u64 * 64 + io_probe::CQ_ENTRIES as u64 * 16;
+
+/// Checks the file at `path`, prints what is found, and says how that ended: success when it would run here.
+/// `explain` adds the reason of each decision.
+pub fn run(path: &Path, explain: bool) -> ExitCode {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            eprintln!("{}: cannot be read: {error}", path.display());
+            return ExitCode::FAILURE;
+        }
+    };
+    let config = match config::load(&text, 1) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            for mistake in &mistakes {
+                eprintln!("{}: {mistake}", path.display());
+            }
+            eprintln!("{}: {} mistake{}", path.display(), mistakes.len(), if mistakes.len() == 1 { "" } else { "s" });
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut plan = match config::plan::plan(&topology::machine(), &config.cpus) {
+        Ok(plan) => plan,
+        Err(error) => {
+            eprintln!("{}: {error}", path.display());
+            return ExitCode::FAILURE;
+        }
+    };
+    if !explain {
+        plan.reasons.retain(|r| r.starts_with("warning"));
+    }
+    print!("{}", render(&config, &plan));
+    let (line, runs) = driver(config.io_driver, &io_probe::probe());
+    println!("\nio        {line}");
+    if runs { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What would carry the bytes, and whether the exchange would start.
+fn driver(wanted: IoDriver, probed: &Result<io_probe::Flags, io_probe::Forbidden>) -> (String, bool) {
+    match (wanted, probed) {
+        (IoDriver::Epoll, _) => ("epoll, as io_driver says".to_owned(), true),
+        (_, Ok(flags)) if flags.deferred => ("io_uring".to_owned(), true),
+        (_, Ok(_)) => ("io_uring, without the flags that Linux 6.1 brought: slower".to_owned(), true),
+        (IoDriver::Auto, Err(why)) => (format!("epoll, which is slower; warning: {why}"), true),
+        (IoDriver::IoUring, Err(why)) => (format!("none: io_driver = \"io_uring\" and {why}"), false),
+    }
+}
+
+/// The plan that would run: cores, memory, pools, listeners.
+pub fn render(config: &Config, plan: &Plan) -> String {
+    let mut out = plan.to_string();
+    // Writing to a String cannot fail.
+    let _ = listeners(config, &mut out);
+    let _ = pools(config, plan, &mut out);
+    let _ = memory(config, plan, &mut out);
+    let _ = files(config, plan, &mut out);
+    out
+}
+
+fn listeners(config: &Config, out: &mut String) -> std::fmt::Result {
+    writeln!(out, "\nlisteners")?;
+    for exchange in &config.exchanges {
+        writeln!(out, "  {:<33}POST http://{}{}", exchange.name, config.listen, exchange.path)?;
+    }
+    writeln!(out, "  {:<33}http://{}", "admin", config.admin)
+}
+
+fn pools(config: &Config, plan: &Plan, out: &mut String) -> std::fmt::Result {
+    writeln!(out, "\nDSP pools, connections of all bidder cores")?;
+    if config.dsps.is_empty() {
+        return writeln!(out, "  none: every answer will be \"no bid\"");
+    }
+    let cores = plan.bidders.len();
+    writeln!(out, "  {:<33}{:>8}{:>8}{:>10}  endpoint", "name", "warm", "most", "timeout")?;
+    for dsp in &config.dsps {
+        let host = if dsp.host.contains(':') { format!("[{}]", dsp.host) } else { dsp.host.clone() };
+        let (warm, most, ms) = (dsp.warm * cores, dsp.connections * cores, dsp.timeout_ms);
+        writeln!(out, "  {:<33}{warm:>8}{most:>8}{ms:>7} ms  http://{host}:{}{}", dsp.name, dsp.port, dsp.path)?;
+    }
+    Ok(())
+}
+
+fn memory(config: &Config, plan: &Plan, out: &mut String) -> std::fmt::Result {
+    let http = &config.http;
+    let pools: usize = config.dsps.iter().map(|d| d.connections).sum();
+    // A core asks so many DSPs at once at most; each of them may answer at its longest.
+    let mut answers: Vec<usize> = config.dsps.iter().map(|d| d.answer_bytes).collect();
+    answers.sort_unstable_by(|a, b| b.cmp(a));
+    let answers: usize = answers.iter().take(limits::ASKED_MAX).sum();
+    let terms = [
+        ("auctions", http.auctions as u64, AUCTION_BYTES),
+        ("client connections", http.connections as u64, CLIENT_BYTES),
+        ("DSP connections", pools as u64, DSP_CONNECTION_BYTES),
+        ("io_uring", 1, RING_BYTES),
+    ];
+    let sum = |terms: &[(&str, u64, u64)]| terms.iter().map(|t| t.1 * t.2).sum::<u64>();
+    let cores = plan.bidders.len() as u64;
+    writeln!(out, "\nmemory of one bidder core with all its limits reached")?;
+    let line = |out: &mut String, (what, count, bytes): (&str, u64, u64)| {
+        writeln!(out, "  {what:<33}{count:>8} x {:>9} = {:>9}", size(bytes), size(count * bytes))
+    };
+    terms.iter().try_for_each(|t| line(out, *t))?;
+    let steady = sum(&terms);
+    writeln!(out, "  {:<33}{:>8}   {:>9} = {:>9}", "one core", "", "", size(steady))?;
+    writeln!(out, "  {:<33}{cores:>8} x {:>9} = {:>9}", "all bidder cores", size(steady), size(cores * steady))?;
+    // Only an attack or a very strange day comes near; it is what the limits promise.
+    let longest = [
+        ("requests, each at its longest", http.auctions as u64, (http.head_bytes + http.body_bytes) as u64),
+        ("answers, each at its longest", http.auctions as u64, answers as u64),
+    ];
+    writeln!(out, "and on top, if every message were at its limit")?;
+    longest.iter().try_for_each(|t| line(out, *t))?;
+    let worst = steady + sum(&longest);
+    writeln!(out, "  {:<33}{cores:>8} x {:>9} = {:>9}", "all bidder cores", size(worst), size(cores * worst))
+}
+
+/// Sockets are files: the usual soft limit of 1,024 is less than one core may open.
+fn files(config: &Config, plan: &Plan, out: &mut String) -> std::fmt::Result {
+    // Per core its listener, ring, event and timer; for the process logs, admin clients, journal.
+    let (core, process) = (8, 128);
+    let pools: usize = config.dsps.iter().map(|d| d.connections).sum();
+    let files = plan.bidders.len() * (config.http.connections + pools + core) + process;
+    writeln!(out, "\nopen files at most: {files} (`ulimit -n`, LimitNOFILE= in the unit)")
+}
+
+/// Bytes with a unit, one decimal below ten.
+fn size(bytes: u64) -> String {
+    let mut unit = (1, "B");
+    for next in [(1 << 10, "KiB"), (1 << 20, "MiB"), (1 << 30, "GiB"), (1 << 40, "TiB")] {
+        if bytes >= next.0 {
+            unit = next;
+        }
+    }
+    let tenths = (bytes % unit.0) * 10 / unit.0;
+    match bytes / unit.0 {
+        whole if whole < 10 && tenths > 0 => format!("{whole}.{tenths} {}", unit.1),
+        whole => format!("{whole} {}", unit.1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use outcry::config::plan::{Cpu, Topology, plan};
+
+    const TEXT: &str = r#"
+[http]
+auctions = 1024
+[[exchange]]
+name = "publisher-one"
+path = "/one"
+[[exchange]]
+name = "publisher-two"
+path = "/two"
+[[dsp]]
+name = "rich"
+url = "http://rich.example/bid?v=2"
+[[dsp]]
+name = "near"
+url = "http://[::1]:9001/"
+timeout_ms = 30
+warm = 2
+connections = 64
+answer_bytes = 65536
+"#;
+
+    fn planned(cpus: usize) -> Plan {
+        let cpus = (0..cpus).map(|id| Cpu { id, core: id, node: 0, isolated: false }).collect();
+        plan(&Topology { cpus, ..Topology::default() }, &config::Cpus::default()).unwrap()
+    }
+
+    #[test]
+    fn the_plan_is_told_whole() {
+        let config = config::load(TEXT, 1).unwrap();
+        let want = include_str!("check_plan.txt");
+        let got = render(&config, &planned(4));
+        assert_eq!(got, want, "\n--- what is printed now; when it is right, it belongs into check_plan.txt:\n{got}");
+    }
+
+    #[test]
+    fn without_a_dsp_that_is_said() {
+        let out = render(&config::load("", 1).unwrap(), &planned(1));
+        assert!(out.contains("none: every answer will be \"no bid\""), "{out}");
+        assert!(out.contains("POST http://0.0.0.0:8080/openrtb2/auction"), "{out}");
+    }
+
+    #[test]
+    fn a_forbidden_io_uring_stops_only_who_insists() {
+        let (good, bad) = (Ok(io_probe::Flags { deferred: true, cq_entries: 1 }), Err(io_probe::Forbidden::Sysctl(2)));
+        for (wanted, probed, starts, says) in [
+            (IoDriver::Auto, &good, true, "io_uring"),
+            (IoDriver::IoUring, &good, true, "io_uring"),
+            (IoDriver::Epoll, &bad, true, "epoll"),
+            (IoDriver::Auto, &bad, true, "warning: kernel.io_uring_disabled is 2"),
+            (IoDriver::IoUring, &bad, false, "sysctl -w"),
+        ] {
+            let (line, runs) = driver(wanted, probed);
+            assert!(runs == starts && line.contains(says), "{wanted:?} {line}");
+        }
+    }
+
+    #[test]
+    fn it_ends_as_it_should() {
+        let dir = std::env::temp_dir().join(format!("outcry-check-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let file = |name: &str, text: &str| {
+            let path = dir.join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        // Epoll, so that it passes where io_uring is forbidden.
+        let good = file("good.toml", &format!("io_driver = \"epoll\"\n{TEXT}"));
+        let code = |path: &Path| format!("{:?}", run(path, true));
+        let (success, failure) = (format!("{:?}", ExitCode::SUCCESS), format!("{:?}", ExitCode::FAILURE));
+        assert_eq!(code(&good), success);
+        assert_eq!(code(&file("bad.toml", "listne = 1")), failure);
+        assert_eq!(code(&file("cpus.toml", "[cpus]\nflush = 1023")), failure);
+        assert_eq!(code(&dir.join("absent.toml")), failure);
+        let _ = fs::remove_dir_all(&dir);
+    }
+
+    #[test]
+    fn sizes() {
+        for (bytes, want) in [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1_024, "1 KiB"),
+            (1_536, "1.5 KiB"),
+            (16 << 20, "16 MiB"),
+            ((1 << 30) + (1 << 29), "1.5 GiB"),
+            (u64::from(u32::MAX), "3.9 GiB"),
+        ] {
+            assert_eq!(size(bytes), want);
+        }
+    }
+}
