@@ -117,6 +117,9 @@ impl Checker<'_, '_> {
                 let near = suggest::nearest(word, keys().chain(sections()))?;
                 Some(section.sections.iter().find(|s| s.name == near).map_or(near.to_owned(), |s| s.header()))
             });
+            // A rate beside its table.
+            let rate = Currency::parse(word.as_bytes()).filter(|_| section.path == "rates");
+            let nearest = nearest.or(rate.map(|c| format!("[rates.table] {c} = {}", describe(value.get_ref()))));
             let what = if matches!(value.get_ref(), DeValue::Table(_)) { "section" } else { "key" };
             let allowed: Vec<&str> = keys().chain(sections()).collect();
             let (key, found) = (section.key(&super::mistake::shown(word)), format!("an unknown {what}"));

@@ -111,6 +111,7 @@ fn keys_and_sections_that_do_not_exist() {
     check("head_bytes = 8192", &[(1, "head_bytes", Some("http.head_bytes"))]);
     check("[http]\nstop_ms = 1", &[(2, "http.stop_ms", Some("stop_ms above all sections"))]);
     check("quux = 1", &[(1, "quux", None)]);
+    check("[rates]\nEUR = 1.08", &[(2, "rates.EUR", Some("[rates.table] EUR = 1.08"))]);
     // Sections of the wrong shape.
     check("[[http]]\nslow_ms = 50", &[(1, "http", Some("[http]"))]);
     check("[dsp]\nname = \"a\"", &[(1, "dsp", Some("[[dsp]]"))]);
@@ -225,6 +226,7 @@ fn rules_between_keys() {
 
 #[test]
 fn broken_syntax_hides_only_what_hangs_on_it() {
+    check("\u{feff}stop_ms = 1\r\n\r\nio_driver = 1\r\n", &[(1, "stop_ms", Some("100")), (3, "io_driver", None)]);
     check("listen = ", &[(1, "", None)]);
     check("listen = \"0.0.0.0:80", &[(1, "", None)]);
     check("listen\nstop_ms = 1", &[(1, "", None), (2, "stop_ms", Some("100"))]);
@@ -283,7 +285,7 @@ media = ["banner", "vido"]
     let lines: Vec<String> = load(text, 1).unwrap_err().iter().map(ToString::to_string).collect();
     assert_eq!(
         lines[3],
-        "line 7, column 14: http.head_bytes: found 1000000; allowed: 256 to 65536 bytes; did you mean 65536 ?"
+        "line 7, column 14: http.head_bytes: found 1000000; allowed: 256 to 65536 bytes; did you mean `65536`?"
     );
     assert!(lines.iter().all(|l| !l.contains('\n')));
 }

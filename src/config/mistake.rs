@@ -29,7 +29,7 @@ impl fmt::Display for Mistake {
         }
         write!(f, "found {found}; allowed: {allowed}")?;
         match nearest {
-            Some(nearest) => write!(f, "; did you mean {nearest} ?"),
+            Some(nearest) => write!(f, "; did you mean `{nearest}`?"),
             None => Ok(()),
         }
     }
@@ -73,7 +73,7 @@ mod tests {
         let line = mistake.to_string();
         assert_eq!(
             line,
-            r#"line 3, column 9: http.body_bytes: found "a\nb\u{1b}[31m"; allowed: 1 to 2; did you mean 2 ?"#
+            r#"line 3, column 9: http.body_bytes: found "a\nb\u{1b}[31m"; allowed: 1 to 2; did you mean `2`?"#
         );
         assert!(quoted(&"x".repeat(10_000)).len() < 80);
     }

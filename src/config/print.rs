@@ -39,17 +39,12 @@ fn one(key: &dyn Declared, example: bool, out: &mut String) {
         Fallback::Toml(t) => (false, t.to_owned(), format!("default {t}")),
         Fallback::Number(n) => (false, n.to_string(), format!("default {n}")),
         Fallback::AtMost(n, other) => (true, n.to_string(), format!("default {n}, or {other} where that is lower")),
-        Fallback::SameAs(other, t) => (true, t.to_owned(), format!("default {other}")),
+        Fallback::Derived(other, t) => (true, t.to_owned(), format!("default {other}")),
         Fallback::Unset(e) => (true, e.to_owned(), "unset by default".to_owned()),
         Fallback::Required(e) => (false, e.to_owned(), "required".to_owned()),
     };
-    comment(&format!("{} {}; {note}.", key.meaning(), capital(&key.allowed())), out);
+    comment(&format!("{} Allowed: {}; {note}.", key.meaning(), key.allowed()), out);
     let _ = writeln!(out, "{}{} = {value}", if off || example { "#" } else { "" }, key.name());
-}
-
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or(String::new(), |c| c.to_uppercase().chain(chars).collect())
 }
 
 /// Wrapped at blanks.

@@ -21,8 +21,8 @@ pub(super) enum Fallback {
     Number(u64),
     /// This number, or the value of that key where it is lower.
     AtMost(u64, &'static str),
-    /// The value of that key; with nothing changed, this.
-    SameAs(&'static str, &'static str),
+    /// What these words say; with nothing else changed, this.
+    Derived(&'static str, &'static str),
     /// Nothing; this would be one.
     Unset(&'static str),
     /// A mistake; this would be one.
@@ -33,7 +33,7 @@ impl Fallback {
     /// The value as it would be written; `Unset` has none.
     pub(super) fn toml(self) -> Option<String> {
         match self {
-            Fallback::Toml(t) | Fallback::SameAs(_, t) | Fallback::Required(t) => Some(t.to_owned()),
+            Fallback::Toml(t) | Fallback::Derived(_, t) | Fallback::Required(t) => Some(t.to_owned()),
             Fallback::Number(n) | Fallback::AtMost(n, _) => Some(n.to_string()),
             Fallback::Unset(_) => None,
         }
@@ -134,7 +134,7 @@ const TMAX_MS_MAX: u64 = 60_000;
 /// Seats and currencies of one party.
 const LIST_MAX: usize = 256;
 
-use Fallback::{AtMost, Number, Required, SameAs, Toml, Unset};
+use Fallback::{AtMost, Derived, Number, Required, Toml, Unset};
 
 // --- the top -------------------------------------------------------------------------------------
 
@@ -340,7 +340,7 @@ pub(super) const ACCOUNTING: Key<CurrencyCode> =
     key("accounting", Toml("\"USD\""), CurrencyCode, "The currency in which bids are compared and charges are kept.");
 pub(super) const TABLE: Key<Rates> = key(
     "table",
-    SameAs("{} with the accounting currency alone at 1", "{ USD = 1 }"),
+    Derived("the accounting currency alone at 1", "{ USD = 1 }"),
     Rates,
     "What one unit of each currency is worth in the accounting currency; nine decimals count.",
 );
@@ -374,7 +374,7 @@ pub(super) const NO_BID: Key<Choice<NoBidStyle>> = key(
 );
 pub(super) const EXCHANGE_CURRENCIES: Key<List<CurrencyCode>> = key(
     "currencies",
-    SameAs("[rates.accounting]", "[\"USD\"]"),
+    Derived("the accounting currency alone", "[\"USD\"]"),
     List { item: CurrencyCode, count: 1..=LIST_MAX },
     "Currencies it takes when a request names none; the first is preferred.",
 );
