@@ -3,7 +3,7 @@
 //! Never: allocates; looks a target up; decides what a path, a type or a credential is worth.
 //! Full: see [`super::head`].
 use super::{
-    field::{AcceptGzip, Encoding, Framing, is, trim},
+    field::{AcceptGzip, Encoding, Framing, begins, is, trim},
     head::{self, BodyLen, HeadError, HeadScan, Parsed, Take, is_authority, is_token},
 };
 use crate::openrtb::text::Span;
@@ -159,8 +159,8 @@ impl RequestState {
     }
 
     fn content_type(&mut self, value: &[u8]) {
-        let end = value.iter().position(|&b| b == b';').unwrap_or(value.len());
-        let json = value.get(..end).is_some_and(|t| is(trim(t), b"application/json"));
+        let kind = || value.split(|&b| b == b';').next().unwrap_or(&[]);
+        let json = is(value, b"application/json") || is(trim(kind()), b"application/json");
         let said = if json { ContentType::Json } else { ContentType::Other };
         let agrees = self.content_type == ContentType::Absent || self.content_type == said;
         self.content_type = if agrees { said } else { ContentType::Other };
@@ -231,32 +231,70 @@ impl Take for RequestState {
         Ok(())
     }
 
-    #[inline]
-    fn field(&mut self, name: &[u8], value: &[u8], at: Span) -> Result<(), HeadError> {
-        match name.len() {
-            4 if is(name, b"host") => return self.host(value),
-            6 if is(name, b"expect") => {
+    type Name = Field;
+
+    #[inline(always)]
+    fn known(line: &[u8]) -> Option<(Field, usize)> {
+        let name = match line.first()? | 0x20 {
+            b'a' if begins(line, b"accept-encoding:") => (Field::AcceptEncoding, 15),
+            b'a' if begins(line, b"authorization:") => (Field::Authorization, 13),
+            b'c' if begins(line, b"content-type:") => (Field::ContentType, 12),
+            b'c' if begins(line, b"content-length:") => (Field::ContentLength, 14),
+            b'c' if begins(line, b"connection:") => (Field::Connection, 10),
+            b'c' if begins(line, b"content-encoding:") => (Field::ContentEncoding, 16),
+            b'e' if begins(line, b"expect:") => (Field::Expect, 6),
+            b'h' if begins(line, b"host:") => (Field::Host, 4),
+            b't' if begins(line, b"traceparent:") => (Field::Traceparent, 11),
+            b't' if begins(line, b"transfer-encoding:") => (Field::TransferEncoding, 17),
+            b'x' if begins(line, b"x-openrtb-version:") => (Field::OpenrtbVersion, 17),
+            b'x' if begins(line, b"x-forwarded-for:") => (Field::ForwardedFor, 15),
+            _ => return None,
+        };
+        Some(name)
+    }
+
+    #[inline(always)]
+    fn field(&mut self, name: Field, value: &[u8], at: Span) -> Result<(), HeadError> {
+        match name {
+            Field::AcceptEncoding => self.accept.take(value),
+            Field::Authorization => return self.authorization(at),
+            Field::ContentType => self.content_type(value),
+            Field::ContentLength => return self.framing.content_length(value),
+            Field::Connection => self.framing.connection(value),
+            Field::ContentEncoding => self.framing.content_encoding(value),
+            Field::Expect => {
                 let known = is(value, b"100-continue");
                 self.expect_continue |= known;
                 self.unknown_expect |= !known;
             }
-            10 if is(name, b"connection") => self.framing.connection(value),
-            11 if is(name, b"traceparent") => {
+            Field::Host => return self.host(value),
+            Field::Traceparent => {
                 self.traceparent = if self.traced { Span::default() } else { at };
                 self.traced = true;
             }
-            12 if is(name, b"content-type") => self.content_type(value),
-            13 if is(name, b"authorization") => return self.authorization(at),
-            14 if is(name, b"content-length") => return self.framing.content_length(value),
-            15 if is(name, b"accept-encoding") => self.accept.take(value),
-            15 if is(name, b"x-forwarded-for") => self.forwarded_for = at,
-            16 if is(name, b"content-encoding") => self.framing.content_encoding(value),
-            17 if is(name, b"transfer-encoding") => return self.framing.transfer_encoding(value),
-            17 if is(name, b"x-openrtb-version") => self.openrtb_version = at,
-            _ => {}
+            Field::TransferEncoding => return self.framing.transfer_encoding(value),
+            Field::OpenrtbVersion => self.openrtb_version = at,
+            Field::ForwardedFor => self.forwarded_for = at,
         }
         Ok(())
     }
+}
+
+/// The fields we read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Field {
+    AcceptEncoding,
+    Authorization,
+    ContentType,
+    ContentLength,
+    Connection,
+    ContentEncoding,
+    Expect,
+    Host,
+    Traceparent,
+    TransferEncoding,
+    OpenrtbVersion,
+    ForwardedFor,
 }
 
 /// Where the path of a target begins.

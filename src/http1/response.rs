@@ -2,7 +2,7 @@
 //! Owns: what a head said so far. Runs on: each bidder core. Called by: the bidder's egress.
 //! Never: allocates, skips interim answers by itself. Full: see [`super::head`].
 use super::{
-    field::{Encoding, Framing, digits, is},
+    field::{Encoding, Framing, begins, digits},
     head::{self, BodyLen, HeadError, HeadScan, Parsed, Take},
 };
 use crate::openrtb::text::Span;
@@ -107,20 +107,44 @@ impl Take for ResponseState {
         Ok(())
     }
 
-    #[inline]
-    fn field(&mut self, name: &[u8], value: &[u8], _at: Span) -> Result<(), HeadError> {
-        match name.len() {
-            10 if is(name, b"connection") => self.framing.connection(value),
-            11 if is(name, b"retry-after") => {
+    type Name = Field;
+
+    #[inline(always)]
+    fn known(line: &[u8]) -> Option<(Field, usize)> {
+        let name = match line.first()? | 0x20 {
+            b'c' if begins(line, b"content-length:") => (Field::ContentLength, 14),
+            b'c' if begins(line, b"connection:") => (Field::Connection, 10),
+            b'c' if begins(line, b"content-encoding:") => (Field::ContentEncoding, 16),
+            b'r' if begins(line, b"retry-after:") => (Field::RetryAfter, 11),
+            b't' if begins(line, b"transfer-encoding:") => (Field::TransferEncoding, 17),
+            _ => return None,
+        };
+        Some(name)
+    }
+
+    #[inline(always)]
+    fn field(&mut self, name: Field, value: &[u8], _at: Span) -> Result<(), HeadError> {
+        match name {
+            Field::ContentLength => return self.framing.content_length(value),
+            Field::Connection => self.framing.connection(value),
+            Field::ContentEncoding => self.framing.content_encoding(value),
+            Field::RetryAfter => {
                 self.retry_after_s = digits(value).map(|s| u32::try_from(s).unwrap_or(u32::MAX));
             }
-            14 if is(name, b"content-length") => return self.framing.content_length(value),
-            16 if is(name, b"content-encoding") => self.framing.content_encoding(value),
-            17 if is(name, b"transfer-encoding") => return self.framing.transfer_encoding(value),
-            _ => {}
+            Field::TransferEncoding => return self.framing.transfer_encoding(value),
         }
         Ok(())
     }
+}
+
+/// The fields we read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Field {
+    ContentLength,
+    Connection,
+    ContentEncoding,
+    RetryAfter,
+    TransferEncoding,
 }
 
 #[cfg(test)]
