@@ -8,6 +8,7 @@ pub mod codes;
 mod parse_imp;
 mod parse_native;
 mod parse_request;
+mod parse_response;
 mod reader;
 pub mod request;
 pub mod response;
@@ -19,3 +20,5 @@ pub mod validate;
 mod corpus_tests;
 #[cfg(test)]
 mod request_tests;
+#[cfg(test)]
+mod response_tests;

@@ -1,6 +1,7 @@
 //! The view of a DSP's bid response (OpenRTB 2.6 section 4.2).
 //! Owns: positions and numbers; the bytes stay with the auction. Runs on: each bidder core, pooled.
 //! Called by: `bidder/flight`. Never: allocates once its vectors have grown to what answers need.
+pub use super::parse_response::ResponseError;
 use super::{
     request::{Media, Run},
     text::{Span, Text},
