@@ -25,7 +25,7 @@ const _: () = assert!(crate::limits::BODY_BYTES_MAX <= LEN_MAX);
 
 /// Where reading stopped and why.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{why} at byte {at}")]
+#[error("{} at byte {at}", why.message())]
 pub struct Error {
     /// Offset in the buffer.
     pub at: u32,
@@ -34,48 +34,56 @@ pub struct Error {
 }
 
 /// What is wrong with a text that is not JSON.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 #[repr(u8)]
 pub enum Why {
     /// It ends in the middle.
-    #[error("unexpected end of JSON")]
     End,
     /// Something follows the value.
-    #[error("bytes after the JSON value")]
     Trailing,
     /// No value where one must stand.
-    #[error("a JSON value was expected")]
     Value,
     /// No `"` where a key must stand.
-    #[error("a key was expected")]
     Key,
     /// No `:` behind a key.
-    #[error("a colon was expected")]
     Colon,
     /// Neither a comma nor the closing bracket.
-    #[error("a comma or a closing bracket was expected")]
     Comma,
-    /// A number that is none: `01` is found as `Comma`, this is `-`, `1.`, `1e`.
-    #[error("not a JSON number")]
+    /// A number that is none: `-`, `1.`, `1e` (`01` is found as a missing comma).
     Number,
     /// A byte below 0x20 in a string.
-    #[error("a control byte in a string")]
     Control,
     /// `\` followed by something that has no meaning.
-    #[error("not an escape")]
     Escape,
     /// Half of a surrogate pair.
-    #[error("half of a surrogate pair")]
     Surrogate,
     /// Not UTF-8.
-    #[error("not UTF-8")]
     Utf8,
     /// More than [`JSON_DEPTH_MAX`] objects and arrays within each other.
-    #[error("nested too deeply")]
     Depth,
     /// Longer than [`LEN_MAX`].
-    #[error("too long")]
     Length,
+}
+
+impl Why {
+    /// In words, without anything of the text.
+    pub const fn message(self) -> &'static str {
+        match self {
+            Why::End => "unexpected end of JSON",
+            Why::Trailing => "bytes after the JSON value",
+            Why::Value => "a JSON value was expected",
+            Why::Key => "a key was expected",
+            Why::Colon => "a colon was expected",
+            Why::Comma => "a comma or a closing bracket was expected",
+            Why::Number => "not a JSON number",
+            Why::Control => "a control byte in a string",
+            Why::Escape => "not an escape",
+            Why::Surrogate => "half of a surrogate pair",
+            Why::Utf8 => "not UTF-8",
+            Why::Depth => "nested too deeply",
+            Why::Length => "too long",
+        }
+    }
 }
 
 /// The key of a member.
@@ -164,7 +172,7 @@ impl<'a> Cursor<'a> {
             let at = std::str::from_utf8(text).err().map_or(0, |e| e.valid_up_to());
             return Err(Error { at: (from + at) as u32, why: Why::Utf8 });
         }
-        let control = text.iter().fold(u8::MAX, |least, &b| least.min(b)) < 0x20;
+        let control = least(text) < 0x20;
         Ok(Cursor { buf, at: from, depth: 0, control })
     }
 
@@ -200,7 +208,21 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    #[inline(never)]
     fn peek_behind_space(&mut self) -> u8 {
+        // Indentation comes in long runs.
+        const SPACES: u64 = u64::from_ne_bytes([b' '; 8]);
+        if self.buf.get(self.at) == Some(&b'\n') {
+            self.at += 1;
+            while let Some(chunk) = self.buf.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
+                let others = u64::from_le_bytes(*chunk) ^ SPACES;
+                if others != 0 {
+                    self.at += (others.trailing_zeros() / 8) as usize;
+                    break;
+                }
+                self.at += 8;
+            }
+        }
         while let Some(&b) = self.buf.get(self.at) {
             if !matches!(b, b' ' | b'\n' | b'\r' | b'\t') {
                 return b;
@@ -222,7 +244,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next member's key, or `None` behind the closing brace. The caller reads the value before it asks again.
-    #[inline]
+    #[inline(always)]
     pub fn key(&mut self, first: &mut bool) -> Checked<Option<Key>> {
         let mut b = self.peek();
         if b == b'}' {
@@ -241,9 +263,14 @@ impl<'a> Cursor<'a> {
             return self.err(Why::Key);
         }
         let at = self.at;
-        let text = self.string()?;
+        let (text, packed) = match self.short_string() {
+            Some(short) => short,
+            None => {
+                let text = self.long_string(at + 1)?;
+                (text, pack_text(self.buf, text))
+            }
+        };
         self.colon()?;
-        let packed = pack_text(self.buf, text);
         Ok(Some(Key { at: at as u32, packed, text }))
     }
 
@@ -277,7 +304,47 @@ impl<'a> Cursor<'a> {
     /// The string whose quote was just peeked at.
     #[inline]
     pub fn string(&mut self) -> Checked<Text> {
+        match self.short_string() {
+            Some((text, _)) => Ok(text),
+            None => self.long_string(self.at + 1),
+        }
+    }
+
+    /// The same, where it is of less than 16 bytes and has nothing special in it; also as [`pack`] would have it.
+    /// Most keys and many values are so short that two words hold them: no loop, and no second look at a key.
+    #[inline(always)]
+    fn short_string(&mut self) -> Option<(Text, (u64, u64))> {
         let start = self.at + 1;
+        let chunk = self.buf.get(start..)?.first_chunk::<16>()?;
+        let both = u128::from_le_bytes(*chunk);
+        let (low, high) = (both as u64, (both >> 64) as u64);
+        let found = marks(low);
+        if found != 0 {
+            let bits = found.trailing_zeros() & !7;
+            let len = (bits / 8) as usize;
+            let low_kept = low & ((1 << bits) - 1);
+            if (low >> bits) as u8 != b'"' || (self.control && controls(low) & ((1 << bits) - 1) != 0) {
+                return None;
+            }
+            self.at = start + len + 1;
+            return Some((Text::new(start, len, false), (low_kept, 0)));
+        }
+        let found = marks(high);
+        if found == 0 {
+            return None;
+        }
+        let bits = found.trailing_zeros() & !7;
+        if (high >> bits) as u8 != b'"' || (self.control && controls(low) | controls(high) & ((1 << bits) - 1) != 0) {
+            return None;
+        }
+        let len = 8 + (bits / 8) as usize;
+        self.at = start + len + 1;
+        Some((Text::new(start, len, false), (low, high & ((1 << bits) - 1))))
+    }
+
+    /// The string that begins at `start`, of any length and with anything in it.
+    #[inline(never)]
+    fn long_string(&mut self, start: usize) -> Checked<Text> {
         let mut at = start;
         let mut escaped = false;
         loop {
@@ -303,13 +370,12 @@ impl<'a> Cursor<'a> {
 
     #[inline(never)]
     fn refuse_control(&mut self, start: usize, end: usize) -> Checked<()> {
-        match self.buf[start..end].iter().position(|&b| b < 0x20) {
-            None => Ok(()),
-            Some(i) => {
-                self.at = start + i;
-                self.err(Why::Control)
-            }
+        let text = self.buf.get(start..end).unwrap_or(&[]);
+        if least(text) >= 0x20 {
+            return Ok(());
         }
+        self.at = start + text.iter().position(|&b| b < 0x20).unwrap_or(0);
+        self.err(Why::Control)
     }
 
     /// Checks the escape at `at` and returns the offset behind it.
@@ -543,16 +609,7 @@ fn integer_slowly(number: &[u8]) -> Option<i64> {
 /// The key as [`pack`] would have it; zero where it is too long, or has a NUL (which would look like its end).
 #[inline]
 fn pack_text(buf: &[u8], text: Text) -> (u64, u64) {
-    let span = text.span();
-    let (at, len) = (span.at as usize, span.len as usize);
-    if len > 16 || text.escaped() {
-        return pack_slowly(buf, text);
-    }
-    let Some(chunk) = buf.get(at..).and_then(|rest| rest.first_chunk::<16>()) else { return pack_slowly(buf, text) };
-    // `len` is at most 16; the shift by all 128 bits must leave nothing to cut away.
-    let word = u128::from_le_bytes(*chunk);
-    let word = if len == 16 { word } else { word & ((1 << (len * 8)) - 1) };
-    (word as u64, (word >> 64) as u64)
+    if text.span().len > 16 && !text.escaped() { (0, 0) } else { pack_slowly(buf, text) }
 }
 
 #[inline(never)]
@@ -589,6 +646,46 @@ fn quote_or_backslash(buf: &[u8], mut at: usize) -> usize {
         at += 1;
     }
     at
+}
+
+/// The lowest byte. Without a way out early the compiler looks at many bytes at once.
+fn least(text: &[u8]) -> u8 {
+    text.iter().fold(u8::MAX, |least, &b| least.min(b))
+}
+
+/// Zero when no byte of the word is below 0x20. (Above the first that is, others may be marked falsely.)
+#[inline(always)]
+fn controls(word: u64) -> u64 {
+    const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
+    word.wrapping_sub(u64::from_ne_bytes([0x20; 8])) & !word & TOPS
+}
+
+/// Appends the characters of a string that was read from `buf`, escapes resolved.
+pub fn unescape(text: Text, buf: &[u8], out: &mut Vec<u8>) {
+    let raw = text.raw(buf);
+    let mut at = 0;
+    while at < raw.len() {
+        let escape = quote_or_backslash(raw, at);
+        out.extend_from_slice(raw.get(at..escape).unwrap_or(&[]));
+        at = escape + 2;
+        out.push(match raw.get(escape + 1) {
+            None => break,
+            Some(b'n') => b'\n',
+            Some(b't') => b'\t',
+            Some(b'r') => b'\r',
+            Some(b'b') => 8,
+            Some(b'f') => 12,
+            Some(b'u') => {
+                // One character, of one escape or of two; the rare case is left to who knows it already.
+                let pair = hex4(raw, escape + 2).is_some_and(|unit| (0xd800..0xdc00).contains(&unit));
+                let len = if pair { 12 } else { 6 }.min(raw.len() - escape);
+                out.extend(Text::new(escape, len, true).bytes(raw));
+                at = escape + len;
+                continue;
+            }
+            Some(&plain) => plain,
+        });
+    }
 }
 
 /// Zero when no byte of the word is a quote or a backslash; else its lowest bit lies in the first that is. (Bytes

@@ -24,7 +24,13 @@ fn value(c: &mut Cursor) -> Result<Value, Error> {
             }
             Value::Array(all)
         }
-        b'"' => Value::String(String::from_utf8(c.string()?.bytes(c.buf()).collect()).unwrap()),
+        b'"' => {
+            let text = c.string()?;
+            let (mut out, slowly) = (vec![], text.bytes(c.buf()).collect::<Vec<_>>());
+            unescape(text, c.buf(), &mut out);
+            assert_eq!(out, slowly);
+            Value::String(String::from_utf8(out).unwrap())
+        }
         b'-' | b'0'..=b'9' => {
             Value::Number(serde_json::Number::from_string_unchecked(String::from_utf8(c.number()?.to_vec()).unwrap()))
         }
@@ -66,7 +72,8 @@ fn check(text: &[u8]) {
 fn what_is_refused_and_where() {
     let deep = |n: usize| "[".repeat(n) + &"]".repeat(n);
     let (deepest, deeper) = (deep(JSON_DEPTH_MAX), deep(JSON_DEPTH_MAX + 1));
-    let rows: &[(&[u8], Result<(), (u32, Why)>)] = &[
+    type Want = Result<(), (u32, Why)>;
+    let rows: &[(&[u8], Want)] = &[
         (b" {\"a\" : [1 , -0.5e+3,\ttrue,false,null,\"\"]}\r\n", Ok(())),
         (deepest.as_bytes(), Ok(())),
         (deeper.as_bytes(), Err((64, Why::Depth))),
@@ -180,6 +187,7 @@ fn json() -> impl Strategy<Value = Value> {
         any::<i64>().prop_map(Value::from),
         (any::<i32>(), -30..30i32).prop_map(|(m, e)| serde_json::from_str(&format!("{m}.25e{e}")).unwrap()),
         "[ -~]{0,40}".prop_map(Value::from),
+        "[\\x00-\\x22\\x5c\u{e9}\u{1f600}]{0,20}".prop_map(Value::from),
         any::<String>().prop_map(Value::from),
     ];
     leaf.prop_recursive(5, 60, 8, |inner| {

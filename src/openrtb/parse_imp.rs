@@ -106,6 +106,13 @@ impl Floor {
     }
 }
 
+/// FNV-1a of the characters, however they are written.
+fn hash(text: Text, buf: &[u8]) -> u64 {
+    let step = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3);
+    let start = 0xcbf2_9ce4_8422_2325;
+    if text.escaped() { text.bytes(buf).fold(start, step) } else { text.raw(buf).iter().copied().fold(start, step) }
+}
+
 impl Reader<'_, '_> {
     /// 3.2.4: an id, unique in the request, and at least one medium.
     pub(super) fn imp(&mut self) -> Step {
@@ -139,11 +146,14 @@ impl Reader<'_, '_> {
         if imp.media == Media::default() {
             return self.stop(Field::Imp, Fault::NoMedia);
         }
-        // At most `IMPS_MAX` of them, and most differ in their length or first bytes.
+        // Long ids that differ in their last byte would be compared byte by byte with each other; hashes are not.
         let buf = self.c.buf();
-        if self.out.imps.iter().any(|other| other.id.same(buf, imp.id, buf)) {
+        let hash = hash(imp.id, buf);
+        let mut others = self.out.imps.iter().zip(&self.out.imp_hashes);
+        if others.any(|(other, &h)| h == hash && other.id.same(buf, imp.id, buf)) {
             return self.stop(Field::ImpId, Fault::NotUnique);
         }
+        self.out.imp_hashes.push(hash);
         self.out.imps.push(imp);
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::{
     validate::{Fault, Field},
 };
 use crate::{
-    json::{Cursor, keys},
+    json::{self, Cursor, keys},
     limits::TEXTS_MAX,
 };
 
@@ -43,7 +43,7 @@ impl Reader<'_, '_> {
         let mut scratch = std::mem::take(&mut self.out.scratch);
         let body = self.c.buf();
         scratch.clear();
-        scratch.extend(text.bytes(body));
+        json::unescape(text, body, &mut scratch);
         let checked = {
             let mut inner =
                 Reader { c: Cursor::new(&scratch, 0).map_err(|_| not_json(at))?, out: self.out, index: self.index };

@@ -16,6 +16,9 @@ use crate::{
     units::Currency,
 };
 
+/// Elements of `cur`: ISO-4217 lists some 180.
+const CURRENCIES_MAX: usize = 256;
+
 impl Request {
     /// Reads the request that is `body[from..]`; all spans count from the start of `body`. What the view held before
     /// is forgotten, its memory is kept. After an error the view means nothing.
@@ -34,7 +37,7 @@ impl Request {
         macro_rules! keep {
             ($($list:ident),+) => { $(old.$list.clear(); self.$list = old.$list;)+ };
         }
-        keep!(imps, deals, sizes, texts, numbers, currencies, buyeruids, asset_ids, scratch);
+        keep!(imps, deals, sizes, texts, numbers, currencies, buyeruids, imp_hashes, asset_ids, scratch);
         self.at = 2;
         self.cattax = 1;
     }
@@ -166,19 +169,17 @@ impl Reader<'_, '_> {
 
     /// 3.2.1: `cur`. Codes that are none are passed, but if nothing else is there, every bid would be refused later.
     fn currencies(&mut self) -> Step {
-        let mut bad = false;
+        let (mut bad, mut n) = (false, 0);
         if self.array(Field::Cur)? {
             let mut first = true;
             while self.c.element(&mut first)? {
+                n += 1;
+                if n > CURRENCIES_MAX {
+                    return self.stop(Field::Cur, Fault::TooMany);
+                }
                 match Currency::parse(self.c.text()?.raw(self.c.buf())) {
-                    // The list of all currencies has some 180; repetitions say nothing.
-                    Some(code) if !self.out.currencies.contains(&code) => {
-                        if self.out.currencies.len() >= 256 {
-                            return self.stop(Field::Cur, Fault::TooMany);
-                        }
-                        self.out.currencies.push(code);
-                    }
-                    Some(_) => {}
+                    Some(code) if self.out.currencies.contains(&code) => {}
+                    Some(code) => self.out.currencies.push(code),
                     None => bad = true,
                 }
             }

@@ -123,6 +123,8 @@ pub struct Request {
     pub currencies: Vec<Currency>,
     /// `user.ext.prebid.buyeruids` (or `user.ext.buyeruids`): DSP name and its id of the user.
     pub buyeruids: Vec<(Text, Text)>,
+    /// For the check that impressions' ids differ.
+    pub(super) imp_hashes: Vec<u64>,
     /// For the check that a native request's assets differ.
     pub(super) asset_ids: Vec<i64>,
     /// For native requests, which are JSON in a JSON string.

@@ -1,6 +1,7 @@
 //! What is accepted, what is refused and why, and what is read.
 use super::{
     request::{Channel, ImpRefusal, Media, Request, SchainPlace},
+    response::Response,
     text::Text,
     validate::{Fault, Field},
 };
@@ -9,6 +10,7 @@ use crate::{
     limits::{DEALS_MAX, IMPS_MAX, TEXTS_MAX},
     units::{Cpm, Currency, Multiplier},
 };
+use proptest::prelude::*;
 
 fn parse(body: &str) -> Result<Request, (Fault, String)> {
     let mut request = Request::default();
@@ -235,3 +237,60 @@ fn a_view_is_reused_without_a_trace() {
     assert_eq!(format!("{fresh:?}"), format!("{used:?}"));
     assert_eq!(used.whole.of(plain.as_bytes()), &plain.as_bytes()[2..]);
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+
+    /// Whatever is accepted is JSON with an id and impressions; nothing panics; a refusal points into the body.
+    #[test]
+    fn broken_requests_are_refused_or_read(
+        which in 0..RICH.len(),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), prop_oneof![
+            any::<u8>(),
+            prop::sample::select(&b"\"\\{}[],:0-e.n \x00"[..]),
+        ], any::<bool>()), 0..4),
+        cut in prop::option::weighted(0.1, any::<prop::sample::Index>()),
+    ) {
+        let mut body = RICH[which].as_bytes().to_vec();
+        for (at, byte, insert) in edits {
+            let i = at.index(body.len());
+            if insert { body.insert(i, byte) } else { body[i] = byte }
+        }
+        if let Some(cut) = cut {
+            body.truncate(cut.index(body.len()));
+        }
+        let json = serde_json::from_slice::<serde_json::Value>(&body);
+        let (mut request, mut response) = (Request::default(), Response::default());
+        match request.parse(&body, 0) {
+            Ok(()) => {
+                let json = json.as_ref().expect("we took it for JSON");
+                let id = String::from_utf8(request.id.bytes(&body).collect()).unwrap();
+                prop_assert_eq!(Some(id.as_str()), json["id"].as_str());
+                prop_assert_eq!(request.imps.len(), json["imp"].as_array().unwrap().len());
+            }
+            Err(refusal) => {
+                prop_assert!(refusal.at as usize <= body.len());
+                if let Fault::NotJson(_) = refusal.rule.fault {
+                    prop_assert!(json.is_err());
+                }
+            }
+        }
+        if response.parse(&body).is_ok() {
+            prop_assert!(json.is_ok_and(|v| v.is_object()));
+        }
+    }
+}
+
+#[test]
+fn what_is_broken_was_whole() {
+    for body in RICH {
+        assert_eq!(parse(body).map(drop), Ok(()), "{body}");
+        Response::default().parse(body.as_bytes()).unwrap();
+    }
+}
+
+const RICH: [&str; 3] = [
+    r#"{"id":"r","imp":[{"id":"1","banner":{"format":[{"w":300,"h":250}],"battr":[1]},"bidfloor":0.5,"qty":{"multiplier":2.5}},{"id":"2","video":{"mimes":["v"],"minduration":5}}],"cur":["USD"],"tmax":100}"#,
+    r#"{"id":"r","imp":[{"id":"\u0031","native":{"request":"{\"context\":1,\"assets\":[{\"id\":1,\"title\":{\"len\":9}}]}"},"pmp":{"deals":[{"id":"d","wseat":["s"]}]}}],"app":{"publisher":{"id":"p"}}}"#,
+    r#"{"id":"r","seatbid":[{"seat":"s","bid":[{"id":"b","impid":"i","price":"1.5","adomain":["a"],"attr":[1]}]}],"cur":["EUR"],"imp":[{"id":"1","audio":{"mimes":["a"]}}],"source":{"schain":{"nodes":[{}]}},"user":{"ext":{"prebid":{"buyeruids":{"a":"b"}}}}}"#,
+];

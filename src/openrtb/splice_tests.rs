@@ -36,10 +36,9 @@ fn twin(mut v: Value, edits: &Edits) -> Option<Value> {
     let mut old = None;
     let mut at = None;
     for place in places {
-        if let Some(chain) = v.pointer_mut(place).and_then(Value::as_object_mut).and_then(|o| o.remove("schain")) {
-            if old.is_none() {
-                (old, at) = (Some(chain), Some(place));
-            }
+        let chain = v.pointer_mut(place).and_then(Value::as_object_mut).and_then(|o| o.remove("schain"));
+        if old.is_none() && chain.is_some() {
+            (old, at) = (chain, Some(place));
         }
     }
     if edits.schain_node.is_some() {

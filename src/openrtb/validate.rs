@@ -227,21 +227,7 @@ impl Fault {
     /// What is said to the sender.
     pub const fn message(self) -> &'static str {
         match self {
-            Fault::NotJson(why) => match why {
-                json::Why::End => "unexpected end of JSON",
-                json::Why::Trailing => "bytes after the JSON value",
-                json::Why::Value => "a JSON value was expected",
-                json::Why::Key => "a key was expected",
-                json::Why::Colon => "a colon was expected",
-                json::Why::Comma => "a comma or a closing bracket was expected",
-                json::Why::Number => "not a JSON number",
-                json::Why::Control => "a control byte in a string",
-                json::Why::Escape => "not an escape",
-                json::Why::Surrogate => "half of a surrogate pair",
-                json::Why::Utf8 => "not UTF-8",
-                json::Why::Depth => "nested too deeply",
-                json::Why::Length => "too long",
-            },
+            Fault::NotJson(why) => why.message(),
             Fault::NotJsonInside => "does not hold JSON",
             Fault::DuplicateKey => "has a member twice",
             Fault::Missing => "is required",
