@@ -1,8 +1,20 @@
 //! The threads of Outcry and everything that makes a system call.
+//!
+//! | thread           | owns                                                            | receives from   | sends to        | may block? |
+//! |------------------|-----------------------------------------------------------------|-----------------|-----------------|------------|
+//! | `outcry-bid-N`   | listener, clients, DSP connections, auctions, counters of a CPU | control         | flush, control  | never      |
+//! | `outcry-flush`   | the sums of all cores                                           | bidders, control| control, bidders| on a timer |
+//! | `outcry-control` | configuration, admin port, signals, the life of the process     | bidders, flush  | bidders, flush  | yes        |
+//! | `main`           | nothing once it is booted; waits                                | -               | -               | yes        |
+//!
+//! Reading order: [`boot`] (top to bottom), [`wiring`] (who can talk to whom), [`bidder`] (what a core does),
+//! [`flush`], [`control`].
+pub mod bidder;
+pub mod boot;
+pub mod check;
 pub mod control;
 pub mod flush;
-pub mod wiring;
-//! x
-pub mod check;
 pub mod io_probe;
+pub mod state;
 pub mod topology;
+pub mod wiring;

@@ -1,1 +1,65 @@
-fn main() {}
+//! The `outcry` program: the exchange, and the programs around it.
+use clap::{Parser, Subcommand};
+use outcry_cores::{
+    boot::{self, Source},
+    check,
+};
+use std::{path::PathBuf, process::ExitCode};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A real-time bidding exchange: OpenRTB in, second-price auctions, answers within the deadline.
+#[derive(Parser)]
+#[command(name = "outcry", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the exchange.
+    Serve {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Name every mistake in a configuration, or print the plan that would run.
+    Check {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+        /// Say why each CPU was chosen.
+        #[arg(long)]
+        explain: bool,
+    },
+    /// Print a commented configuration with every default.
+    DefaultConfig,
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve { config } => serve(config),
+        Command::Check { config, explain } => check::run(&config, explain),
+        Command::DefaultConfig => {
+            print!("{}", outcry::config::default_toml());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn serve(config: PathBuf) -> ExitCode {
+    let started = boot::start_from(Source::File(config), &mut |line| eprintln!("{line}"));
+    let stopped = started.map_err(|e| e.to_string()).and_then(|exchange| {
+        eprintln!("outcry: requests on {}, metrics and readiness on {}", exchange.listen(), exchange.admin());
+        exchange.wait()
+    });
+    match stopped {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("outcry: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}

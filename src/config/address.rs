@@ -49,7 +49,7 @@ fn is_host(host: &str) -> bool {
     host.len() <= 253 && host.split('.').all(label)
 }
 
-/// Address and port to listen on. Port 0 is refused: each core would get a port of its own.
+/// Address and port to listen on. Port 0 is any free one, the same for all cores, printed at the start.
 pub(super) struct Socket;
 
 impl Kind for Socket {
@@ -57,7 +57,7 @@ impl Kind for Socket {
 
     fn read(&self, found: &Found<'_>, wrong: &mut Vec<Wrong>) -> Option<SocketAddr> {
         let word = text(found).unwrap_or("");
-        if let Some(addr) = word.parse::<SocketAddr>().ok().filter(|a| a.port() != 0) {
+        if let Ok(addr) = word.parse::<SocketAddr>() {
             return Some(addr);
         }
         let port = match found.get_ref() {

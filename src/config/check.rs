@@ -268,7 +268,7 @@ impl Checker<'_, '_> {
     fn apart(&mut self, listen: &Got<SocketAddr>, admin: &Got<SocketAddr>) {
         let (l, a) = (listen.value, admin.value);
         let any = l.ip().is_unspecified() || a.ip().is_unspecified();
-        if !listen.sound || !admin.sound || l.port() != a.port() || !(any || l.ip() == a.ip()) {
+        if !listen.sound || !admin.sound || l.port() != a.port() || l.port() == 0 || !(any || l.ip() == a.ip()) {
             return;
         }
         let (key, got) = if admin.written { ("admin", admin) } else { ("listen", listen) };

@@ -64,7 +64,8 @@ mod tests {
     #[test]
     fn a_dsp_gets_what_is_there_and_not_more() {
         // tmax, the request took so long to come in: decided after, DSPs until (from arrival), told
-        let rows: &[(Option<u32>, u64, Result<(u64, u64, u32), NoTime>)] = &[
+        type Row = (Option<u32>, u64, Result<(u64, u64, u32), NoTime>);
+        let rows: &[Row] = &[
             (None, 0, Ok((90, 70, 68))),
             (Some(100), 0, Ok((90, 70, 68))),
             (Some(50), 0, Ok((40, 40, 38))),

@@ -1,7 +1,7 @@
 //! Whom to admit. Asked twice: when the head is there and nothing was spent on the request yet, and when it was
 //! parsed. Runs on: each bidder core. Called by: `bidder/flight`. Never: blocks, allocates, reads a clock.
 //! What stands here now is the room on the core; quotas, fraud and privacy are further reasons to say no.
-use crate::openrtb::codes::Nbr;
+use crate::openrtb::{codes::Nbr, request::Request};
 
 /// How full a core is when it is asked.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,22 +28,35 @@ pub fn admit_head(room: &Room) -> Verdict {
     if room.auctions >= room.auctions_max { Verdict::Refuse(Nbr::Overload) } else { Verdict::Admit }
 }
 
-/// Asked when the request was read; `offerable` impressions are left of it. Room for the auction's record will be
-/// reserved here.
-pub fn admit_request(offerable: u64) -> Verdict {
-    if offerable == 0 { Verdict::Refuse(Nbr::NothingToSell) } else { Verdict::Admit }
+/// Asked when the request was read: is anything of it for sale here? Room for the auction's record will be reserved
+/// here.
+pub fn admit_request(request: &Request) -> Verdict {
+    let for_sale = request.imps.iter().any(|imp| imp.refused.is_none());
+    if for_sale { Verdict::Admit } else { Verdict::Refuse(Nbr::NothingToSell) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::openrtb::request::{Imp, ImpRefusal};
 
     #[test]
     fn a_full_core_says_no() {
         let room = Room { auctions: 3, auctions_max: 4, draining: false };
         assert_eq!(admit_head(&room), Verdict::Admit);
         assert_eq!(admit_head(&Room { auctions: 4, ..room }), Verdict::Refuse(Nbr::Overload));
-        assert_eq!(admit_request(0), Verdict::Refuse(Nbr::NothingToSell));
-        assert_eq!(admit_request(2), Verdict::Admit);
+    }
+
+    #[test]
+    fn a_request_of_refused_impressions_has_nothing_to_sell() {
+        let sold = Imp::default();
+        let pod = Imp { refused: Some(ImpRefusal::DynamicPod), ..sold };
+        let request = |imps: &[Imp]| {
+            let mut request = Request::default();
+            request.imps.extend_from_slice(imps);
+            request
+        };
+        assert_eq!(admit_request(&request(&[pod, sold])), Verdict::Admit);
+        assert_eq!(admit_request(&request(&[pod, pod])), Verdict::Refuse(Nbr::NothingToSell));
     }
 }

@@ -223,6 +223,37 @@ impl Refusal {
             Nbr::NothingToSell => Refusal::NothingToSell,
         }
     }
+
+    /// The refusal of a head.
+    pub fn of_head(error: crate::http1::HeadError) -> Refusal {
+        use crate::http1::HeadError;
+        match error {
+            HeadError::BadRequestLine | HeadError::BadStatusLine | HeadError::BadVersion | HeadError::Upgraded => {
+                Refusal::BadLine
+            }
+            HeadError::BareLf
+            | HeadError::BareCr
+            | HeadError::ObsFold
+            | HeadError::BadName
+            | HeadError::ControlByte
+            | HeadError::DoubleAuthorization => Refusal::BadHeader,
+            HeadError::MissingHost | HeadError::DoubleHost | HeadError::BadHost => Refusal::BadHost,
+            HeadError::TwoLengths
+            | HeadError::LengthAndChunked
+            | HeadError::BadLength
+            | HeadError::BadTransferEncoding
+            | HeadError::UnknownTransferEncoding => Refusal::BadFraming,
+            HeadError::TooLong | HeadError::TooManyHeaders => Refusal::HeadTooLarge,
+        }
+    }
+
+    /// The refusal of a request that was read.
+    pub fn of_rule(rule: &crate::openrtb::validate::Rule) -> Refusal {
+        match rule.fault {
+            crate::openrtb::validate::Fault::NotJson(_) => Refusal::NotJson,
+            _ => Refusal::InvalidRequest,
+        }
+    }
 }
 
 closed! {

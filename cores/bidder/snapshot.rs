@@ -1,0 +1,75 @@
+//! A configuration as one core runs it: the core's own copy, with what can be prepared prepared.
+//! Owns: the copy. Runs on: each bidder core. Never: shared; an auction in flight keeps the one it began with, and
+//! a copy nobody uses any more goes back to control by ring, so that control frees it.
+use super::egress::{Egress, Target};
+use outcry::{
+    config::Config,
+    http1,
+    messages::CoreConfig,
+    openrtb::{splice, text::Span},
+    units::{DspIx, ExchangeIx, MS},
+};
+
+/// One core's copy of a configuration.
+pub struct Snapshot {
+    /// What control sent.
+    pub core: Box<CoreConfig>,
+    /// Per DSP: the head of its requests up to the value of Content-Length.
+    pub heads: Vec<Vec<u8>>,
+    /// Per DSP: its lane of egress.
+    pub lanes: Vec<u16>,
+    /// Our node of the supply chain as JSON.
+    pub schain_node: Option<Vec<u8>>,
+    /// Auctions in flight that began with it.
+    pub uses: usize,
+}
+
+impl Snapshot {
+    /// Prepares a copy and tells egress of its DSPs. Allocates: once per reload.
+    pub fn new(core: Box<CoreConfig>, egress: &mut Egress) -> Snapshot {
+        let dsps = &core.config.dsps;
+        let heads = dsps
+            .iter()
+            .map(|d| {
+                let host = if d.host.contains(':') { format!("[{}]", d.host) } else { d.host.clone() };
+                http1::prepared_post(&host, d.port, &d.path, &d.headers, d.gzip)
+            })
+            .collect();
+        let targets: Vec<(&str, Target)> = dsps
+            .iter()
+            .zip(&core.dsp_addrs)
+            .enumerate()
+            .map(|(i, (d, addr))| {
+                let target = Target {
+                    row: core.slot(DspIx(i as u16)),
+                    addr: *addr,
+                    warm: d.warm,
+                    connections: d.connections,
+                    idle_ns: d.idle_ms * MS,
+                    answer_bytes: d.answer_bytes,
+                };
+                (d.name.as_str(), target)
+            })
+            .collect();
+        let lanes = egress.configure(&targets);
+        let schain_node = core.config.auction.schain.as_ref().map(splice::prepare_schain_node);
+        Snapshot { heads, lanes, schain_node, uses: 0, core }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.core.config
+    }
+
+    /// Whose path this is.
+    pub fn route(&self, bytes: &[u8], path: Span) -> Option<ExchangeIx> {
+        let path = path.of(bytes);
+        let at = self.config().exchanges.iter().position(|e| e.path.as_bytes() == path)?;
+        Some(ExchangeIx(at as u16))
+    }
+
+    /// Indexes of all DSPs.
+    pub fn dsps(&self) -> impl Iterator<Item = DspIx> + use<> {
+        (0..self.config().dsps.len()).map(|i| DspIx(i as u16))
+    }
+}

@@ -1,0 +1,347 @@
+//! From a configuration to a running exchange, top to bottom: configuration -> state -> CPU plan -> rings -> listeners ->
+//! threads -> ready -> drain.
+//! Owns: the threads. Runs on: the main thread. Never: part of an auction.
+use crate::{
+    bidder::{Identity, thread, turn},
+    control::{self, ControlContext, ControlHandle, State, StopReason, notify::Notifier},
+    flush::{self, FlushRole},
+    io_probe,
+    state::{self, StateError},
+    topology,
+    wiring::{WiringError, wire},
+};
+use outcry::{
+    config::{self, Config, IoDriver, Mistake, plan},
+    messages::CoreConfig,
+    record::slots::{DspSlots, rows_for},
+    units::{MS, mix},
+};
+use socket2::{Domain, Socket, Type};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    path::PathBuf,
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+/// Listen queue of a core: a burst of a whole exchange reconnecting.
+const BACKLOG: i32 = 4096;
+/// Longest that a start may take until every core is ready: warm connections are waited for two seconds.
+const READY: Duration = Duration::from_secs(20);
+
+/// Why an exchange could not be started. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The configuration cannot run.
+    #[error("the configuration cannot run:\n{}", .0.iter().map(|m| format!("  {m}")).collect::<Vec<_>>().join("\n"))]
+    Config(Vec<Mistake>),
+    /// The configuration cannot be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A DSP's host has no address.
+    #[error("dsp {name}: {host}:{port} has no address ({why}). Check the name, or write the address into `url`")]
+    Resolve {
+        /// The DSP.
+        name: String,
+        /// Its host.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// What the resolver said.
+        why: String,
+    },
+    /// A port cannot be listened on.
+    #[error("cannot listen on {addr}: {source}. Is another process on that port? `ss -ltnp` tells")]
+    Listen {
+        /// Where.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// io_uring was demanded and is forbidden.
+    #[error("{0}")]
+    IoUring(io_probe::Forbidden),
+    /// The machine cannot be read, or has no CPU for us.
+    #[error("{0}")]
+    Cpus(String),
+    /// A mistake of ours.
+    #[error(transparent)]
+    Wiring(#[from] WiringError),
+    /// A thread cannot be started, or randomness read.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It started and fell over.
+    #[error("the exchange did not become ready; the reason stands above")]
+    NotReady,
+}
+
+/// Where the configuration is read again at a reload.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A file.
+    File(PathBuf),
+    /// Only this text.
+    Text(String),
+}
+
+impl Source {
+    fn read(&self) -> Result<String, BootError> {
+        match self {
+            Source::File(path) => {
+                std::fs::read_to_string(path).map_err(|source| BootError::Read { path: path.clone(), source })
+            }
+            Source::Text(text) => Ok(text.clone()),
+        }
+    }
+}
+
+/// A running exchange.
+pub struct Exchange {
+    listen: SocketAddr,
+    admin: SocketAddr,
+    plan: plan::Plan,
+    /// What control shows.
+    pub handle: Arc<ControlHandle>,
+    control: JoinHandle<Result<StopReason, String>>,
+    cores: Vec<JoinHandle<()>>,
+    flush: JoinHandle<Result<(), String>>,
+}
+
+/// Starts an exchange from a configuration's text and waits until it is ready.
+pub fn start(text: &str) -> Result<Exchange, BootError> {
+    start_from(Source::Text(text.to_owned()), &mut |_| ())
+}
+
+/// Starts an exchange and waits until it is ready; what is worth knowing goes to `say`, line by line.
+pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange, BootError> {
+    let config = config::load(&source.read()?, 1).map_err(BootError::Config)?;
+    let entropy = entropy()?;
+    let start = state::begin(&config.state_dir, config.node, entropy)?;
+    let plan = plan_of(&config)?;
+    say(&plan.to_string());
+
+    let (driver, ring_flags) = match (config.io_driver, io_probe::probe()) {
+        (IoDriver::Epoll, _) => (IoDriver::Epoll, false),
+        (driver, Ok(flags)) => (driver, flags.deferred),
+        (IoDriver::IoUring, Err(why)) => return Err(BootError::IoUring(why)),
+        (IoDriver::Auto, Err(why)) => {
+            say(&format!("WARNING: falling back to epoll, which costs throughput: {why}"));
+            (IoDriver::Epoll, false)
+        }
+    };
+
+    // Threads inherit the mask of the thread that makes them: from here on none lands on a bidder core by itself.
+    confine(&plan.control);
+
+    let cores = plan.bidders.len();
+    let wiring = wire(cores)?;
+    let rows = rows_for(config.dsps.len());
+    let mut slots = DspSlots::new(rows);
+    let first = core_config(&config, &mut slots, start)?;
+
+    let mut listen = config.listen;
+    let mut listeners = Vec::new();
+    for _ in 0..cores {
+        let listener = listener(listen)?;
+        listen = listener.local_addr().unwrap_or(listen); // port 0: all cores share what the first was given
+        listeners.push(listener);
+    }
+    let admin = TcpListener::bind(config.admin).map_err(|source| BootError::Listen { addr: config.admin, source })?;
+    let admin_addr = admin.local_addr().unwrap_or(config.admin);
+
+    let flush = {
+        let role = FlushRole::new(wiring.flush, rows, turn::now())?;
+        let cpu = plan.flush;
+        spawn("outcry-flush", move || {
+            flush::run::run(role, Some(cpu), driver, turn::now, |_| ()).map_err(|e| {
+                eprintln!("outcry: {e}");
+                e.to_string()
+            })
+        })?
+    };
+    let stop_ns = config.stop_ms * MS;
+    let mut threads = Vec::new();
+    for (i, (ends, listener)) in wiring.bidders.into_iter().zip(listeners).enumerate() {
+        let core = i as u16;
+        let seat = thread::Seat {
+            core,
+            cpu: plan.bidders[i],
+            listener,
+            ends,
+            config: first.clone(),
+            identity: Identity {
+                node: start.node,
+                epoch: start.epoch,
+                core,
+                seed: mix(entropy ^ mix(u64::from(core))),
+            },
+            rows,
+            epoll: driver == IoDriver::Epoll,
+            ring_flags,
+            stop_ns,
+        };
+        threads.push(spawn(&format!("outcry-bid-{core}"), move || thread::run(seat))?);
+    }
+    let handle = ControlHandle::new(cores, rows);
+    let control = {
+        let (handle, ends, stop_ms, admin) = (Arc::clone(&handle), wiring.control, config.stop_ms, Some(admin));
+        spawn("outcry-control", move || {
+            let names = slots.clone();
+            let reload = reloader(source, config, slots, start, cores);
+            control::run(ControlContext {
+                ends,
+                handle,
+                admin,
+                reload,
+                slots: names,
+                config_id: 1,
+                stop_ms,
+                notifier: Notifier::from_env(),
+                clock: Box::new(turn::now),
+                log: Box::new(|line| eprintln!("outcry: {line}")),
+            })
+            .map_err(|e| e.to_string())
+        })?
+    };
+    let exchange = Exchange { listen, admin: admin_addr, plan, handle, control, cores: threads, flush };
+    if exchange.handle.wait_for(State::Ready, READY) != State::Ready {
+        let _ = exchange.stop();
+        return Err(BootError::NotReady);
+    }
+    Ok(exchange)
+}
+
+impl Exchange {
+    /// Where requests come in.
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where metrics and readiness are.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Which CPU does what.
+    pub fn plan(&self) -> &plan::Plan {
+        &self.plan
+    }
+
+    /// Asks it to stop, and waits. `Err` says what was left undone.
+    pub fn stop(self) -> Result<(), String> {
+        self.handle.request_stop();
+        self.wait()
+    }
+
+    /// Waits until it has stopped, for whatever reason.
+    pub fn wait(self) -> Result<(), String> {
+        let reason = self.control.join().map_err(|_| "the control thread panicked".to_owned())??;
+        if reason.clean() {
+            for core in self.cores {
+                core.join().map_err(|_| "a bidder thread panicked".to_owned())?;
+            }
+            self.flush.join().map_err(|_| "the flush thread panicked".to_owned())??;
+            return Ok(());
+        }
+        // What hangs is not waited for: the process ends, and with it the threads.
+        Err(format!("not stopped in order: {reason:?}"))
+    }
+}
+
+/// The CPU plan for this machine.
+pub fn plan_of(config: &Config) -> Result<plan::Plan, BootError> {
+    plan::plan(&topology::machine(), &config.cpus).map_err(|e| BootError::Cpus(e.to_string()))
+}
+
+/// Confines the calling thread, and so every thread it makes, to these CPUs. Where that is refused nothing is lost but
+/// speed; bidder threads pin themselves all the same.
+fn confine(cpus: &[usize]) {
+    let mut set = rustix::thread::CpuSet::new();
+    for &cpu in cpus.iter().filter(|&&c| c < rustix::thread::CpuSet::MAX_CPU) {
+        set.set(cpu);
+    }
+    let _ = rustix::thread::sched_setaffinity(None, &set);
+}
+
+fn entropy() -> Result<u64, BootError> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|e| BootError::System { what: "reading randomness", source: e.into() })?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+fn listener(addr: SocketAddr) -> Result<TcpListener, BootError> {
+    let make = || -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        socket.set_tcp_nodelay(true)?;
+        socket.bind(&addr.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    make().map_err(|source| BootError::Listen { addr, source })
+}
+
+fn spawn<R: Send + 'static>(name: &str, run: impl FnOnce() -> R + Send + 'static) -> Result<JoinHandle<R>, BootError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|source| BootError::System { what: "starting a thread", source })
+}
+
+fn core_config(config: &Config, slots: &mut DspSlots, start: state::Start) -> Result<Box<CoreConfig>, BootError> {
+    let mut dsp_addrs = Vec::new();
+    for d in &config.dsps {
+        let failed = |why: String| BootError::Resolve { name: d.name.clone(), host: d.host.clone(), port: d.port, why };
+        let host = d.host.trim_matches(['[', ']']);
+        let mut addrs = (host, d.port).to_socket_addrs().map_err(|e| failed(e.to_string()))?;
+        dsp_addrs.push(addrs.next().ok_or_else(|| failed("none".to_owned()))?);
+    }
+    let dsp_slots = slots.assign(config.dsps.iter().map(|d| d.name.as_str()));
+    Ok(Box::new(CoreConfig { config: config.clone(), dsp_addrs, dsp_slots, epoch: start.epoch, node: start.node }))
+}
+
+/// What a reload may change is all but what threads were built on.
+fn reloader(
+    source: Source,
+    running: Config,
+    mut slots: DspSlots,
+    start: state::Start,
+    cores: usize,
+) -> control::Reload {
+    Box::new(move |id| {
+        let text = source.read().map_err(|e| e.to_string())?;
+        let config = config::load(&text, id).map_err(|m| BootError::Config(m).to_string())?;
+        let fixed = [
+            ("listen", config.listen != running.listen),
+            ("admin", config.admin != running.admin),
+            ("cpus", config.cpus != running.cpus),
+            ("io_driver", config.io_driver != running.io_driver),
+            ("state_dir", config.state_dir != running.state_dir),
+            ("node", config.node != running.node),
+            ("http.connections", config.http.connections != running.http.connections),
+            ("http.auctions", config.http.auctions != running.http.auctions),
+        ];
+        if let Some((key, _)) = fixed.iter().find(|f| f.1) {
+            return Err(format!("`{key}` can only change with a restart"));
+        }
+        let copy = core_config(&config, &mut slots, start).map_err(|e| e.to_string())?;
+        Ok(vec![copy; cores])
+    })
+}

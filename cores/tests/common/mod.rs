@@ -1,0 +1,225 @@
+//! A real exchange in this process, with a real DSP behind it, for tests over sockets.
+#![allow(dead_code, unreachable_pub)] // each test file uses its part
+use outcry_cores::boot::{self, Exchange};
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+/// Nothing a test waits for takes longer; a test that would hang fails instead.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a DSP of a test does with one request's JSON: the whole HTTP answer.
+pub type Dsp = fn(&serde_json::Value) -> Vec<u8>;
+
+/// A DSP on threads of its own; lives as long as the process.
+pub fn dsp(answer: Dsp) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let addr = listener.local_addr().expect("addr");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || serve(stream, answer));
+        }
+    });
+    addr
+}
+
+fn serve(stream: TcpStream, answer: Dsp) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut out = stream.try_clone()?;
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut length = 0;
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if reader.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            let lower = line.to_ascii_lowercase();
+            if let Some(v) = lower.strip_prefix("content-length:") {
+                length = v.trim().parse().map_err(io::Error::other)?;
+            }
+            if line == "\r\n" {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        let request = serde_json::from_slice(&body).map_err(io::Error::other)?;
+        out.write_all(&answer(&request))?;
+    }
+}
+
+/// A 200 around a body.
+pub fn ok(body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        .into_bytes()
+}
+
+/// Bids 1.50 for every impression, with more than a kilobyte of markup.
+pub fn bidder(request: &serde_json::Value) -> Vec<u8> {
+    let bids: Vec<String> = request["imp"]
+        .as_array()
+        .map(|imps| {
+            imps.iter()
+                .map(|imp| {
+                    let impid = imp["id"].as_str().unwrap_or("");
+                    let adm = format!("<a href='https://x.example'>{}</a>", "ad ".repeat(400));
+                    format!(
+                        r#"{{"id":"b","impid":"{impid}","price":1.50,"adm":"{adm}","adomain":["x.example"],"crid":"c","cid":"k","w":300,"h":250}}"#
+                    )
+                })
+                .collect()
+        })
+        .unwrap_or_default();
+    let id = request["id"].as_str().unwrap_or("");
+    ok(&format!(r#"{{"id":"{id}","seatbid":[{{"seat":"s","bid":[{}]}}]}}"#, bids.join(",")))
+}
+
+/// A running exchange.
+pub struct Server {
+    exchange: Option<Exchange>,
+    addr: SocketAddr,
+    admin: SocketAddr,
+    dir: PathBuf,
+}
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+impl Server {
+    /// With one DSP that bids on everything; `more` is TOML, sections of its own.
+    pub fn start(more: &str) -> Server {
+        Server::start_with(&[bidder], more)
+    }
+
+    /// With nobody to ask.
+    pub fn start_without_dsps() -> Server {
+        Server::start_with(&[], "")
+    }
+
+    /// With these DSPs.
+    pub fn start_with(dsps: &[Dsp], more: &str) -> Server {
+        let addrs: Vec<SocketAddr> = dsps.iter().map(|d| dsp(*d)).collect();
+        Server::start_at(&addrs, more)
+    }
+
+    /// With DSPs that listen there.
+    pub fn start_at(dsps: &[SocketAddr], more: &str) -> Server {
+        let dir = std::env::temp_dir().join(format!(
+            "outcry-test-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        ));
+        let mut text = format!(
+            "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nstate_dir = \"{}\"\n[cpus]\nbidder_count = 1\n{more}",
+            dir.display()
+        );
+        for (i, addr) in dsps.iter().enumerate() {
+            text += &format!("\n[[dsp]]\nname = \"dsp-{i}\"\nurl = \"http://{addr}/bid\"\nwarm = 2\n");
+        }
+        let exchange = boot::start(&text).unwrap_or_else(|e| panic!("{e}"));
+        let (addr, admin) = (exchange.listen(), exchange.admin());
+        Server { exchange: Some(exchange), addr, admin, dir }
+    }
+
+    /// Where requests go.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Where metrics are.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// A client's connection.
+    pub fn connect(&self) -> TcpStream {
+        connect(self.addr)
+    }
+
+    /// One GET of the admin port: status line and body.
+    pub fn get(&self, path: &str) -> Answer {
+        let mut conn = connect(self.admin);
+        conn.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
+            .expect("write");
+        read_answer(&mut conn)
+    }
+
+    /// Stops it, while the test goes on talking to it.
+    pub fn stop_in_background(mut self) -> JoinHandle<Result<(), String>> {
+        let exchange = self.exchange.take().expect("running");
+        std::thread::spawn(move || {
+            let _server = self;
+            exchange.stop()
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(exchange) = self.exchange.take() {
+            let _ = exchange.stop();
+        }
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// A connection that fails the test rather than hang it.
+pub fn connect(addr: SocketAddr) -> TcpStream {
+    let conn = TcpStream::connect(addr).expect("connect");
+    conn.set_read_timeout(Some(PATIENCE)).expect("timeout");
+    conn.set_nodelay(true).expect("nodelay");
+    conn
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status.
+    pub status: u16,
+    /// Name in lower case, value.
+    pub headers: Vec<(String, String)>,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone())
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// Reads one answer and not a byte more.
+pub fn read_answer(conn: &mut TcpStream) -> Answer {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        conn.read_exact(&mut byte).unwrap_or_else(|e| panic!("{e} after {:?}", String::from_utf8_lossy(&head)));
+        head.push(byte[0]);
+    }
+    let text = String::from_utf8(head).expect("a head of text");
+    let mut lines = text.lines();
+    let status = lines.next().and_then(|l| l.get(9..12)).and_then(|s| s.parse().ok()).expect("a status");
+    let headers: Vec<(String, String)> =
+        lines.filter_map(|l| l.split_once(':')).map(|(n, v)| (n.to_ascii_lowercase(), v.trim().to_string())).collect();
+    let length = headers.iter().find(|(n, _)| n == "content-length").and_then(|(_, v)| v.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    conn.read_exact(&mut body).expect("a whole body");
+    Answer { status, headers, body }
+}
+
+/// Reads several.
+pub fn read_answers(conn: &mut TcpStream, n: usize) -> Vec<Answer> {
+    (0..n).map(|_| read_answer(conn)).collect()
+}
