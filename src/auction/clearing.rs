@@ -70,6 +70,21 @@ pub struct Win {
     pub group: bool,
 }
 
+impl Decision {
+    /// What `${AUCTION_MIN_TO_WIN}` says to one of [`Inputs::bids`], CPM in the answer's currency: to the winner what
+    /// would have tied it, to a loser what would have tied the winner. `None` for who did not lose by price.
+    pub fn min_to_win(&self, inputs: &Inputs, input: u16) -> Option<Cpm> {
+        let bid = inputs.bids.get(input as usize)?;
+        let winner = self.wins.iter().find(|w| w.imp == bid.imp)?;
+        match self.losses.get(input as usize)? {
+            Loss::Won => Some(winner.min_to_win),
+            // No single price beats a group, or a guaranteed deal.
+            Loss::LostToHigherBid if !winner.group => Some(winner.bid_price),
+            _ => None,
+        }
+    }
+}
+
 const NO_GROUP: u16 = u16::MAX;
 
 /// A bid that reached its floor.
