@@ -150,7 +150,7 @@ pub(super) fn clear(inputs: &Inputs, funds: &mut dyn Funds, scratch: &mut Scratc
     scratch.winners.clear();
     scratch.winners.resize(inputs.imps.len().min(IMPS_MAX), None);
     match inputs.answer_rate {
-        Some(rate) => Clearing { inputs, funds, rate, s: scratch, out, closed: 0 }.run(),
+        Some(rate) => Clearing { inputs, funds, rate, s: scratch, out }.run(),
         None => out.losses.iter_mut().filter(|l| **l == Loss::Won).for_each(|l| *l = Loss::Currency),
     }
     if out.wins.is_empty() {
@@ -175,8 +175,6 @@ struct Clearing<'a> {
     rate: Rate,
     s: &'a mut Scratch,
     out: &'a mut Decision,
-    /// Impressions whose turn is over.
-    closed: u64,
 }
 
 impl Clearing<'_> {
@@ -195,7 +193,6 @@ impl Clearing<'_> {
                     break;
                 }
             }
-            self.closed |= 1 << imp;
         }
         self.explain();
     }
@@ -397,7 +394,8 @@ impl Clearing<'_> {
     /// impressions are undecided, the set that gains most over single bids. Gains add up, so at most
     /// 2^[`GROUPS_MAX`] small sums are compared. No gain, no group: it has to *beat* the alternative.
     fn chosen_for(&self, imp: usize) -> Option<usize> {
-        let undecided = |imps: u64| imps & self.closed == 0 && bits(imps).all(|i| self.s.winners.get(i) == Some(&None));
+        // An impression whose turn passed unsold is undecided too: better late with a group than never.
+        let undecided = |imps: u64| bits(imps).all(|i| self.s.winners.get(i) == Some(&None));
         let mut open = [0usize; GROUPS_MAX];
         let mut gains = [(0, 0); GROUPS_MAX];
         let mut n = 0;

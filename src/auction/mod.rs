@@ -15,6 +15,7 @@
 //! inputs and of what the funds answer, both of which stand in the record: [`record::replay`] decides the same.
 mod answer;
 mod clearing;
+pub mod delivery;
 mod eligibility;
 #[cfg(test)]
 mod fixtures;
@@ -28,8 +29,9 @@ mod tests;
 mod textset;
 
 pub use clearing::{Decision, Win};
+pub use delivery::Delivery;
 pub use funds::{Account, Funds, Unlimited};
-pub use record::{Delivery, Record, replay};
+pub use record::{Record, replay};
 
 use crate::{
     config::resolved::{AuctionRules, Dsp, Exchange, RateTable},

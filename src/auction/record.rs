@@ -4,8 +4,7 @@
 //! Full: at most [`crate::limits::RECORD_BYTES_MAX`] bytes, by the bounds of everything in it.
 //!
 //! Little-endian, in the order of the fields; strings as a 16-bit length whose top bit says that the text was
-//! cut. A first byte that is not [`VERSION`] is another format. Delivery is known after the record has left, so
-//! it is an event of its own, joined by the event id.
+//! cut. A first byte that is not [`VERSION`] is another format.
 use super::{
     clearing::{Decision, Scratch, Win, clear},
     funds::{Account, Funds},
@@ -23,8 +22,6 @@ use crate::{
 
 /// First byte of an encoded record.
 pub const VERSION: u8 = 1;
-/// First byte of an encoded [`Delivery`].
-pub const DELIVERY_VERSION: u8 = 0x81;
 
 /// One auction: what went into its decision, and what came out.
 #[derive(Clone, Debug, Default)]
@@ -94,63 +91,6 @@ pub fn replay(record: &Record) -> Decision {
     out
 }
 
-/// How the answer of an auction reached the exchange.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Delivery {
-    /// Its last byte was handed to the kernel in time.
-    Written {
-        /// When, nanoseconds since boot.
-        at_ns: u64,
-    },
-    /// The same, after the deadline.
-    Late {
-        /// When, nanoseconds since boot.
-        at_ns: u64,
-    },
-    /// The connection broke, or would not take it.
-    Failed,
-    /// The client was gone before there was an answer.
-    ClientLeft,
-}
-
-impl Delivery {
-    /// Bytes of an encoded delivery: version, event id, kind, time.
-    pub const BYTES: usize = 1 + EVENT + 1 + 8;
-
-    /// Appends it as [`Delivery::BYTES`] bytes.
-    pub fn encode(&self, event: EventId, out: &mut Vec<u8>) {
-        let (kind, at_ns) = match *self {
-            Delivery::Written { at_ns } => (0, at_ns),
-            Delivery::Late { at_ns } => (1, at_ns),
-            Delivery::Failed => (2, 0),
-            Delivery::ClientLeft => (3, 0),
-        };
-        let mut w = Writer { out, texts: &[] };
-        w.u8(DELIVERY_VERSION);
-        w.event(event);
-        w.u8(kind);
-        w.u64(at_ns);
-    }
-
-    /// Reads [`Delivery::encode`] back.
-    pub fn decode(bytes: &[u8]) -> Result<(EventId, Delivery), RecordError> {
-        let mut r = Reader { rest: bytes };
-        if r.u8()? != DELIVERY_VERSION {
-            return Err(RecordError::Version);
-        }
-        let (event, kind, at_ns) = (r.event()?, r.u8()?, r.u64()?);
-        let delivery = match kind {
-            0 => Delivery::Written { at_ns },
-            1 => Delivery::Late { at_ns },
-            2 => Delivery::Failed,
-            3 => Delivery::ClientLeft,
-            _ => return Err(RecordError::Value),
-        };
-        r.end()?;
-        Ok((event, delivery))
-    }
-}
-
 /// Why bytes are no record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RecordError {
@@ -171,7 +111,7 @@ pub enum RecordError {
 // --- sizes ---------------------------------------------------------------------------------------
 // The terms of `limits::RECORD_BYTES_MAX`.
 
-const EVENT: usize = 4 + 4 + 2 + 8;
+pub(super) const EVENT: usize = 4 + 4 + 2 + 8;
 const TEXT: usize = 2 + RECORD_TEXT_MAX;
 const FLOOR: usize = 8 + 3 + 8;
 /// Version, flags, event; configuration, entropy and four times; two currencies, rate, `at`, increment; three
@@ -194,13 +134,13 @@ pub(crate) const FUNDS_MAX: usize = 3 * BIDS_MAX;
 
 // --- writing -------------------------------------------------------------------------------------
 
-struct Writer<'a> {
-    out: &'a mut Vec<u8>,
-    texts: &'a [u8],
+pub(super) struct Writer<'a> {
+    pub(super) out: &'a mut Vec<u8>,
+    pub(super) texts: &'a [u8],
 }
 
 impl Writer<'_> {
-    fn u8(&mut self, n: u8) {
+    pub(super) fn u8(&mut self, n: u8) {
         self.out.push(n);
     }
     fn u16(&mut self, n: u16) {
@@ -209,7 +149,7 @@ impl Writer<'_> {
     fn u32(&mut self, n: u32) {
         self.out.extend_from_slice(&n.to_le_bytes());
     }
-    fn u64(&mut self, n: u64) {
+    pub(super) fn u64(&mut self, n: u64) {
         self.out.extend_from_slice(&n.to_le_bytes());
     }
     fn cpm(&mut self, n: Cpm) {
@@ -218,7 +158,7 @@ impl Writer<'_> {
     fn currency(&mut self, c: Currency) {
         self.out.extend_from_slice(&c.0);
     }
-    fn event(&mut self, e: EventId) {
+    pub(super) fn event(&mut self, e: EventId) {
         self.u32(e.node);
         self.u32(e.epoch);
         self.u16(e.core);
@@ -447,8 +387,8 @@ impl Writer<'_> {
 
 type Read<T> = Result<T, RecordError>;
 
-struct Reader<'a> {
-    rest: &'a [u8],
+pub(super) struct Reader<'a> {
+    pub(super) rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
@@ -460,10 +400,10 @@ impl<'a> Reader<'a> {
     fn array<const N: usize>(&mut self) -> Read<[u8; N]> {
         self.take(N)?.try_into().map_err(|_| RecordError::Short)
     }
-    fn end(&self) -> Read<()> {
+    pub(super) fn end(&self) -> Read<()> {
         if self.rest.is_empty() { Ok(()) } else { Err(RecordError::Trailing) }
     }
-    fn u8(&mut self) -> Read<u8> {
+    pub(super) fn u8(&mut self) -> Read<u8> {
         Ok(self.array::<1>()?[0])
     }
     fn u16(&mut self) -> Read<u16> {
@@ -472,7 +412,7 @@ impl<'a> Reader<'a> {
     fn u32(&mut self) -> Read<u32> {
         Ok(u32::from_le_bytes(self.array()?))
     }
-    fn u64(&mut self) -> Read<u64> {
+    pub(super) fn u64(&mut self) -> Read<u64> {
         Ok(u64::from_le_bytes(self.array()?))
     }
     fn count8(&mut self, max: usize) -> Read<usize> {
@@ -506,7 +446,7 @@ impl<'a> Reader<'a> {
     fn media(&mut self) -> Read<Media> {
         Some(Media(self.u8()?)).filter(|m| m.0 <= Media::ALL.0).ok_or(RecordError::Value)
     }
-    fn event(&mut self) -> Read<EventId> {
+    pub(super) fn event(&mut self) -> Read<EventId> {
         Ok(EventId { node: self.u32()?, epoch: self.u32()?, core: self.u16()?, seq: self.u64()? })
     }
     fn outcome(&mut self) -> Read<Option<Outcome>> {

@@ -394,13 +394,14 @@ fn the_answer_is_the_bid_with_price_and_macros() {
 #[test]
 fn wins_share_a_seatbid_by_dsp_and_seat_and_a_group_keeps_its_own() {
     let mut fix = Fix::new();
-    for _ in 0..6 {
+    for _ in 0..10 {
         fix.imp("0.1");
     }
     let seat = |imp, seat: &str, seatbid, group| B { seat: seat.into(), seatbid, group, ..b(imp, "1") };
     let replies = vec![
         (1, Reply::usd(&[seat(0, "s", 0, false), seat(1, "t", 1, false), seat(2, "s", 2, false)])),
         (0, Reply::usd(&[seat(3, "s", 0, false), seat(4, "s", 1, true), seat(5, "s", 1, true)])),
+        (2, Reply::usd(&[seat(6, "s", 1, true), seat(7, "s", 1, true), seat(8, "s", 2, true), seat(9, "s", 2, true)])),
     ];
     let v = answer(&fix.run(&replies), &fix, &replies);
     let mut seen: Vec<String> = v["seatbid"]
@@ -413,7 +414,10 @@ fn wins_share_a_seatbid_by_dsp_and_seat_and_a_group_keeps_its_own() {
         })
         .collect();
     seen.sort();
-    assert_eq!(seen, ["s imp0,imp2 null", "s imp3 null", "s imp4,imp5 1", "t imp1 null"]);
+    assert_eq!(
+        seen,
+        ["s imp0,imp2 null", "s imp3 null", "s imp4,imp5 1", "s imp6,imp7 1", "s imp8,imp9 1", "t imp1 null"]
+    );
 }
 
 #[test]

@@ -211,19 +211,6 @@ fn other_formats_are_refused() {
 }
 
 #[test]
-fn deliveries_survive() {
-    let event = EventId { node: 9, epoch: 8, core: 7, seq: 6 };
-    for d in [Delivery::Written { at_ns: 5 }, Delivery::Late { at_ns: 6 }, Delivery::Failed, Delivery::ClientLeft] {
-        let mut out = Vec::new();
-        d.encode(event, &mut out);
-        assert_eq!(out.len(), Delivery::BYTES);
-        assert_eq!(Delivery::decode(&out), Ok((event, d)));
-        out[0] = VERSION;
-        assert_eq!(Delivery::decode(&out), Err(RecordError::Version));
-    }
-}
-
-#[test]
 fn every_reason_has_its_place_in_the_tables() {
     for l in LOSSES {
         let mut r = Reader { rest: &(l as u16).to_le_bytes() };
