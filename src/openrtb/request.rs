@@ -124,11 +124,11 @@ pub struct Request {
     /// `user.ext.prebid.buyeruids` (or `user.ext.buyeruids`): DSP name and its id of the user.
     pub buyeruids: Vec<(Text, Text)>,
     /// For the check that impressions' ids differ.
-    pub(super) imp_hashes: Vec<u64>,
+    pub(crate) imp_hashes: Vec<u64>,
     /// For the check that a native request's assets differ.
-    pub(super) asset_ids: Vec<i64>,
+    pub(crate) asset_ids: Vec<i64>,
     /// For native requests, which are JSON in a JSON string.
-    pub(super) scratch: Vec<u8>,
+    pub(crate) scratch: Vec<u8>,
 }
 
 /// The stretches of the request that [`super::splice`] may replace. A member's span covers key, colon and value,

@@ -2,17 +2,37 @@
 //! Owns: the armed tokens of one core. Runs on: each bidder core. Called by: `bidder`.
 //! Never: reads a clock, cancels. A timer that is no longer wanted comes due all the same and its owner sees
 //! by the token's generation, or by its own deadline, that nothing is to be done: cheaper than unlinking, since
-//! most auctions end before their deadline. Allocates only until its slots have grown to what traffic needs.
+//! most auctions end before their deadline. Allocates only until it has held as many timers at once as traffic needs.
+
+const NONE: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Timer<T> {
+    tick: u64,
+    token: T,
+    next: u32,
+}
+
+/// First and last timer of a tick.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    first: u32,
+    last: u32,
+}
+
+const EMPTY: Slot = Slot { first: NONE, last: NONE };
 
 /// A wheel of `slots` ticks. A timer further away than that waits at the rim and is armed again when it comes by.
 #[derive(Debug)]
 pub struct Wheel<T> {
     tick_ns: u64,
-    slots: Vec<Vec<(u64, T)>>,
+    slots: Vec<Slot>,
+    /// Lists through one vector, so that it grows with the timers armed at once, not with the slots ever used.
+    timers: Vec<Timer<T>>,
+    free: u32,
     /// Everything due up to this tick has been handed out.
     done_tick: u64,
     armed: usize,
-    spare: Vec<(u64, T)>,
 }
 
 impl<T: Copy> Wheel<T> {
@@ -21,10 +41,11 @@ impl<T: Copy> Wheel<T> {
         assert!(tick_ns > 0, "a wheel needs a tick");
         Wheel {
             tick_ns,
-            slots: (0..slots.next_power_of_two()).map(|_| Vec::new()).collect(),
+            slots: vec![EMPTY; slots.next_power_of_two()],
+            timers: Vec::new(),
+            free: NONE,
             done_tick: now_ns / tick_ns,
             armed: 0,
-            spare: Vec::new(),
         }
     }
 
@@ -42,21 +63,38 @@ impl<T: Copy> Wheel<T> {
     /// less than a tick.
     pub fn arm(&mut self, due_ns: u64, token: T) {
         let tick = due_ns.div_ceil(self.tick_ns).max(self.done_tick + 1);
-        let rim = self.done_tick + self.slots.len() as u64;
-        let mask = self.slots.len() - 1;
-        self.slots[tick.min(rim) as usize & mask].push((tick, token));
+        let timer = Timer { tick, token, next: NONE };
+        let at = match self.timers.get_mut(self.free as usize) {
+            Some(free) => {
+                let at = self.free;
+                self.free = free.next;
+                *free = timer;
+                at
+            }
+            None => {
+                self.timers.push(timer);
+                (self.timers.len() - 1) as u32
+            }
+        };
+        self.append(at);
         self.armed += 1;
     }
 
-    /// Hands out every token due at `now_ns`, tick by tick in order, a tick's in the order they were armed. The wheel
-    /// may be armed again only after the call: tokens go to `due`.
+    fn append(&mut self, at: u32) {
+        let rim = self.done_tick + self.slots.len() as u64;
+        let mask = self.slots.len() - 1;
+        let slot = &mut self.slots[self.timers[at as usize].tick.min(rim) as usize & mask];
+        match self.timers.get_mut(slot.last as usize) {
+            Some(last) => last.next = at,
+            None => slot.first = at,
+        }
+        slot.last = at;
+    }
+
+    /// Hands out every token due at `now_ns`, tick by tick in order, a tick's in the order they were armed.
     pub fn turn(&mut self, now_ns: u64, due: &mut Vec<T>) {
         let now_tick = now_ns / self.tick_ns;
         if now_tick <= self.done_tick {
-            return;
-        }
-        if self.armed == 0 {
-            self.done_tick = now_tick;
             return;
         }
         let mask = self.slots.len() - 1;
@@ -64,20 +102,25 @@ impl<T: Copy> Wheel<T> {
         let last = now_tick.min(self.done_tick + self.slots.len() as u64);
         let first = self.done_tick + 1;
         self.done_tick = now_tick; // what waits at the rim is armed again from here
+        if self.armed == 0 {
+            return;
+        }
         for tick in first..=last {
-            if self.slots[tick as usize & mask].is_empty() {
-                continue;
-            }
-            let mut slot = std::mem::replace(&mut self.slots[tick as usize & mask], std::mem::take(&mut self.spare));
-            self.armed -= slot.len();
-            for (at, token) in slot.drain(..) {
-                if at <= now_tick {
-                    due.push(token);
+            let slot = std::mem::replace(&mut self.slots[tick as usize & mask], EMPTY);
+            let mut at = slot.first;
+            while at != NONE {
+                let timer = &mut self.timers[at as usize];
+                let next = std::mem::replace(&mut timer.next, NONE);
+                if timer.tick <= now_tick {
+                    due.push(timer.token);
+                    timer.next = self.free;
+                    self.free = at;
+                    self.armed -= 1;
                 } else {
-                    self.arm(at * self.tick_ns, token);
+                    self.append(at);
                 }
+                at = next;
             }
-            self.spare = slot;
         }
     }
 }

@@ -1,0 +1,160 @@
+//! After warm-up a bidder core allocates nothing for an auction: banner, video and several impressions; bids, no-bids,
+//! timeouts, rejections, refused requests; over real sockets and in the state machines alone.
+mod common;
+use common::{Server, ok, read_answer};
+use std::{
+    alloc::{GlobalAlloc, Layout},
+    cell::Cell,
+    io::Write,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// Counts the allocations of bidder threads, which it knows by their names.
+struct Counting;
+
+static BIDDER_ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// 0: not looked at yet; 1: a bidder; 2: another.
+    static ROLE: Cell<u8> = const { Cell::new(0) };
+}
+
+fn count() {
+    // At a thread's very end its locals are gone; nobody's auction runs there.
+    let _ = ROLE.try_with(|role| {
+        if role.get() == 0 {
+            role.set(2); // asking for the name may allocate
+            if std::thread::current().name().is_some_and(|n| n.starts_with("outcry-bid")) {
+                role.set(1);
+            }
+        }
+        if role.get() == 1 {
+            BIDDER_ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+}
+
+#[allow(unsafe_code)]
+// SAFETY: every call is handed to the system's allocator unchanged; counting touches no memory of the caller.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's contract is passed on.
+        unsafe { std::alloc::System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's contract is passed on.
+        unsafe { std::alloc::System.dealloc(ptr, layout) }
+    }
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's contract is passed on.
+        unsafe { std::alloc::System.realloc(ptr, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn bid(request: &serde_json::Value, price: &str) -> String {
+    let bids: Vec<String> = request["imp"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|imp| {
+            let impid = imp["id"].as_str().unwrap_or("");
+            format!(
+                r#"{{"id":"b","impid":"{impid}","price":{price},"adm":"<a href='${{AUCTION_PRICE}}'>{}</a>","adomain":["x.example"],"crid":"c","cid":"k","nurl":"https://x.example/?p=${{AUCTION_PRICE}}"}}"#,
+                "m".repeat(600)
+            )
+        })
+        .collect();
+    let id = request["id"].as_str().unwrap_or("");
+    format!(r#"{{"id":"{id}","seatbid":[{{"seat":"s","bid":[{}]}}]}}"#, bids.join(","))
+}
+
+/// The request's own id says what this DSP is to do.
+fn moody(request: &serde_json::Value) -> Vec<u8> {
+    let id = request["id"].as_str().unwrap_or("");
+    match id.split('-').next() {
+        Some("nobid") => b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
+        Some("bad") => ok("{\"id\":"),
+        Some("low") => ok(&bid(request, "0.01")),
+        Some("late") => {
+            std::thread::sleep(std::time::Duration::from_millis(60)); // what a slow DSP does; nothing waits for it
+            ok(&bid(request, "2.00"))
+        }
+        _ => ok(&bid(request, "1.75")),
+    }
+}
+
+fn steady(request: &serde_json::Value) -> Vec<u8> {
+    match request["id"].as_str() {
+        Some(id) if id.starts_with("nobid") => ok("{}"),
+        _ => ok(&bid(request, "1.25")),
+    }
+}
+
+const IMPS: [&str; 3] = [
+    r#"{"id":"1","bidfloor":0.5,"banner":{"w":300,"h":250}}"#,
+    r#"{"id":"1","bidfloor":0.5,"video":{"mimes":["video/mp4"],"w":640,"h":360,"minduration":5,"maxduration":30}}"#,
+    r#"{"id":"1","banner":{"format":[{"w":300,"h":250},{"w":728,"h":90}]}},{"id":"2","audio":{"mimes":["audio/mp4"]}},{"id":"3","pmp":{"deals":[{"id":"d","bidfloor":1}]},"banner":{}}"#,
+];
+
+fn requests() -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for kind in ["bid", "nobid", "bad", "low", "late"] {
+        for (i, imps) in IMPS.iter().enumerate() {
+            let body = format!(
+                r#"{{"id":"{kind}-{i}","tmax":50,"imp":[{imps}],"site":{{"domain":"a.example","page":"https://a.example/"}},"badv":["evil.example","worse.example"],"user":{{"id":"u"}},"source":{{"schain":{{"complete":1,"ver":"1.0","nodes":[{{"asi":"a.example","sid":"1","hp":1}}]}}}}}}"#
+            );
+            all.push(post(&body));
+        }
+    }
+    all.push(post(r#"{"id":"x","imp":[]}"#));
+    all.push(post("{"));
+    all.push(post(&all_pods()));
+    all
+}
+
+fn all_pods() -> String {
+    r#"{"id":"pod","imp":[{"id":"1","video":{"mimes":["video/mp4"],"poddur":60,"maxseq":3}}]}"#.to_string()
+}
+
+fn post(body: &str) -> Vec<u8> {
+    format!("POST /openrtb2/auction HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        .into_bytes()
+}
+
+#[test]
+fn an_auction_allocates_nothing_after_warm_up() {
+    let server = Server::start_with(
+        &[moody, steady],
+        "[auction]\nnetwork_ms = 5\ndsp_ms = 40\n[auction.schain]\nasi = \"ours.example\"\nsid = \"7\"\n",
+    );
+    let requests = requests();
+    let mut conns: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    let mut statuses = std::collections::BTreeMap::new();
+    let mut round = || {
+        for request in &requests {
+            // Several auctions at once, then their answers.
+            for conn in &mut conns {
+                conn.write_all(request).expect("write");
+            }
+            for conn in &mut conns {
+                *statuses.entry(read_answer(conn).status).or_insert(0) += 1;
+            }
+        }
+    };
+    for _ in 0..8 {
+        round();
+    }
+    let before = BIDDER_ALLOCATIONS.load(Ordering::Relaxed);
+    assert!(before > 0, "the bidder thread is not counted");
+    for _ in 0..8 {
+        round();
+    }
+    let after = BIDDER_ALLOCATIONS.load(Ordering::Relaxed);
+    assert_eq!(statuses.keys().copied().collect::<Vec<_>>(), [200, 204, 400], "all kinds of answers: {statuses:?}");
+    assert_eq!(after - before, 0, "allocations in {} auctions", 8 * requests.len() * 3);
+}
