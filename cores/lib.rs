@@ -18,3 +18,5 @@ pub mod io_probe;
 pub mod state;
 pub mod topology;
 pub mod wiring;
+//! x
+pub mod lab;

@@ -1,0 +1,20 @@
+//! The laboratory: a DSP simulator, a load generator and the demo that joins them to the exchange. Real programs,
+//! for any bidder; they read HTTP and JSON with code of their own, so that they can verify the exchange's.
+//!
+//! Reading order: [`requests`] (what is asked), [`character`] and [`bids`] (what a DSP says to it), [`dsp_sim`],
+//! [`arrivals`] (when it is asked), [`check`] (what an answer must be), [`load`], [`report`], [`demo`].
+
+pub mod arrivals;
+pub mod bids;
+pub mod character;
+pub mod check;
+pub mod demo;
+pub mod dsp_sim;
+pub mod http;
+pub mod json;
+pub mod load;
+pub mod report;
+pub mod requests;
+mod ring;
+pub mod rng;
+mod timer;
