@@ -12,6 +12,7 @@ use super::{
     json::Reader,
     ring,
 };
+use flate2::read::GzDecoder;
 use monoio::{
     buf::IoBufMut as _,
     io::{AsyncReadRent as _, AsyncWriteRentExt as _},
@@ -19,7 +20,7 @@ use monoio::{
 };
 use std::{
     cell::{Cell, RefCell},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     net::SocketAddr,
     process::ExitCode,
     rc::Rc,
@@ -173,7 +174,13 @@ fn answer(shared: &Shared, request: &Frame, input: &mut [u8], out: &mut Vec<u8>)
     // Room for the head, whose length is not known before the body's is.
     const HEAD: usize = 128;
     out.resize(HEAD, b' ');
-    let body = input.get_mut(request.body.clone()).unwrap_or(&mut []);
+    let mut body = input.get_mut(request.body.clone()).unwrap_or(&mut []);
+    let mut inflated = Vec::new();
+    if request.gzip {
+        // What is no gzip is no JSON either, and refused as that.
+        let _ = GzDecoder::new(&*body).take(REQUEST_BYTES_MAX as u64).read_to_end(&mut inflated);
+        body = &mut inflated;
+    }
     let read = shared.reader.borrow_mut().read(body, |root| {
         if !root.is_object() {
             return None;

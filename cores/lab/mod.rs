@@ -13,6 +13,8 @@ pub mod dsp_sim;
 pub mod http;
 pub mod json;
 pub mod load;
+#[cfg(test)]
+mod load_tests;
 pub mod report;
 pub mod requests;
 mod ring;

@@ -41,7 +41,7 @@ impl LiveTable {
     }
 
     /// Waits for the end of the current second, or of the run, and draws.
-    pub fn second(&mut self, live: &Live, dsps: &[DspRow], over: impl Fn() -> bool) {
+    pub fn second(&mut self, live: &Live, dsps: impl FnOnce() -> Vec<DspRow>, over: impl Fn() -> bool) {
         self.seconds += 1;
         let ends = self.started + Duration::from_secs(u64::from(self.seconds));
         loop {
@@ -55,7 +55,7 @@ impl LiveTable {
             std::thread::sleep(left.min(POLL));
         }
         if !self.quiet {
-            let text = self.render(live, dsps);
+            let text = self.render(live, &dsps());
             // The reader of a pipe may have left; the run goes on.
             let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
         }
@@ -157,6 +157,7 @@ pub fn text(r: &LoadReport) -> String {
             100.0 * ACHIEVED_MIN
         );
     }
+    let _ = writeln!(out, "past tmax {} answers", r.past_tmax);
     let _ = writeln!(out, "generator {:.0} % of a CPU", 100.0 * r.cpu_share);
     if r.cpu_share > CPU_SHARE_MAX {
         let _ = writeln!(out, "          WARNING: above {:.0} %: it measures itself too", 100.0 * CPU_SHARE_MAX);
@@ -196,7 +197,7 @@ fn failures(r: &LoadReport) -> impl Iterator<Item = (u64, &'static str)> {
 pub fn json(r: &LoadReport) -> String {
     let mut out = format!(
         "{{\"rate\":{},\"seconds\":{},\"due\":{},\"sent\":{},\"achieved\":{:.5},\"answered\":{},\"with_bid\":{},\"bids\":{},\
-         \"no_bids\":{},\"refused\":{},\"unanswered\":{},\"wrong\":{},\"duplicates\":{},\"connections\":{},\"cpu_share\":{:.3}",
+         \"no_bids\":{},\"refused\":{},\"unanswered\":{},\"wrong\":{},\"duplicates\":{},\"past_tmax\":{},\"connections\":{},\"cpu_share\":{:.3}",
         r.rate,
         r.seconds,
         r.due,
@@ -210,6 +211,7 @@ pub fn json(r: &LoadReport) -> String {
         r.unanswered(),
         r.wrong(),
         r.duplicates,
+        r.past_tmax,
         r.connections,
         r.cpu_share
     );

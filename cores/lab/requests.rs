@@ -38,6 +38,8 @@ pub struct Template {
     pub imps: Vec<ImpFacts>,
     /// `cur`; empty: any currency.
     pub cur: Vec<String>,
+    /// `tmax`, milliseconds.
+    pub tmax_ms: Option<u32>,
 }
 
 /// Why a file cannot be sent.
@@ -83,10 +85,10 @@ impl Template {
                     .collect(),
             });
             let cur = root.list("cur").filter_map(|c| c.text()).map(str::to_owned);
-            root.is_object().then(|| (imps.collect(), cur.collect()))
+            root.is_object().then(|| (imps.collect(), cur.collect(), root.number_of("tmax").map(|ms| ms as u32)))
         });
-        let (imps, cur) = facts.flatten().ok_or(NoTemplate::NotJson)?;
-        Ok(Template { body, id_at, imps, cur })
+        let (imps, cur, tmax_ms) = facts.flatten().ok_or(NoTemplate::NotJson)?;
+        Ok(Template { body, id_at, imps, cur, tmax_ms })
     }
 
     /// Puts an id into a copy of the body that starts at `at` in `bytes`.
