@@ -191,9 +191,11 @@ impl Drop for Scratch {
     }
 }
 
-/// A port that is free now. Every bidder core listens on it, so it must be known before the first does.
-fn free_port() -> io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
+/// Two ports that are free now. Every bidder core listens on the first, so it must be known before one does.
+fn free_ports() -> io::Result<(SocketAddr, SocketAddr)> {
+    // Held together, or the second may be the first again.
+    let (one, two) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+    Ok((one.local_addr()?, two.local_addr()?))
 }
 
 /// Runs the demo. Fails when any request went unanswered, was answered twice or wrongly, when nothing was ever won, or
@@ -225,7 +227,7 @@ fn demo(args: &DemoArgs, start: StartExchange) -> Result<LoadReport, String> {
     let failed = |what: &'static str| move |e: io::Error| format!("{what}: {e}");
     let scratch = Scratch::new().map_err(failed("a directory for its state"))?;
     let sims = Simulators::start(args.seed).map_err(failed("a simulated DSP"))?;
-    let (listen, admin) = (free_port().map_err(failed("a port"))?, free_port().map_err(failed("a port"))?);
+    let (listen, admin) = free_ports().map_err(failed("a port"))?;
     let toml = config(listen, admin, &scratch.0, args.cores, &sims.addresses());
     let exchange = match start(&toml) {
         Ok(exchange) => exchange,

@@ -180,7 +180,10 @@ fn what_waited_for_a_connection_was_late_from_the_start() {
 
 #[test]
 fn a_bidder_that_is_not_there_is_reported_and_nothing_hangs() {
-    let closed = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+    // Bound but not listening: refuses, and nobody else can get the port meanwhile.
+    let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    bound.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+    let closed = bound.local_addr().ok().and_then(|a| a.as_socket()).expect("its address");
     let report = driven(LoadConfig { timeout: Duration::from_millis(50), ..load(closed) });
     assert_eq!((report.answered, report.never_sent), (0, 299));
     assert!(report.connect_failed > 0 && !report.is_right());
