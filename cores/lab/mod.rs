@@ -2,7 +2,7 @@
 //! for any bidder; they read HTTP and JSON with code of their own, so that they can verify the exchange's.
 //!
 //! Reading order: [`requests`] (what is asked), [`character`] and [`bids`] (what a DSP says to it), [`dsp_sim`],
-//! [`arrivals`] (when it is asked), [`check`] (what an answer must be), [`load`], [`report`], [`demo`].
+//! [`arrivals`] (when it is asked), [`check`] (what an answer must be), [`load`] and its generator, [`report`], [`demo`].
 
 pub mod arrivals;
 pub mod bids;
@@ -10,6 +10,7 @@ pub mod character;
 pub mod check;
 pub mod demo;
 pub mod dsp_sim;
+mod generator;
 pub mod http;
 pub mod json;
 pub mod load;
