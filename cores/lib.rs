@@ -8,15 +8,14 @@
 //! | `main`           | nothing once it is booted; waits                                | -               | -               | yes        |
 //!
 //! Reading order: [`boot`] (top to bottom), [`wiring`] (who can talk to whom), [`bidder`] (what a core does),
-//! [`flush`], [`control`].
+//! [`flush`], [`control`], [`lab`] (the programs around it).
 pub mod bidder;
 pub mod boot;
 pub mod check;
 pub mod control;
 pub mod flush;
 pub mod io_probe;
+pub mod lab;
 pub mod state;
 pub mod topology;
 pub mod wiring;
-//! x
-pub mod lab;

@@ -3,6 +3,7 @@ use clap::{Parser, Subcommand};
 use outcry_cores::{
     boot::{self, Source},
     check,
+    lab::{demo, dsp_sim, in_process, load},
 };
 use std::{path::PathBuf, process::ExitCode};
 
@@ -36,6 +37,12 @@ enum Command {
     },
     /// Print a commented configuration with every default.
     DefaultConfig,
+    /// Start five simulated DSPs and an exchange, drive it and report.
+    Demo(demo::DemoArgs),
+    /// A simulated DSP.
+    DspSim(dsp_sim::DspSimArgs),
+    /// Drive a bidder with an open-loop load of realistic requests.
+    Load(load::LoadArgs),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +53,9 @@ fn main() -> ExitCode {
             print!("{}", outcry::config::default_toml());
             ExitCode::SUCCESS
         }
+        Command::Demo(args) => demo::run(args, in_process::start),
+        Command::DspSim(args) => dsp_sim::run(args),
+        Command::Load(args) => load::run(args),
     }
 }
 

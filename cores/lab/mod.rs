@@ -12,6 +12,7 @@ pub mod demo;
 pub mod dsp_sim;
 mod generator;
 pub mod http;
+pub mod in_process;
 pub mod json;
 pub mod load;
 #[cfg(test)]

@@ -8,7 +8,8 @@
 //!   an exchange whose private number they do not know. `deal.at` overrides; `deal.at` 3 pays the deal's floor.
 //! - Bids rank by price; a bid on a fixed-price deal ranks by the agreed price, since no more will be paid for it
 //!   whatever it says. Bids on guaranteed deals (`guar`) rank before all others.
-//! - Due = max(floor that applied, runner-up + increment), capped at the own bid. The runner-up is the highest
+//! - Due = max(floor that applied, runner-up + increment), capped at the own bid; where that is nothing, since there
+//!   is neither, the increment over nothing: no exchange takes a price of zero. The runner-up is the highest
 //!   bid that could have won on that impression and is not the winner's own DSP's (or seat's).
 //! - A `group=1` seatbid over several impressions wins if its sum (times `qty`) beats what its impressions bring
 //!   otherwise; guaranteed deals count first. Its members pay like everybody, each on its impression. A member
@@ -499,6 +500,8 @@ impl Clearing<'_> {
             let over = runner_up.map_or(Cpm::ZERO, |r| Cpm(r.0.saturating_add(self.inputs.increment.0)));
             c.floor.max(over).min(c.own)
         };
+        // Nobody else and no floor: the increment over nothing. An answer without a price is none.
+        let due = if due <= Cpm::ZERO { self.inputs.increment.max(Cpm(1)).min(c.own) } else { due };
         let leg = &self.inputs.legs[c.leg as usize];
         let same = leg.currency == self.inputs.answer_currency;
         let own_said = if same { bid.price } else { self.rate.from_accounting(c.own, Round::Down) };

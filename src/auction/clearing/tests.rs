@@ -35,7 +35,7 @@ fn prices_by_auction_type() {
         (2, "0.85", &["1.00", "0.90", "0.80"], "0:dsp0:0=0.91", "0.9"),
         (1, "0.85", &["1.00", "0.90", "0.80"], "0:dsp0:0=1", "0.9"),
         (2, "0.85", &["0.80", "1.00"], "0:dsp1:0=0.85", "0.85"),
-        (2, "0", &["1.00"], "0:dsp0:0=0", "0"),
+        (2, "0", &["1.00"], "0:dsp0:0=0.01", "0"), // nothing to beat: the increment
         (2, "0", &["1.00", "0.995"], "0:dsp0:0=1", "0.995"), // capped at the own bid
         (0, "0.85", &["1.00", "0.90"], "0:dsp0:0=0.91", "0.9"), // absent is 2
         (3, "0.85", &["1.00", "0.90"], "0:dsp0:0=0.91", "0.9"), // 3 is for deals
@@ -324,7 +324,7 @@ fn a_group_weighs_impressions_by_qty() {
     fix.imp("0").qty = Multiplier(10_000_000);
     // 5 + 10 * 1 against 2 + 10 * 3.
     let a = fix.run(&[(0, Reply::usd(&[g(0, "5", 0), g(1, "1", 0)])), (1, Reply::usd(&[b(0, "2"), b(1, "3")]))]);
-    assert_eq!(won(&a), "0:dsp1:0=0 1:dsp1:1=0");
+    assert_eq!(won(&a), "0:dsp1:0=0.01 1:dsp1:1=0.01");
 }
 
 #[test]
@@ -353,7 +353,7 @@ fn a_group_wins_when_what_beat_it_cannot_pay() {
     let mut purse = Purse { refuses: vec![1], ..Purse::default() };
     let replies = [(0, Reply::usd(&[g(0, "2", 0), g(1, "2", 0)])), (1, Reply::usd(&[b(0, "1"), b(1, "9")]))];
     fix.run_into(&mut a, &replies, &mut purse);
-    assert_eq!(won(&a), "0:dsp0:0=0 1:dsp0:1=0");
+    assert_eq!(won(&a), "0:dsp0:0=0.01 1:dsp0:1=0.01");
     assert_eq!(losses(&a), [Loss::Won, Loss::Won, Loss::NoFunds, Loss::NoFunds]);
 }
 
@@ -512,6 +512,7 @@ fn naive(inputs: &Inputs) -> Vec<(u8, u16, Cpm)> {
                 1 => *own,
                 _ => Cpm(floor.0.max(over)).min(*own),
             };
+            let due = if due.0 == 0 { inputs.increment.max(Cpm(1)).min(*own) } else { due };
             out.push((imp as u8, *n as u16, due)); // all that tie at the top
         }
     }
