@@ -348,7 +348,9 @@ impl<'a> Cursor<'a> {
         let mut at = start;
         let mut escaped = false;
         loop {
-            at = quote_or_backslash(self.buf, at);
+            // Markup and URLs: vector instructions pay where words of eight bytes did for names and numbers.
+            let rest = self.buf.get(at..).unwrap_or(&[]);
+            at += memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
             match self.buf.get(at) {
                 Some(b'"') => break,
                 Some(_) => {

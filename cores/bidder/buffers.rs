@@ -1,33 +1,60 @@
 //! Byte buffers of one core, last used first: what was sent a moment ago is still in the cache.
-//! Owns: buffers nobody uses. Runs on: each bidder core. Never: keeps a large one, or more than its share.
+//! Owns: buffers nobody uses. Runs on: each bidder core. Never: keeps a huge one, or more than its share.
 
-/// Buffers kept at most; what comes back above that is freed.
+/// Sizes that buffers are made in: an answer, a request, a large one of either. A buffer that had to grow is kept in
+/// the class it reached.
+const CLASSES: [usize; 3] = [1024, 4 * 1024, 16 * 1024];
+/// Buffers kept at most in a class; what comes back above that is freed.
 const KEPT_MAX: usize = 16_384;
 /// A buffer that grew beyond this is freed, so that one huge request does not stay paid for.
-const KEPT_BYTES_MAX: usize = 32 * 1024;
+const KEPT_BYTES_MAX: usize = 64 * 1024;
 
-/// A stack of empty buffers.
+/// Stacks of empty buffers.
 #[derive(Debug, Default)]
 pub struct Buffers {
-    free: Vec<Vec<u8>>,
+    free: [Vec<Vec<u8>>; CLASSES.len()],
 }
 
 impl Buffers {
     /// An empty buffer with room for at least `bytes`.
     pub fn get(&mut self, bytes: usize) -> Vec<u8> {
-        let mut buf = self.free.pop().unwrap_or_default();
-        if buf.capacity() < bytes {
-            buf.reserve_exact(bytes);
-        }
-        buf
+        let Some(class) = CLASSES.iter().position(|&size| bytes <= size) else {
+            return Vec::with_capacity(bytes);
+        };
+        self.free[class].pop().unwrap_or_else(|| Vec::with_capacity(CLASSES[class]))
     }
 
     /// Takes a buffer back.
     pub fn put(&mut self, mut buf: Vec<u8>) {
         let capacity = buf.capacity();
-        if capacity > 0 && capacity <= KEPT_BYTES_MAX && self.free.len() < KEPT_MAX {
+        let Some(class) = CLASSES.iter().rposition(|&size| size <= capacity) else { return };
+        if capacity <= KEPT_BYTES_MAX && self.free[class].len() < KEPT_MAX {
             buf.clear();
-            self.free.push(buf);
+            self.free[class].push(buf);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_comes_back_to_whom_it_is_large_enough_for() {
+        let mut buffers = Buffers::default();
+        for (bytes, room) in [(0, 1024), (1024, 1024), (1025, 4096), (16_384, 16_384), (20_000, 20_000)] {
+            let buf = buffers.get(bytes);
+            assert!(buf.capacity() >= room, "{bytes}");
+            buffers.put(buf);
+        }
+        buffers.put(Vec::with_capacity(100)); // too small to be of use
+        buffers.put(Vec::with_capacity(1 << 20)); // too large to keep
+        assert_eq!(buffers.free.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 2]);
+        let mut last = buffers.get(10);
+        last.extend_from_slice(b"x");
+        let at = last.as_ptr();
+        buffers.put(last);
+        let again = buffers.get(10);
+        assert_eq!((again.as_ptr(), again.len()), (at, 0), "the last one, emptied");
     }
 }

@@ -7,12 +7,13 @@
 //! *call*, so a multiplexed transport can take its place. What is pending goes out at the end of the loop turn.
 use super::{
     buffers::Buffers,
+    framing::{Frame, Framing, HEAD_BYTES},
     slab::{Key, Slab},
     transport::{Next, Sent, Sock, Transport},
 };
 use outcry::{
     dsp::pool::{Pool, Take},
-    http1::{self, BodyLen, Chunked, Encoding, HeadScan, Inflate, Parsed, ResponseHead},
+    http1::{self, Encoding, Inflate},
     limits,
     openrtb::codes::Outcome,
     record::{labels::Counter, metrics::CoreMetrics},
@@ -24,8 +25,6 @@ use std::{collections::VecDeque, net::SocketAddr};
 const READ_BYTES: usize = 1024;
 /// What an abandoned answer may still take to come in before its connection is closed.
 const DRAIN_NS: u64 = 1_000 * MS;
-/// Head of a DSP's answer at most.
-const HEAD_BYTES: usize = 16 * 1024;
 /// Where a connection's timer is looked at again.
 const CHECK_NS: u64 = 500 * MS;
 
@@ -81,8 +80,6 @@ struct Call {
     lane: u16,
     /// The connection it is on; `None` while it waits.
     conn: Option<u32>,
-    /// The request, while it waits.
-    bytes: Vec<u8>,
     asked_ns: u64,
     sent_ns: u64,
     first_byte_ns: u64,
@@ -108,11 +105,8 @@ struct Conn {
     since_ns: u64,
     /// Which address of the DSP it was made to.
     address: u32,
-    scan: HeadScan,
-    head: Option<ResponseHead>,
-    chunked: Chunked,
-    /// Body decoded from chunks.
-    body: Vec<u8>,
+    /// What was read of an answer that does not come in one piece.
+    partial: Option<Box<Framing>>,
     out: Vec<u8>,
     dirty: bool,
     /// A send is under way: a DSP may answer before it has taken the whole request.
@@ -126,7 +120,8 @@ struct Lane {
     /// Counts changes of the address.
     address: u32,
     pool: Pool,
-    waiting: VecDeque<Key>,
+    /// Calls without a connection, and their requests.
+    waiting: VecDeque<(Key, Vec<u8>)>,
     /// After a failed connect the warm ones are not topped up before this.
     retry_ns: u64,
     /// What the last answers took, rounded up: the next one is read into this much.
@@ -143,9 +138,16 @@ pub struct Egress {
     sending: Vec<Key>,
     /// Calls that ended outside of a read.
     failed: Vec<Done>,
+    /// Buffers of requests, apart from all others: one comes back a turn after it was filled, still in the cache.
+    requests: Buffers,
     inflate: Inflate,
     next_check_ns: u64,
     scratch: Vec<Key>,
+    /// For answers that come in one piece, which is nearly all: always in the cache.
+    framing: Framing,
+    /// For those that do not.
+    #[expect(clippy::vec_box, reason = "the boxes move between here and the connections")]
+    framings: Vec<Box<Framing>>,
 }
 
 impl Egress {
@@ -158,9 +160,12 @@ impl Egress {
             dirty: Vec::new(),
             sending: Vec::new(),
             failed: Vec::new(),
+            requests: Buffers::default(),
             inflate: Inflate::default(),
             next_check_ns: 0,
             scratch: Vec::new(),
+            framing: Framing::default(),
+            framings: Vec::new(),
         }
     }
 
@@ -205,6 +210,16 @@ impl Egress {
         self.lanes.iter().all(|l| l.pool.is_warm() || l.retry_ns > 0)
     }
 
+    /// An empty buffer to write a request into, for [`Egress::ask`].
+    pub fn request_buffer(&mut self, bytes: usize) -> Vec<u8> {
+        self.requests.get(bytes)
+    }
+
+    /// Takes one back that was not sent.
+    pub fn put_back(&mut self, bytes: Vec<u8>) {
+        self.requests.put(bytes);
+    }
+
     /// Sends a whole HTTP request to a DSP. The answer comes as a [`Done`] that carries `token`. `Err` gives the
     /// buffer back: no more calls can wait.
     pub fn ask<T: Transport>(
@@ -226,8 +241,7 @@ impl Egress {
         match take {
             Take::Idle(conn) => self.put_on(key, conn, bytes, now_ns),
             Take::Open | Take::Full => {
-                call.bytes = bytes;
-                self.lanes[lane_ix as usize].waiting.push_back(key);
+                self.lanes[lane_ix as usize].waiting.push_back((key, bytes));
                 if take == Take::Open {
                     self.open(lane_ix, now_ns, t);
                 }
@@ -237,14 +251,17 @@ impl Egress {
     }
 
     /// The caller does not want the answer any more. Says whether the call ever left, with the time it was sent.
-    pub fn abandon(&mut self, key: Key, now_ns: u64, buffers: &mut Buffers, metrics: &mut CoreMetrics) -> Option<u64> {
+    pub fn abandon(&mut self, key: Key, now_ns: u64, metrics: &mut CoreMetrics) -> Option<u64> {
         let call = self.calls.get(key)?;
-        let (conn, sent_ns, dsp) = (call.conn, call.sent_ns, call.lane as usize);
-        buffers.put(std::mem::take(&mut call.bytes));
+        let (conn, sent_ns, lane) = (call.conn, call.sent_ns, call.lane as usize);
         self.calls.free(key);
         match conn {
             None => {
-                self.lanes[dsp].waiting.retain(|k| *k != key);
+                let waiting = &mut self.lanes[lane].waiting;
+                let at = waiting.iter().position(|(k, _)| *k == key);
+                if let Some((_, bytes)) = at.and_then(|at| waiting.remove(at)) {
+                    self.requests.put(bytes);
+                }
                 None
             }
             Some(ix) => {
@@ -313,15 +330,15 @@ impl Egress {
         lane.retry_ns = now_ns + 100 * MS;
         self.conns.free(key);
         // One connection was opened for each who waits: the oldest takes the bad news.
-        if let Some(waiter) = self.lanes[dsp].waiting.pop_front() {
-            self.fail(waiter, Outcome::ConnectRefused, buffers);
+        if let Some((waiter, bytes)) = self.lanes[dsp].waiting.pop_front() {
+            self.requests.put(bytes);
+            self.fail(waiter, Outcome::ConnectRefused);
         }
         Next::Close
     }
 
-    fn fail(&mut self, key: Key, outcome: Outcome, buffers: &mut Buffers) {
+    fn fail(&mut self, key: Key, outcome: Outcome) {
         if let Some(call) = self.calls.get(key) {
-            buffers.put(std::mem::take(&mut call.bytes));
             self.failed.push(Done {
                 token: call.token,
                 reply: Reply::Failed(outcome),
@@ -341,17 +358,13 @@ impl Egress {
     fn release(&mut self, ix: u32, now_ns: u64, metrics: &mut CoreMetrics) -> bool {
         let Some((_, conn)) = self.conns.at(ix) else { return false };
         let lane = &mut self.lanes[conn.lane as usize];
-        conn.scan.reset();
-        conn.chunked.reset();
-        conn.head = None;
         conn.since_ns = now_ns;
         if conn.address != lane.address {
             conn.phase = Phase::Closing;
             return false;
         }
-        while let Some(waiter) = lane.waiting.pop_front() {
+        while let Some((waiter, bytes)) = lane.waiting.pop_front() {
             if let Some(call) = self.calls.get(waiter) {
-                let bytes = std::mem::take(&mut call.bytes);
                 metrics.pool_wait(lane.target.row, now_ns.saturating_sub(call.asked_ns));
                 self.put_on(waiter, ix, bytes, now_ns);
                 return true;
@@ -363,6 +376,13 @@ impl Egress {
         }
         conn.phase = Phase::Idle;
         true
+    }
+
+    /// Whose answer is awaited on a connection.
+    pub fn token_on(&mut self, ix: u32) -> Option<u64> {
+        let (_, conn) = self.conns.at(ix)?;
+        let Phase::Busy(call) = conn.phase else { return None };
+        self.calls.get(call).map(|c| c.token)
     }
 
     /// Bytes came in, or the end of the stream (`n` = 0), or an error. `buf` holds everything unread so far.
@@ -392,88 +412,91 @@ impl Egress {
         }
         let lane = &mut self.lanes[conn.lane as usize];
         let max = lane.target.answer_bytes;
-        let step = match read {
+        let mut partial = conn.partial.take();
+        let framing = partial.as_deref_mut().unwrap_or(&mut self.framing);
+        let frame = match read {
             Err(()) => Frame::Broken(Outcome::Reset),
-            Ok(0) => frame_at_end(conn, &buf),
-            Ok(_) => frame(conn, &buf, max),
+            Ok(0) => framing.end(&buf),
+            Ok(_) => framing.read(&buf, max),
         };
-        match step {
-            Frame::Partial { want } => {
+        let (status, at, end, reusable) = match frame {
+            Frame::Partial { keep, want } => {
+                conn.partial = Some(partial.unwrap_or_else(|| {
+                    let mut kept = self.framings.pop().unwrap_or_default();
+                    std::mem::swap(&mut *kept, &mut self.framing);
+                    kept
+                }));
                 let mut buf = buf;
-                if conn.head.is_some_and(|h| h.body == BodyLen::Chunked) {
-                    // What is behind the head was taken in already.
-                    buf.truncate(conn.head.map_or(0, |h| h.len));
-                }
+                buf.truncate(keep);
                 let needed = want.max(buf.len() + READ_BYTES / 2);
                 if buf.capacity() < needed {
                     let doubled = (buf.len() * 2).min(max + HEAD_BYTES);
                     buf.reserve_exact(needed.max(doubled) - buf.len());
                 }
-                (Next::Read(buf), None)
+                return (Next::Read(buf), None);
             }
             Frame::Broken(outcome) => {
                 conn.phase = Phase::Closing;
-                let done = call.and_then(|k| self.end_call(k, Reply::Failed(outcome)));
+                framing.reset(buffers);
+                self.framings.extend(partial);
                 buffers.put(buf);
-                (Next::Close, done)
+                return (Next::Close, call.and_then(|k| self.end_call(k, Reply::Failed(outcome))));
             }
-            Frame::Whole { status, at, end, reusable } => {
-                let chunked = conn.head.is_some_and(|h| h.body == BodyLen::Chunked);
-                let encoding = conn.head.map_or(Encoding::Identity, |h| h.encoding);
-                let (mut bytes, mut body_at) = if chunked {
-                    let body = std::mem::take(&mut conn.body);
-                    buffers.put(buf);
-                    (body, 0)
-                } else {
-                    let mut buf = buf;
-                    buf.truncate(end);
-                    (buf, at)
-                };
-                // The next answer is read into what this one took, up to 16 KB.
-                lane.read_bytes = lane.read_bytes.max(bytes.len().next_power_of_two().min(16 * 1024));
-                let mut reply = None;
-                match encoding {
-                    Encoding::Identity => {}
-                    _ if call.is_none() => {}
-                    Encoding::Gzip => {
-                        let mut plain = buffers.get(bytes.len() * 4);
-                        match self.inflate.inflate(&bytes[body_at..], &mut plain, max) {
-                            Ok(()) => {}
-                            Err(http1::InflateError::TooLarge) => reply = Some(Reply::Failed(Outcome::TooLarge)),
-                            Err(_) => reply = Some(Reply::Failed(Outcome::BadEncoding)),
-                        }
-                        buffers.put(std::mem::replace(&mut bytes, plain));
-                        body_at = 0;
-                    }
-                    Encoding::Other => reply = Some(Reply::Failed(Outcome::BadEncoding)),
-                }
-                let done = match call {
-                    Some(key) => {
-                        let reply = match reply {
-                            Some(failed) => {
-                                buffers.put(bytes);
-                                failed
-                            }
-                            None => Reply::Answer { status, bytes, at: body_at },
-                        };
-                        self.end_call(key, reply)
-                    }
-                    None => {
-                        buffers.put(bytes);
-                        None
-                    }
-                };
-                if reusable && self.release(ix, now_ns, metrics) {
-                    let dsp = self.conns.at(ix).map_or(0, |(_, c)| c.lane as usize);
-                    let want = self.lanes.get(dsp).map_or(READ_BYTES, |l| l.read_bytes);
-                    return (Next::Read(buffers.get(want)), done);
-                }
-                if let Some((_, conn)) = self.conns.at(ix) {
-                    conn.phase = Phase::Closing;
-                }
-                (Next::Close, done)
+            Frame::Whole { status, at, end, reusable } => (status, at, end, reusable),
+        };
+        let encoding = framing.encoding();
+        let chunks = framing.take_chunks();
+        framing.reset(buffers);
+        self.framings.extend(partial);
+        let (mut bytes, mut body_at) = match chunks {
+            Some(chunks) => {
+                buffers.put(buf);
+                (chunks, 0)
             }
+            None => {
+                let mut buf = buf;
+                buf.truncate(end);
+                (buf, at)
+            }
+        };
+        // The next answer is read into what this one took, up to 16 KB.
+        lane.read_bytes = lane.read_bytes.max(bytes.len().next_power_of_two().min(16 * 1024));
+        let mut failed = None;
+        match encoding {
+            Encoding::Identity => {}
+            _ if call.is_none() => {}
+            Encoding::Gzip => {
+                let mut plain = buffers.get(bytes.len() * 4);
+                failed = match self.inflate.inflate(&bytes[body_at..], &mut plain, max) {
+                    Ok(()) => None,
+                    Err(http1::InflateError::TooLarge) => Some(Outcome::TooLarge),
+                    Err(_) => Some(Outcome::BadEncoding),
+                };
+                buffers.put(std::mem::replace(&mut bytes, plain));
+                body_at = 0;
+            }
+            Encoding::Other => failed = Some(Outcome::BadEncoding),
         }
+        let done = match (call, failed) {
+            (Some(key), None) => self.end_call(key, Reply::Answer { status, bytes, at: body_at }),
+            (Some(key), Some(outcome)) => {
+                buffers.put(bytes);
+                self.end_call(key, Reply::Failed(outcome))
+            }
+            (None, _) => {
+                buffers.put(bytes);
+                None
+            }
+        };
+        if reusable && self.release(ix, now_ns, metrics) {
+            let lane = self.conns.at(ix).map_or(0, |(_, c)| c.lane as usize);
+            let want = self.lanes.get(lane).map_or(READ_BYTES, |l| l.read_bytes);
+            return (Next::Read(buffers.get(want)), done);
+        }
+        if let Some((_, conn)) = self.conns.at(ix) {
+            conn.phase = Phase::Closing;
+        }
+        (Next::Close, done)
     }
 
     fn end_call(&mut self, key: Key, reply: Reply) -> Option<Done> {
@@ -487,8 +510,11 @@ impl Egress {
     pub fn on_closed(&mut self, ix: u32, now_ns: u64, buffers: &mut Buffers, metrics: &mut CoreMetrics) {
         let Some((key, conn)) = self.conns.at(ix) else { return };
         let (phase, dsp) = (conn.phase, conn.lane as usize);
-        buffers.put(std::mem::take(&mut conn.out));
-        buffers.put(std::mem::take(&mut conn.body));
+        self.requests.put(std::mem::take(&mut conn.out));
+        if let Some(mut framing) = conn.partial.take() {
+            framing.reset(buffers);
+            self.framings.push(framing);
+        }
         let lane = &mut self.lanes[dsp];
         match phase {
             Phase::Connecting => lane.pool.connect_failed(),
@@ -498,7 +524,7 @@ impl Egress {
             }
             Phase::Busy(call) => {
                 lane.pool.closed();
-                self.fail(call, Outcome::Reset, buffers);
+                self.fail(call, Outcome::Reset);
             }
             Phase::Draining | Phase::Closing => lane.pool.closed(),
         }
@@ -508,11 +534,22 @@ impl Egress {
         self.next_check_ns = self.next_check_ns.min(now_ns);
     }
 
-    /// The end of a loop turn: buffers that were sent come back, what is pending goes out, in that order, so that it goes
-    /// out in buffers that are still in the cache... of the next turn's requests.
-    pub fn flush<T: Transport>(&mut self, t: &mut T, buffers: &mut Buffers) {
-        self.sweep(t, buffers);
-        let Egress { dirty, conns, sending, .. } = self;
+    /// The end of a loop turn: buffers that were sent come back, what is pending goes out.
+    pub fn flush<T: Transport>(&mut self, t: &mut T) {
+        let Egress { sending, dirty, conns, requests, .. } = self;
+        sending.retain(|key| {
+            let Some(conn) = conns.get(*key) else { return false };
+            match t.sent(Sock::Dsp(key.ix), true) {
+                Sent::Busy => true,
+                // What broke a send breaks the read too, and that ends the call.
+                Sent::Done(bytes) | Sent::Broken(bytes) => {
+                    requests.put(bytes);
+                    conn.sending = false;
+                    false
+                }
+            }
+        });
+        t.warm(dirty.iter().map(|key| Sock::Dsp(key.ix)));
         dirty.retain(|&key| {
             let Some(conn) = conns.get(key) else { return false };
             if conn.sending {
@@ -521,7 +558,7 @@ impl Egress {
             conn.dirty = false;
             let bytes = std::mem::take(&mut conn.out);
             if bytes.is_empty() || matches!(conn.phase, Phase::Closing) {
-                buffers.put(bytes);
+                requests.put(bytes);
                 return false;
             }
             conn.sending = true;
@@ -529,27 +566,6 @@ impl Egress {
             sending.push(key);
             false
         });
-    }
-
-    fn sweep<T: Transport>(&mut self, t: &mut T, buffers: &mut Buffers) {
-        let Egress { sending, conns, .. } = self;
-        sending.retain(|key| {
-            let Some(conn) = conns.get(*key) else { return false };
-            match t.sent(Sock::Dsp(key.ix), true) {
-                Sent::Busy => true,
-                // What broke a send breaks the read too, and that ends the call.
-                Sent::Done(bytes) | Sent::Broken(bytes) => {
-                    buffers.put(bytes);
-                    conn.sending = false;
-                    false
-                }
-            }
-        });
-    }
-
-    /// A send that was busy is so no more.
-    pub fn on_sent<T: Transport>(&mut self, t: &mut T, buffers: &mut Buffers) {
-        self.flush(t, buffers);
     }
 
     /// Now and then: opens what is missing, closes what idled or drained too long.
@@ -602,65 +618,5 @@ impl Egress {
             }
         }
         self.scratch = keys;
-    }
-}
-
-/// What the bytes of an answer amount to.
-#[derive(Debug)]
-enum Frame {
-    /// More is to come; the buffer should have room for `want` bytes in all.
-    Partial { want: usize },
-    /// `buf[at..end]` is the body, or the decoded chunks are. `reusable`: the connection may carry the next request.
-    Whole { status: u16, at: usize, end: usize, reusable: bool },
-    /// It cannot become an answer.
-    Broken(Outcome),
-}
-
-fn frame(conn: &mut Conn, buf: &[u8], max: usize) -> Frame {
-    let head = match conn.head {
-        Some(head) => head,
-        None => match http1::response_head(buf, &mut conn.scan, HEAD_BYTES) {
-            Parsed::Partial => return Frame::Partial { want: 0 },
-            // An interim answer (RFC 9110 section 15.2) to a request that did not ask for one is as bad.
-            Parsed::Bad(_) => return Frame::Broken(Outcome::BadHttp),
-            Parsed::Done(head) if head.status < 200 => return Frame::Broken(Outcome::BadHttp),
-            Parsed::Done(head) => {
-                conn.head = Some(head);
-                head
-            }
-        },
-    };
-    let (status, at) = (head.status, head.len);
-    match head.body {
-        BodyLen::None => Frame::Whole { status, at, end: at, reusable: head.keep_alive && buf.len() == at },
-        BodyLen::Length(n) if n > max as u64 => Frame::Broken(Outcome::TooLarge),
-        BodyLen::Length(n) => {
-            let end = at + n as usize;
-            if buf.len() < end {
-                return Frame::Partial { want: end };
-            }
-            Frame::Whole { status, at, end, reusable: head.keep_alive && buf.len() == end }
-        }
-        BodyLen::Chunked => match conn.chunked.feed(buf.get(at..).unwrap_or(&[]), &mut conn.body, max) {
-            Ok(step) if step.done => {
-                let reusable = head.keep_alive && at + step.consumed == buf.len();
-                Frame::Whole { status, at: 0, end: 0, reusable }
-            }
-            Ok(_) => Frame::Partial { want: at + READ_BYTES },
-            Err(http1::ChunkError::TooLarge) => Frame::Broken(Outcome::TooLarge),
-            Err(_) => Frame::Broken(Outcome::BadHttp),
-        },
-        BodyLen::UntilClose if buf.len() - at > max => Frame::Broken(Outcome::TooLarge),
-        BodyLen::UntilClose => Frame::Partial { want: 0 },
-    }
-}
-
-/// The end of the stream completes only an answer that was delimited by it.
-fn frame_at_end(conn: &Conn, buf: &[u8]) -> Frame {
-    match conn.head {
-        Some(head) if head.body == BodyLen::UntilClose => {
-            Frame::Whole { status: head.status, at: head.len, end: buf.len(), reusable: false }
-        }
-        _ => Frame::Broken(Outcome::Reset),
     }
 }

@@ -27,7 +27,6 @@ pub struct Leg {
     pub until_ns: u64,
     /// When it was asked.
     pub asked_ns: u64,
-    response: Response,
     bytes: Vec<u8>,
     at: usize,
 }
@@ -90,6 +89,23 @@ impl Flight {
         (&self.bytes, self.body_at)
     }
 
+    /// An answer for this flight has come: it lay still while the answer took its time, and the cache has forgotten it.
+    /// One read of each of its parts fetches them together, while the answer is being read.
+    pub fn warm(&self) {
+        let r = &self.request;
+        let i = self.auction.inputs();
+        let mut sum = self.asked;
+        sum ^= r.imps.first().map_or(0, |x| x.exp_s as usize);
+        sum ^= r.texts.first().map_or(0, |x| usize::from(x.is_some()));
+        sum ^= r.sizes.first().map_or(0, |x| x.0 as usize);
+        sum ^= i.imps.first().map_or(0, |x| usize::from(x.refused));
+        sum ^= i.legs.iter().fold(0, |s, l| s ^ usize::from(l.bids_seen as u16));
+        sum ^= usize::from(i.texts.last().copied().unwrap_or(0));
+        sum ^= self.legs[..self.asked].iter().fold(0, |s, l| s ^ l.at);
+        sum ^= usize::from(self.bytes.get(self.body_at).copied().unwrap_or(0));
+        std::hint::black_box(sum);
+    }
+
     /// Reads the request.
     pub fn parse(&mut self) -> Result<(), outcry::openrtb::validate::Refusal> {
         self.request.parse(&self.bytes, self.body_at)
@@ -146,12 +162,14 @@ impl Flight {
         self.legs[..self.asked].iter().filter(|l| l.call.is_some()).map(|l| l.until_ns).min()
     }
 
-    /// A call ended: the state machine is told, the answer's bytes are kept. Returns the DSP and its outcome.
+    /// A call ended: the state machine is told, the answer's bytes are kept. Returns the DSP and its outcome. The answer
+    /// is read into `view`, which is the core's and in its cache; only a winner's is read again, when it is needed.
     pub fn answered(
         &mut self,
         leg: u8,
         done: Done,
         snapshot: &Snapshot,
+        view: &mut Response,
         now_ns: u64,
         buffers: &mut Buffers,
     ) -> Option<(DspIx, Outcome, u64)> {
@@ -175,7 +193,7 @@ impl Flight {
                     204 => Outcome::NoBid,
                     200 if body.iter().all(u8::is_ascii_whitespace) => Outcome::NoBid,
                     200 => {
-                        let read = l.response.parse(body).map(|()| &l.response).map_err(|_| ());
+                        let read = view.parse(body).map(|()| &*view).map_err(|_| ());
                         let dsp = &snapshot.config().dsps[l.dsp.0 as usize];
                         let outcome = auction.leg_answered(leg, dsp, read, body, &start, now_ns);
                         return Some((l.dsp, outcome, elapsed_ns));
@@ -199,12 +217,39 @@ impl Flight {
     }
 }
 
-/// The answers as the writer of our own answer sees them.
-pub struct LegAnswers<'a>(pub &'a [Leg]);
+/// The winners' answers as the writer of our own answer sees them.
+pub struct LegAnswers<'a> {
+    legs: &'a [Leg],
+    views: &'a [Response],
+}
+
+impl<'a> LegAnswers<'a> {
+    /// Reads the answers of these legs again, into `views`.
+    pub fn read(legs: &'a [Leg], winners: impl Iterator<Item = u8>, views: &'a mut Vec<Response>) -> LegAnswers<'a> {
+        if views.len() < legs.len() {
+            views.resize_with(legs.len(), Response::default);
+        }
+        let mut read = 0u64;
+        for leg in winners {
+            if read & 1 << leg == 0 {
+                read |= 1 << leg;
+                // It was read before, from the same bytes, and won.
+                let again = views[leg as usize].parse(legs[leg as usize].body());
+                debug_assert!(again.is_ok(), "a winner's answer can be read");
+            }
+        }
+        LegAnswers { legs, views }
+    }
+}
+
+impl Leg {
+    fn body(&self) -> &[u8] {
+        self.bytes.get(self.at..).unwrap_or(&[])
+    }
+}
 
 impl Answers for LegAnswers<'_> {
     fn leg(&self, leg: u8) -> (&Response, &[u8]) {
-        let leg = &self.0[leg as usize];
-        (&leg.response, leg.bytes.get(leg.at..).unwrap_or(&[]))
+        (&self.views[leg as usize], self.legs[leg as usize].body())
     }
 }

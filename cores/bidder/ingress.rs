@@ -4,39 +4,22 @@
 //! read from until one is answered; a core with too many connections closes the new one.
 use super::{
     buffers::Buffers,
+    reading::{Admission, READ_BYTES, Read, Reading, Refused},
     slab::{Key, Slab},
     transport::{Sent, Sock, Transport},
 };
 use outcry::{
     config::Http,
-    http1::{self, BodyLen, Chunked, HeadLimits, HeadScan, Inflate, Method, Parsed, RequestHead, ResponseExtra},
+    http1::{self, Inflate, Method, RequestHead, ResponseExtra},
     limits::PIPELINE_MAX,
-    record::{
-        labels::{Counter, Refusal},
-        metrics::CoreMetrics,
-    },
+    record::{labels::Counter, metrics::CoreMetrics},
     units::{ExchangeIx, MS},
 };
 
-/// Clients' bytes are read into this much: a request of 2-3 KB and its head.
-pub const READ_BYTES: usize = 4096;
 /// What a closing connection may still take to see our answer before its socket goes.
 const LINGER_NS: u64 = 1_000 * MS;
 /// A draining core closes connections that were silent for so long.
 const LAST_CALL_NS: u64 = 50 * MS;
-
-/// Why a request is answered without an auction, by the connection alone.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Refused {
-    /// HTTP status.
-    pub status: u16,
-    /// For metrics.
-    pub why: Refusal,
-    /// Machine-readable reason in the body; free of user data.
-    pub reason: &'static str,
-    /// The framing of what follows cannot be trusted.
-    pub close: bool,
-}
 
 /// A whole request.
 #[derive(Debug)]
@@ -62,8 +45,6 @@ pub enum Step {
     More(usize),
     /// As many as may be are in progress.
     Full,
-    /// The head is whole, the body is not; asked once per request, before anything is spent on its body.
-    Head(RequestHead),
     /// One request.
     Request(Whole),
     /// One that the connection answers itself.
@@ -87,20 +68,15 @@ struct Client {
     phase: Phase,
     /// Unread bytes, while the reader pauses.
     held: Option<Vec<u8>>,
-    scan: HeadScan,
-    head: Option<RequestHead>,
-    head_asked: bool,
-    route: ExchangeIx,
-    refused: Option<Refused>,
-    chunked: Chunked,
-    body: Vec<u8>,
+    /// What was read of a request that does not come in one piece.
+    partial: Option<Box<Reading>>,
     /// First byte of the request that is being read; 0: none came.
     first_byte_ns: u64,
     /// Requests taken in, answers moved to `out`.
     taken: u64,
     answered: u64,
     /// Answers that wait for one before them.
-    early: [Option<Vec<u8>>; PIPELINE_MAX],
+    early: Option<Box<[Option<Vec<u8>>; PIPELINE_MAX]>>,
     out: Vec<u8>,
     dirty: bool,
     sending: bool,
@@ -123,6 +99,11 @@ pub struct Ingress {
     next_check_ns: u64,
     limits: Http,
     draining: bool,
+    /// For requests that come in one piece, which is nearly all: always in the cache.
+    reading: Reading,
+    /// For those that do not.
+    #[expect(clippy::vec_box, reason = "the boxes move between here and the connections")]
+    readings: Vec<Box<Reading>>,
 }
 
 impl Ingress {
@@ -137,6 +118,8 @@ impl Ingress {
             next_check_ns: 0,
             limits,
             draining: false,
+            reading: Reading::default(),
+            readings: Vec::new(),
         }
     }
 
@@ -178,8 +161,16 @@ impl Ingress {
         }
     }
 
-    /// Looks for the next whole request at the front of `buf`; what it takes is gone from `buf` afterwards.
-    pub fn step(&mut self, key: Key, buf: &mut Vec<u8>, now_ns: u64, buffers: &mut Buffers) -> Step {
+    /// Looks for the next whole request at the front of `buf`; what it takes is gone from `buf` afterwards. `admit` is
+    /// asked about each head, before anything is spent on its body.
+    pub fn step(
+        &mut self,
+        key: Key,
+        buf: &mut Vec<u8>,
+        now_ns: u64,
+        buffers: &mut Buffers,
+        admit: impl FnOnce(&RequestHead, &[u8]) -> Admission,
+    ) -> Step {
         let Some(c) = self.clients.get(key) else { return Step::Ended };
         if c.phase != Phase::Open {
             buf.clear();
@@ -188,11 +179,10 @@ impl Ingress {
         if c.taken - c.answered >= PIPELINE_MAX as u64 {
             return Step::Full;
         }
-        if c.head.is_none() && matches!(buf.as_slice(), [] | [b'\r', ..]) {
+        if c.partial.is_none() && matches!(buf.as_slice(), [] | [b'\r', ..]) {
             // Empty lines before a request line are tolerated (RFC 9112 section 2.2).
             let lines = buf.chunks_exact(2).take_while(|l| *l == b"\r\n").count() * 2;
             buf.drain(..lines);
-            c.scan.reset();
             if matches!(buf.as_slice(), [] | [b'\r']) {
                 c.first_byte_ns = if buf.is_empty() { 0 } else { c.first_byte_ns };
                 return Step::More(0);
@@ -201,108 +191,39 @@ impl Ingress {
         if c.first_byte_ns == 0 {
             c.first_byte_ns = now_ns;
         }
-        let head = match c.head {
-            Some(head) => head,
-            None => match http1::request_head(buf, &mut c.scan, &HeadLimits { head_bytes: self.limits.head_bytes }) {
-                Parsed::Partial => return Step::More(0),
-                Parsed::Bad(e) => {
+        let mut partial = c.partial.take();
+        let reading = partial.as_deref_mut().unwrap_or(&mut self.reading);
+        let read = reading.read(buf, &self.limits, &mut self.inflate, buffers, admit);
+        if let Read::More { want, go_on } = read {
+            c.partial = Some(partial.unwrap_or_else(|| {
+                let mut kept = self.readings.pop().unwrap_or_default();
+                std::mem::swap(&mut *kept, &mut self.reading);
+                kept
+            }));
+            if go_on {
+                self.send_continue(key);
+            }
+            return Step::More(want);
+        }
+        reading.reset(buffers);
+        self.readings.extend(partial);
+        match read {
+            Read::Whole { head, bytes, admission } => {
+                let arrival_ns = c.first_byte_ns;
+                c.first_byte_ns = if buf.is_empty() { 0 } else { now_ns };
+                if !head.keep_alive {
                     c.phase = Phase::Ending;
-                    return Step::Refused(Refused {
-                        status: e.status(),
-                        why: Refusal::of_head(e),
-                        reason: e.name(),
-                        close: true,
-                    });
                 }
-                Parsed::Done(head) => {
-                    c.head = Some(head);
-                    head
-                }
-            },
-        };
-        if !std::mem::replace(&mut c.head_asked, true) {
-            return Step::Head(head);
-        }
-        let max = self.limits.body_bytes;
-        let too_large = Refused { status: 413, why: Refusal::BodyTooLarge, reason: "body_too_large", close: true };
-        let bytes = match head.body {
-            BodyLen::Chunked => {
-                if c.body.is_empty() {
-                    // The head stays in front of its body, however that came.
-                    c.body = buffers.get(READ_BYTES);
-                    c.body.extend_from_slice(buf.get(..head.len).unwrap_or(&[]));
-                }
-                match c.chunked.feed(buf.get(head.len..).unwrap_or(&[]), &mut c.body, max + head.len) {
-                    Err(e) => {
-                        c.phase = Phase::Ending;
-                        return Step::Refused(match e {
-                            http1::ChunkError::TooLarge => too_large,
-                            _ => Refused { status: 400, why: Refusal::BadChunk, reason: "bad_chunk", close: true },
-                        });
-                    }
-                    Ok(step) if !step.done => {
-                        buf.truncate(head.len);
-                        return Step::More(head.len + READ_BYTES);
-                    }
-                    Ok(step) => {
-                        buf.drain(..head.len + step.consumed);
-                        std::mem::take(&mut c.body)
-                    }
-                }
+                let place = c.taken;
+                c.taken += 1;
+                let Admission { route, refused } = admission;
+                Step::Request(Whole { head, bytes, route, refused, arrival_ns, place })
             }
-            BodyLen::Length(n) if n > max as u64 => {
+            Read::Bad(refused) => {
                 c.phase = Phase::Ending;
-                return Step::Refused(too_large);
+                Step::Refused(refused)
             }
-            BodyLen::None | BodyLen::UntilClose | BodyLen::Length(_) => {
-                let n = if let BodyLen::Length(n) = head.body { n as usize } else { 0 };
-                let end = head.len + n;
-                if buf.len() < end {
-                    return Step::More(end);
-                }
-                // The auction keeps the buffer the bytes came in; the reader goes on with another.
-                let mut rest = buffers.get(READ_BYTES);
-                rest.extend_from_slice(&buf[end..]);
-                let mut bytes = std::mem::replace(buf, rest);
-                bytes.truncate(end);
-                bytes
-            }
-        };
-        let arrival_ns = c.first_byte_ns;
-        c.scan.reset();
-        c.chunked.reset();
-        c.head = None;
-        c.head_asked = false;
-        c.first_byte_ns = if buf.is_empty() { 0 } else { now_ns };
-        if !head.keep_alive {
-            c.phase = Phase::Ending;
-        }
-        let place = c.taken;
-        c.taken += 1;
-        let mut whole = Whole { head, bytes, route: c.route, refused: c.refused.take(), arrival_ns, place };
-        if head.gzip_body {
-            let mut plain = buffers.get(READ_BYTES);
-            plain.extend_from_slice(whole.bytes.get(..head.len).unwrap_or(&[]));
-            let packed = whole.bytes.get(head.len..).unwrap_or(&[]);
-            let inflated = self.inflate.inflate(packed, &mut plain, max + head.len);
-            buffers.put(std::mem::replace(&mut whole.bytes, plain));
-            if let Err(e) = inflated {
-                buffers.put(whole.bytes);
-                c.taken -= 1;
-                let (status, why, reason) = match e {
-                    http1::InflateError::TooLarge => (413, Refusal::BodyTooLarge, "inflated_body_too_large"),
-                    _ => (400, Refusal::BadEncoding, "broken_gzip"),
-                };
-                return Step::Refused(Refused { status, why, reason, close: false });
-            }
-        }
-        Step::Request(whole)
-    }
-
-    /// Whose request this is, or why it will be refused once its body is through.
-    pub fn set_route(&mut self, key: Key, route: ExchangeIx, refused: Option<Refused>) {
-        if let Some(c) = self.clients.get(key) {
-            (c.route, c.refused) = (route, refused);
+            Read::More { .. } => Step::More(0), // returned above
         }
     }
 
@@ -311,16 +232,9 @@ impl Ingress {
         self.mark(key);
     }
 
-    /// The head was refused: what follows on the connection is not read.
-    pub fn refuse_head(&mut self, key: Key) {
-        if let Some(c) = self.clients.get(key) {
-            c.phase = Phase::Ending;
-        }
-    }
-
     /// `Expect: 100-continue` of a request whose head was admitted and whose body is not here yet. Goes out only when
     /// nothing before it is unanswered, else it would be taken for an answer to that.
-    pub fn send_continue(&mut self, key: Key) {
+    fn send_continue(&mut self, key: Key) {
         if let Some(c) = self.clients.get(key)
             && c.taken == c.answered
         {
@@ -357,14 +271,14 @@ impl Ingress {
     pub fn answered<T: Transport>(&mut self, key: Key, place: u64, bytes: Vec<u8>, t: &mut T, buffers: &mut Buffers) {
         let Some(c) = self.clients.get(key) else { return buffers.put(bytes) };
         if place != c.answered {
-            c.early[place as usize % PIPELINE_MAX] = Some(bytes);
+            c.early.get_or_insert_default()[place as usize % PIPELINE_MAX] = Some(bytes);
             return;
         }
         debug_assert!(c.out.is_empty(), "the buffer of the connection was not handed out");
         buffers.put(std::mem::replace(&mut c.out, bytes));
         c.answered += 1;
         while c.answered < c.taken
-            && let Some(next) = c.early[c.answered as usize % PIPELINE_MAX].take()
+            && let Some(next) = c.early.as_mut().and_then(|e| e[c.answered as usize % PIPELINE_MAX].take())
         {
             c.out.extend_from_slice(&next);
             buffers.put(next);
@@ -404,13 +318,15 @@ impl Ingress {
     /// The socket is gone. Auctions in flight find out when they answer.
     pub fn on_closed(&mut self, ix: u32, buffers: &mut Buffers, metrics: &mut CoreMetrics) {
         let Some((key, c)) = self.clients.at(ix) else { return };
-        for buf in [c.held.take().unwrap_or_default(), std::mem::take(&mut c.body), std::mem::take(&mut c.out)] {
+        for buf in [c.held.take().unwrap_or_default(), std::mem::take(&mut c.out)] {
             buffers.put(buf);
         }
-        for early in &mut c.early {
-            if let Some(buf) = early.take() {
-                buffers.put(buf);
-            }
+        if let Some(mut reading) = c.partial.take() {
+            reading.reset(buffers);
+            self.readings.push(reading);
+        }
+        for buf in c.early.take().into_iter().flat_map(|early| *early).flatten() {
+            buffers.put(buf);
         }
         metrics.count(Counter::ConnectionsClosed);
         self.clients.free(key);

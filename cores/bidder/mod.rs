@@ -8,8 +8,10 @@
 pub mod buffers;
 pub mod egress;
 pub mod flight;
+pub mod framing;
 pub mod ingress;
 pub mod io;
+pub mod reading;
 pub mod slab;
 pub mod snapshot;
 pub mod thread;
@@ -19,9 +21,9 @@ pub mod turn;
 use buffers::Buffers;
 use egress::{Done, Egress, Reply};
 use flight::{Flight, LegAnswers};
-use ingress::{ClientKey, Ingress, Refused, Step, Whole};
+use ingress::{ClientKey, Ingress, Step, Whole};
 use outcry::{
-    auction::Unlimited,
+    auction::{ClearingScratch, Unlimited},
     config::NoBidStyle,
     dsp::deadline::{self, Deadlines},
     gate::{self, Room, Verdict},
@@ -29,6 +31,7 @@ use outcry::{
     messages::CoreConfig,
     openrtb::{
         codes::Outcome,
+        response::Response,
         splice::{self, Edits},
     },
     record::{
@@ -38,6 +41,7 @@ use outcry::{
     time::wheel::Wheel,
     units::{EventId, MS, Now, mix},
 };
+use reading::{Admission, READ_BYTES, Refused};
 use slab::{Key, Slab};
 use snapshot::Snapshot;
 use transport::{Next, Sock, Transport};
@@ -76,6 +80,10 @@ pub struct Bidder {
     deflate: Deflate,
     record: Vec<u8>,
     scratch: Vec<u8>,
+    /// The answer being read, and the winners' while ours is written.
+    view: Response,
+    views: Vec<Response>,
+    clearing: ClearingScratch,
     draining: bool,
     /// What this core counts; the box travels to the flush core and comes back.
     pub metrics: Box<CoreMetrics>,
@@ -103,6 +111,9 @@ impl Bidder {
             deflate: Deflate::default(),
             record: Vec::new(),
             scratch: Vec::new(),
+            view: Response::default(),
+            views: Vec::new(),
+            clearing: ClearingScratch::default(),
             draining: false,
             metrics: Box::new(CoreMetrics::new(rows)),
         }
@@ -161,7 +172,7 @@ impl Bidder {
         match self.ingress.open(now.boot_ns).filter(|_| !self.draining) {
             Some(key) => {
                 self.metrics.count(Counter::ConnectionsAccepted);
-                Some((Sock::Client(key.ix), self.buffers.get(ingress::READ_BYTES)))
+                Some((Sock::Client(key.ix), self.buffers.get(READ_BYTES)))
             }
             None => {
                 self.metrics.count(Counter::ConnectionsRefused);
@@ -192,6 +203,11 @@ impl Bidder {
             }
             Sock::Dsp(ix) => {
                 self.metrics.add(Counter::DspBytesIn, read.unwrap_or(0) as u64);
+                if let Some(token) = self.egress.token_on(ix)
+                    && let Some(flight) = self.flights.get(from_token(token).0)
+                {
+                    flight.warm();
+                }
                 let (next, done) =
                     self.egress.on_read(ix, buf, read, now.boot_ns, &mut self.buffers, &mut self.metrics);
                 if let Some(done) = done {
@@ -208,18 +224,24 @@ impl Bidder {
         let Some(key) = self.ingress.key(ix) else { return Next::Close };
         match self.ingress.take_held(key) {
             Some(buf) => self.client_bytes(key, buf, now, t),
-            None => Next::Read(self.buffers.get(ingress::READ_BYTES)),
+            None => Next::Read(self.buffers.get(READ_BYTES)),
         }
     }
 
     fn client_bytes<T: Transport>(&mut self, key: ClientKey, mut buf: Vec<u8>, now: Now, t: &mut T) -> Next {
         loop {
-            match self.ingress.step(key, &mut buf, now.boot_ns, &mut self.buffers) {
+            let Bidder { ingress, buffers, snapshots, current, metrics, .. } = self;
+            let snapshot = snapshots[*current].as_ref().expect("a core has a configuration");
+            let step = ingress.step(key, &mut buf, now.boot_ns, buffers, |head, bytes| {
+                metrics.count(Counter::Requests);
+                admit(snapshot, head, bytes)
+            });
+            match step {
                 Step::More(want) => {
                     if buf.capacity() < want {
                         buf.reserve_exact(want - buf.len());
-                    } else if buf.capacity() - buf.len() < ingress::READ_BYTES / 4 {
-                        buf.reserve(ingress::READ_BYTES.max(buf.len()));
+                    } else if buf.capacity() - buf.len() < READ_BYTES / 4 {
+                        buf.reserve(READ_BYTES.max(buf.len()));
                     }
                     return Next::Read(buf);
                 }
@@ -227,16 +249,10 @@ impl Bidder {
                     self.ingress.hold(key, buf);
                     return Next::Pause;
                 }
-                Step::Head(head) => {
-                    if let Some(refused) = self.on_head(key, &head, &buf) {
-                        let place = self.ingress.place(key);
-                        self.refuse(key, place, &refused, now, t);
-                    }
-                }
                 Step::Request(whole) => self.on_request(key, whole, now, t),
                 Step::Refused(refused) => {
                     let place = self.ingress.place(key);
-                    self.refuse(key, place, &refused, now, t);
+                    self.refuse(key, place, &refused, t);
                 }
                 Step::Ended => {
                     self.buffers.put(buf);
@@ -248,39 +264,11 @@ impl Bidder {
         }
     }
 
-    /// Admission, first asked: nothing was spent on the request yet. Returns a refusal that cannot wait for the body.
-    fn on_head(&mut self, key: ClientKey, head: &RequestHead, buf: &[u8]) -> Option<Refused> {
-        self.metrics.count(Counter::Requests);
-        let snapshot = self.snapshots[self.current].as_ref().expect("a core has a configuration");
-        let refused = |status, why, reason| Some(Refused { status, why, reason, close: false });
-        let route = snapshot.route(buf, head.path);
-        let verdict = match route {
-            None => refused(404, Refusal::NoRoute, "no_such_path"),
-            Some(_) if !ingress::takes_post(head) => refused(405, Refusal::NoRoute, "post_only"),
-            Some(_) if head.body == BodyLen::None => refused(411, Refusal::BadFraming, "length_required"),
-            Some(_) if head.unknown_expect => refused(417, Refusal::Other, "unknown_expectation"),
-            Some(_) if head.other_encoding => refused(415, Refusal::BadEncoding, "content_encoding_not_supported"),
-            Some(_) if head.content_type == ContentType::Other => refused(415, Refusal::Other, "content_type_not_json"),
-            Some(_) => None,
-        };
-        if let Some(refused) = verdict.filter(|_| head.expect_continue) {
-            // The client asked before it sends: it will not send what we would have to skip.
-            self.ingress.refuse_head(key);
-            return Some(Refused { close: true, ..refused });
-        }
-        self.ingress.set_route(key, route.unwrap_or_default(), verdict);
-        let too_long = matches!(head.body, BodyLen::Length(n) if n > snapshot.config().http.body_bytes as u64);
-        if head.expect_continue && verdict.is_none() && !too_long && buf.len() <= head.len {
-            self.ingress.send_continue(key);
-        }
-        None
-    }
-
     /// A request is whole.
     fn on_request<T: Transport>(&mut self, client: ClientKey, whole: Whole, now: Now, t: &mut T) {
         if let Some(refused) = whole.refused {
             self.buffers.put(whole.bytes);
-            self.refuse(client, whole.place, &refused, now, t);
+            self.refuse(client, whole.place, &refused, t);
             return;
         }
         let current = self.current;
@@ -351,7 +339,7 @@ impl Bidder {
     /// Asks every DSP that may be interested, all at once; nobody if there is no time for it, which the record says.
     fn fan_out<T: Transport>(&mut self, key: Key, deadlines: Option<Deadlines>, now: Now, t: &mut T) {
         let now_ns = now.boot_ns;
-        let Bidder { flights, snapshots, egress, buffers, metrics, .. } = self;
+        let Bidder { flights, snapshots, egress, metrics, .. } = self;
         let Some(flight) = flights.get(key) else { return };
         let Some(snapshot) = snapshots[flight.snapshot].as_ref() else { return };
         let rules = &snapshot.config().auction;
@@ -375,7 +363,7 @@ impl Bidder {
             }
             let head = &snapshot.heads[ix.0 as usize];
             let (body, _) = flight.bytes();
-            let mut out = buffers.get(head.len() + body.len() + 256);
+            let mut out = egress.request_buffer(head.len() + body.len() + 256);
             let slot = http1::begin_request(&mut out, head);
             let edits = Edits {
                 tmax_ms: Deadlines::tmax_ms(rules, until_ns, now_ns),
@@ -407,7 +395,7 @@ impl Bidder {
                     }
                 }
                 Err((bytes, outcome)) => {
-                    buffers.put(bytes);
+                    egress.put_back(bytes);
                     flight.auction.leg_failed(leg, outcome, now_ns);
                     metrics.dsp_outcome(row, outcome, 0);
                 }
@@ -434,7 +422,7 @@ impl Bidder {
     /// A DSP's answer, or the lack of one.
     fn on_done<T: Transport>(&mut self, done: Done, now: Now, t: &mut T) {
         let (key, leg) = from_token(done.token);
-        let Bidder { flights, snapshots, buffers, metrics, .. } = self;
+        let Bidder { flights, snapshots, buffers, metrics, view, .. } = self;
         let Some(flight) = flights.get(key) else {
             if let Reply::Answer { bytes, .. } = done.reply {
                 buffers.put(bytes);
@@ -443,7 +431,7 @@ impl Bidder {
         };
         let Some(snapshot) = snapshots[flight.snapshot].as_ref() else { return };
         let started_ns = if flight.sampled { t.precise_ns() } else { 0 };
-        if let Some((dsp, outcome, elapsed_ns)) = flight.answered(leg, done, snapshot, now.boot_ns, buffers) {
+        if let Some((dsp, outcome, elapsed_ns)) = flight.answered(leg, done, snapshot, view, now.boot_ns, buffers) {
             metrics.dsp_outcome(snapshot.core.slot(dsp), outcome, elapsed_ns);
         }
         if flight.sampled {
@@ -457,14 +445,14 @@ impl Bidder {
     /// Whoever has not answered by now is late.
     fn on_deadline<T: Transport>(&mut self, key: Key, now: Now, t: &mut T) {
         let now_ns = now.boot_ns;
-        let Bidder { flights, snapshots, egress, buffers, metrics, deadlines, .. } = self;
+        let Bidder { flights, snapshots, egress, metrics, deadlines, .. } = self;
         let Some(flight) = flights.get(key) else { return };
         let Some(snapshot) = snapshots[flight.snapshot].as_ref() else { return };
         for leg in 0..flight.legs().len() as u8 {
             let Some(l) = flight.leg(leg).filter(|l| l.until_ns <= now_ns) else { continue };
             let Some(call) = l.call.take() else { continue };
             let (dsp, asked_ns) = (l.dsp, l.asked_ns);
-            let outcome = match egress.abandon(call, now_ns, buffers, metrics) {
+            let outcome = match egress.abandon(call, now_ns, metrics) {
                 Some(sent_ns) => {
                     flight.auction.leg_sent(leg, sent_ns);
                     Outcome::Late
@@ -485,7 +473,8 @@ impl Bidder {
 
     /// Every DSP has answered or is late: decide, record, answer.
     fn finish<T: Transport>(&mut self, key: Key, now: Now, t: &mut T) {
-        let Bidder { flights, snapshots, buffers, metrics, ingress, deflate, record, scratch, .. } = self;
+        let Bidder { flights, snapshots, buffers, metrics, ingress, deflate, record, scratch, views, clearing, .. } =
+            self;
         let Some(flight) = flights.get(key) else { return };
         let Some(snapshot) = snapshots[flight.snapshot].as_mut() else { return };
         let (sampled, began_ns) = (flight.sampled, flight.begun.boot_ns);
@@ -494,7 +483,8 @@ impl Bidder {
         let (arrival_ns, expires_ns) = (flight.arrival_ns, flight.expires_ns);
         let client = flight.client;
         let (start, auction, legs) = flight.start(snapshot);
-        let decision = auction.decide(&mut Unlimited, now.boot_ns);
+        auction.decide(&mut Unlimited, clearing, now.boot_ns);
+        let decision = auction.decision();
         for win in &decision.wins {
             let dsp = legs[win.leg as usize].dsp;
             metrics.dsp_won(snapshot.core.slot(dsp), 1, win.charge.0);
@@ -526,7 +516,7 @@ impl Bidder {
                 } else {
                     let mut extra =
                         ResponseExtra { content_type: Some("application/json"), gzip: false, close, allow: None };
-                    let answers = LegAnswers(legs);
+                    let answers = LegAnswers::read(legs, decision.wins.iter().map(|w| w.leg), views);
                     let write = |out: &mut Vec<u8>| auction.write_answer(&answers, &start, out);
                     if accept_gzip {
                         scratch.clear();
@@ -596,7 +586,7 @@ impl Bidder {
     }
 
     /// An answer that the connection gives without an auction.
-    fn refuse<T: Transport>(&mut self, client: ClientKey, place: u64, refused: &Refused, now: Now, t: &mut T) {
+    fn refuse<T: Transport>(&mut self, client: ClientKey, place: u64, refused: &Refused, t: &mut T) {
         let Bidder { ingress, buffers, metrics, .. } = self;
         metrics.answer(AnswerKind::of_error(refused.status), 0, 0);
         metrics.refusal(refused.why);
@@ -604,7 +594,6 @@ impl Bidder {
         let close = refused.close || ingress.closes_after(client, place);
         ingress::write_refusal(&mut out, refused, close, (refused.status == 405).then_some("POST"));
         ingress.answered(client, place, out, t, buffers);
-        let _ = now;
     }
 
     /// A quick, honest no.
@@ -629,7 +618,7 @@ impl Bidder {
     pub fn on_sent<T: Transport>(&mut self, sock: Sock, now: Now, t: &mut T) {
         match sock {
             Sock::Client(_) => self.ingress.flush(now.boot_ns, t, &mut self.buffers),
-            Sock::Dsp(_) => self.egress.on_sent(t, &mut self.buffers),
+            Sock::Dsp(_) => self.egress.flush(t),
         }
     }
 
@@ -658,11 +647,11 @@ impl Bidder {
         for client in slow.drain(..) {
             let place = self.ingress.place(client);
             let refused = Refused { status: 408, why: Refusal::TooSlow, reason: "request_too_slow", close: true };
-            self.refuse(client, place, &refused, now, t);
+            self.refuse(client, place, &refused, t);
         }
         self.slow = slow;
         self.egress.tick(now.boot_ns, t);
-        self.egress.flush(t, &mut self.buffers);
+        self.egress.flush(t);
         self.ingress.flush(now.boot_ns, t, &mut self.buffers);
     }
 
@@ -679,6 +668,24 @@ impl Bidder {
         self.metrics.gauge(Gauge::DspConnections, open as u64);
         self.metrics.gauge(Gauge::DspIdle, idle as u64);
     }
+}
+
+/// Admission of a head: whose request it is, or why it is refused. Nothing was spent on it yet.
+fn admit(snapshot: &Snapshot, head: &RequestHead, bytes: &[u8]) -> Admission {
+    let route = snapshot.route(bytes, head.path);
+    let refused = match route {
+        None => Some((404, Refusal::NoRoute, "no_such_path")),
+        Some(_) if !ingress::takes_post(head) => Some((405, Refusal::NoRoute, "post_only")),
+        Some(_) if head.body == BodyLen::None => Some((411, Refusal::BadFraming, "length_required")),
+        Some(_) if head.unknown_expect => Some((417, Refusal::Other, "unknown_expectation")),
+        Some(_) if head.other_encoding => Some((415, Refusal::BadEncoding, "content_encoding_not_supported")),
+        Some(_) if head.content_type == ContentType::Other => Some((415, Refusal::Other, "content_type_not_json")),
+        Some(_) => None,
+    };
+    // A client that asked before it sends will not send what we would have to skip.
+    let close = head.expect_continue;
+    let refused = refused.map(|(status, why, reason)| Refused { status, why, reason, close });
+    Admission { route: route.unwrap_or_default(), refused }
 }
 
 /// A call's token: flight, its generation, leg.

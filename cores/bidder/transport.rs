@@ -28,6 +28,12 @@ pub trait Transport {
     /// Hands `bytes` to the socket. One send at a time: the next only after [`Transport::sent`] said it is done.
     fn send(&mut self, sock: Sock, bytes: Vec<u8>);
 
+    /// These sockets are sent to next: time to fetch what that needs into the cache, all at once rather than one after
+    /// the other.
+    fn warm(&mut self, socks: impl Iterator<Item = Sock>) {
+        let _ = socks;
+    }
+
     /// How the last send stands. `watch`: if it is busy, call [`super::Bidder::on_sent`] when that changes.
     fn sent(&mut self, sock: Sock, watch: bool) -> Sent;
 

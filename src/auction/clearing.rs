@@ -133,7 +133,7 @@ type Worth = (i32, i128);
 
 /// Room that one decision needs, reused by the next.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Scratch {
+pub struct ClearingScratch {
     cands: Vec<Cand>,
     groups: Vec<Group>,
     /// The winner's place in `cands` of each decided impression.
@@ -141,7 +141,7 @@ pub(super) struct Scratch {
 }
 
 /// Decides. `out` is overwritten.
-pub(super) fn clear(inputs: &Inputs, funds: &mut dyn Funds, scratch: &mut Scratch, out: &mut Decision) {
+pub(super) fn clear(inputs: &Inputs, funds: &mut dyn Funds, scratch: &mut ClearingScratch, out: &mut Decision) {
     out.wins.clear();
     out.losses.clear();
     out.losses.extend(inputs.bids.iter().map(|b| b.verdict));
@@ -174,7 +174,7 @@ struct Clearing<'a> {
     inputs: &'a Inputs,
     funds: &'a mut dyn Funds,
     rate: Rate,
-    s: &'a mut Scratch,
+    s: &'a mut ClearingScratch,
     out: &'a mut Decision,
 }
 

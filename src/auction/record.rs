@@ -6,7 +6,7 @@
 //! Little-endian, in the order of the fields; strings as a 16-bit length whose top bit says that the text was
 //! cut. A first byte that is not [`VERSION`] is another format.
 use super::{
-    clearing::{Decision, Scratch, Win, clear},
+    clearing::{ClearingScratch, Decision, Win, clear},
     funds::{Account, Funds},
     input::{BidIn, DealIn, Floor, ImpIn, Inputs, Kept, Leg},
 };
@@ -44,7 +44,7 @@ impl Record {
     }
 
     /// Decides, writing down what the funds answer.
-    pub(super) fn decide(&mut self, funds: &mut dyn Funds, scratch: &mut Scratch) {
+    pub(super) fn decide(&mut self, funds: &mut dyn Funds, scratch: &mut ClearingScratch) {
         let mut heard = Heard { funds, answers: &mut self.funds };
         clear(&self.inputs, &mut heard, scratch, &mut self.decision);
     }
@@ -87,7 +87,7 @@ pub fn replay(record: &Record) -> Decision {
         fn release(&mut self, _: &Account<'_>, _: Money) {}
     }
     let mut out = Decision::default();
-    clear(&record.inputs, &mut Told(record.funds.iter()), &mut Scratch::default(), &mut out);
+    clear(&record.inputs, &mut Told(record.funds.iter()), &mut ClearingScratch::default(), &mut out);
     out
 }
 

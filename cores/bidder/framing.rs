@@ -1,0 +1,123 @@
+//! One DSP's answer as its bytes come in: head, then a body by length, by chunks or to the end of the stream.
+//! Owns: what was read of an answer so far. Runs on: each bidder core. Called by: `egress`.
+//! Never: reads past its answer; what stands behind it makes the connection one that is not used again.
+use super::buffers::Buffers;
+use outcry::{
+    http1::{self, BodyLen, ChunkError, Chunked, Encoding, HeadScan, Parsed, ResponseHead},
+    openrtb::codes::Outcome,
+};
+
+/// Head of a DSP's answer at most.
+pub const HEAD_BYTES: usize = 16 * 1024;
+/// Room to read the next chunks into.
+const CHUNK_BYTES: usize = 1024;
+
+/// What the bytes of an answer amount to.
+#[derive(Debug)]
+pub enum Frame {
+    /// More is to come: `buf[..keep]` is still needed, and there should be room for `want` bytes in all.
+    Partial {
+        /// Bytes to keep.
+        keep: usize,
+        /// Bytes to have room for.
+        want: usize,
+    },
+    /// `buf[at..end]` is the body, or [`Framing::take_chunks`] is.
+    Whole {
+        /// HTTP status.
+        status: u16,
+        /// First byte of the body.
+        at: usize,
+        /// The byte behind it.
+        end: usize,
+        /// The connection may carry the next request.
+        reusable: bool,
+    },
+    /// It cannot become an answer.
+    Broken(Outcome),
+}
+
+/// What was read of an answer so far.
+#[derive(Debug, Default)]
+pub struct Framing {
+    scan: HeadScan,
+    head: Option<ResponseHead>,
+    chunked: Chunked,
+    /// Body decoded from chunks.
+    chunks: Vec<u8>,
+}
+
+impl Framing {
+    /// Ready for the next answer.
+    pub fn reset(&mut self, buffers: &mut Buffers) {
+        if let Some(head) = self.head.take() {
+            if head.body == BodyLen::Chunked {
+                self.chunked.reset();
+                buffers.put(std::mem::take(&mut self.chunks));
+            }
+        } else {
+            self.scan.reset();
+        }
+    }
+
+    /// How the body is compressed.
+    pub fn encoding(&self) -> Encoding {
+        self.head.map_or(Encoding::Identity, |h| h.encoding)
+    }
+
+    /// The body, if it came in chunks.
+    pub fn take_chunks(&mut self) -> Option<Vec<u8>> {
+        self.head.filter(|h| h.body == BodyLen::Chunked).map(|_| std::mem::take(&mut self.chunks))
+    }
+
+    /// Reads on; `buf` holds everything of the answer that is still needed, the head in front.
+    pub fn read(&mut self, buf: &[u8], max: usize) -> Frame {
+        let head = match self.head {
+            Some(head) => head,
+            None => match http1::response_head(buf, &mut self.scan, HEAD_BYTES) {
+                Parsed::Partial => return Frame::Partial { keep: buf.len(), want: 0 },
+                // An interim answer (RFC 9110 section 15.2) to a request that did not ask for one is as bad.
+                Parsed::Bad(_) => return Frame::Broken(Outcome::BadHttp),
+                Parsed::Done(head) if head.status < 200 => return Frame::Broken(Outcome::BadHttp),
+                Parsed::Done(head) => {
+                    self.head = Some(head);
+                    head
+                }
+            },
+        };
+        let (status, at) = (head.status, head.len);
+        match head.body {
+            BodyLen::None => Frame::Whole { status, at, end: at, reusable: head.keep_alive && buf.len() == at },
+            BodyLen::Length(n) if n > max as u64 => Frame::Broken(Outcome::TooLarge),
+            BodyLen::Length(n) => {
+                let end = at + n as usize;
+                if buf.len() < end {
+                    return Frame::Partial { keep: buf.len(), want: end };
+                }
+                Frame::Whole { status, at, end, reusable: head.keep_alive && buf.len() == end }
+            }
+            BodyLen::Chunked => match self.chunked.feed(buf.get(at..).unwrap_or(&[]), &mut self.chunks, max) {
+                Ok(step) if step.done => {
+                    let reusable = head.keep_alive && at + step.consumed == buf.len();
+                    Frame::Whole { status, at: 0, end: 0, reusable }
+                }
+                // What is behind the head was taken in.
+                Ok(_) => Frame::Partial { keep: at, want: at + CHUNK_BYTES },
+                Err(ChunkError::TooLarge) => Frame::Broken(Outcome::TooLarge),
+                Err(_) => Frame::Broken(Outcome::BadHttp),
+            },
+            BodyLen::UntilClose if buf.len() - at > max => Frame::Broken(Outcome::TooLarge),
+            BodyLen::UntilClose => Frame::Partial { keep: buf.len(), want: 0 },
+        }
+    }
+
+    /// The end of the stream completes only an answer that was delimited by it.
+    pub fn end(&mut self, buf: &[u8]) -> Frame {
+        match self.head {
+            Some(head) if head.body == BodyLen::UntilClose => {
+                Frame::Whole { status: head.status, at: head.len, end: buf.len(), reusable: false }
+            }
+            _ => Frame::Broken(Outcome::Reset),
+        }
+    }
+}
