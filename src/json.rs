@@ -663,12 +663,12 @@ fn controls(word: u64) -> u64 {
 }
 
 /// Appends the characters of a string that was read from `buf`, escapes resolved.
-pub fn unescape(text: Text, buf: &[u8], out: &mut Vec<u8>) {
+pub fn unescape(text: Text, buf: &[u8], out: &mut bumpalo::collections::Vec<'_, u8>) {
     let raw = text.raw(buf);
     let mut at = 0;
     while at < raw.len() {
         let escape = quote_or_backslash(raw, at);
-        out.extend_from_slice(raw.get(at..escape).unwrap_or(&[]));
+        out.extend_from_slice_copy(raw.get(at..escape).unwrap_or(&[]));
         at = escape + 2;
         out.push(match raw.get(escape + 1) {
             None => break,

@@ -26,8 +26,10 @@ fn value(c: &mut Cursor) -> Result<Value, Error> {
         }
         b'"' => {
             let text = c.string()?;
-            let (mut out, slowly) = (vec![], text.bytes(c.buf()).collect::<Vec<_>>());
+            let (arena, slowly) = (bumpalo::Bump::new(), text.bytes(c.buf()).collect::<Vec<_>>());
+            let mut out = bumpalo::collections::Vec::new_in(&arena);
             unescape(text, c.buf(), &mut out);
+            let out = out.to_vec();
             assert_eq!(out, slowly);
             Value::String(String::from_utf8(out).unwrap())
         }

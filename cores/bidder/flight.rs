@@ -8,6 +8,7 @@ use super::{
     slab::Key,
     snapshot::Snapshot,
 };
+use bumpalo::Bump;
 use outcry::{
     auction::{Answers, Auction, Start},
     dsp::deadline::Deadlines,
@@ -107,8 +108,8 @@ impl Flight {
     }
 
     /// Reads the request.
-    pub fn parse(&mut self) -> Result<(), outcry::openrtb::validate::Refusal> {
-        self.request.parse(&self.bytes, self.body_at)
+    pub fn parse(&mut self, arena: &Bump) -> Result<(), outcry::openrtb::validate::Refusal> {
+        self.request.parse(&self.bytes, self.body_at, arena)
     }
 
     /// What the state machine is told about the auction, beside the state machine itself.

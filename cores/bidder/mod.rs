@@ -19,11 +19,12 @@ pub mod transport;
 pub mod turn;
 
 use buffers::Buffers;
+use bumpalo::Bump;
 use egress::{Done, Egress, Reply};
 use flight::{Flight, LegAnswers};
 use ingress::{ClientKey, Ingress, Step, Whole};
 use outcry::{
-    auction::{ClearingScratch, Unlimited},
+    auction::Unlimited,
     config::NoBidStyle,
     dsp::deadline::{self, Deadlines},
     gate::{self, Room, Verdict},
@@ -48,6 +49,8 @@ use transport::{Next, Sock, Transport};
 
 /// One auction in so many has its stages timed: two clock reads a stage are too dear for all of them.
 const SAMPLE: u64 = 64;
+/// The arena to begin with; it grows to what the largest native request needs.
+const ARENA_BYTES: usize = 16 * 1024;
 /// Snapshots that may be in use at once: the current one and those of auctions that began before a reload.
 const SNAPSHOTS_MAX: usize = 4;
 
@@ -83,7 +86,8 @@ pub struct Bidder {
     /// The answer being read, and the winners' while ours is written.
     view: Response,
     views: Vec<Response>,
-    clearing: ClearingScratch,
+    /// What is needed only while a request is read or an auction is decided.
+    arena: Bump,
     draining: bool,
     /// What this core counts; the box travels to the flush core and comes back.
     pub metrics: Box<CoreMetrics>,
@@ -113,7 +117,7 @@ impl Bidder {
             scratch: Vec::new(),
             view: Response::default(),
             views: Vec::new(),
-            clearing: ClearingScratch::default(),
+            arena: Bump::with_capacity(ARENA_BYTES),
             draining: false,
             metrics: Box::new(CoreMetrics::new(rows)),
         }
@@ -299,7 +303,9 @@ impl Bidder {
             EventId { node: self.identity.node, epoch: self.identity.epoch, core: self.identity.core, seq: self.seq };
         flight.entropy = mix(self.identity.seed ^ mix(self.seq));
         let started_ns = if flight.sampled { t.precise_ns() } else { 0 };
-        if let Err(refusal) = flight.parse() {
+        let read = flight.parse(&self.arena);
+        self.arena.reset();
+        if let Err(refusal) = read {
             self.metrics.refusal(Refusal::of_rule(&refusal.rule));
             return self.refuse_flight(key, &refusal, now, t);
         }
@@ -473,8 +479,7 @@ impl Bidder {
 
     /// Every DSP has answered or is late: decide, record, answer.
     fn finish<T: Transport>(&mut self, key: Key, now: Now, t: &mut T) {
-        let Bidder { flights, snapshots, buffers, metrics, ingress, deflate, record, scratch, views, clearing, .. } =
-            self;
+        let Bidder { flights, snapshots, buffers, metrics, ingress, deflate, record, scratch, views, arena, .. } = self;
         let Some(flight) = flights.get(key) else { return };
         let Some(snapshot) = snapshots[flight.snapshot].as_mut() else { return };
         let (sampled, began_ns) = (flight.sampled, flight.begun.boot_ns);
@@ -483,7 +488,8 @@ impl Bidder {
         let (arrival_ns, expires_ns) = (flight.arrival_ns, flight.expires_ns);
         let client = flight.client;
         let (start, auction, legs) = flight.start(snapshot);
-        auction.decide(&mut Unlimited, clearing, now.boot_ns);
+        auction.decide(&mut Unlimited, arena, now.boot_ns);
+        arena.reset();
         let decision = auction.decision();
         for win in &decision.wins {
             let dsp = legs[win.leg as usize].dsp;

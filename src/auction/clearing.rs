@@ -1,5 +1,5 @@
 //! Who wins, and for how much: ranking, floors, second price, deals, groups, funds.
-//! Owns: pooled scratch. Runs on: each bidder core. Called by: [`super::Auction::decide`] and `record::replay`.
+//! Owns: nothing; its working memory lies in the caller's arena. Runs on: each bidder core. Called by: [`super::Auction::decide`] and `record::replay`.
 //! Never: looks at anything but [`Inputs`] and the answers of [`Funds`]; so the same inputs decide the same.
 //! Full: of more than [`GROUPS_MAX`] groups the least valuable lose with `GroupSearch`.
 //!
@@ -25,6 +25,7 @@ use crate::{
     openrtb::codes::{Loss, Nbr, Outcome},
     units::{Cpm, Currency, Money, Rate, Round, mix},
 };
+use bumpalo::{Bump, collections::Vec as ArenaVec};
 use std::{cmp::Ordering, ops::Range};
 
 /// What an auction came to.
@@ -131,27 +132,29 @@ struct Group {
 /// Guaranteed deals, then money. Sums and differences of at most 64 impressions at 10^18 each: 128 bits.
 type Worth = (i32, i128);
 
-/// Room that one decision needs, reused by the next.
-#[derive(Clone, Debug, Default)]
-pub struct ClearingScratch {
-    cands: Vec<Cand>,
-    groups: Vec<Group>,
+/// Room that one decision needs and leaves behind.
+struct Scratch<'b> {
+    cands: ArenaVec<'b, Cand>,
+    groups: ArenaVec<'b, Group>,
     /// The winner's place in `cands` of each decided impression.
-    winners: Vec<Option<u16>>,
+    winners: ArenaVec<'b, Option<u16>>,
 }
 
 /// Decides. `out` is overwritten.
-pub(super) fn clear(inputs: &Inputs, funds: &mut dyn Funds, scratch: &mut ClearingScratch, out: &mut Decision) {
+pub(super) fn clear(inputs: &Inputs, funds: &mut dyn Funds, arena: &Bump, out: &mut Decision) {
     out.wins.clear();
     out.losses.clear();
     out.losses.extend(inputs.bids.iter().map(|b| b.verdict));
     out.answer_currency = inputs.answer_currency;
     out.test = inputs.test;
     out.nbr = None;
-    scratch.winners.clear();
-    scratch.winners.resize(inputs.imps.len().min(IMPS_MAX), None);
+    let mut scratch = Scratch {
+        cands: ArenaVec::with_capacity_in(inputs.bids.len(), arena),
+        groups: ArenaVec::new_in(arena),
+        winners: bumpalo::vec![in arena; None; inputs.imps.len().min(IMPS_MAX)],
+    };
     match inputs.answer_rate {
-        Some(rate) => Clearing { inputs, funds, rate, s: scratch, out }.run(),
+        Some(rate) => Clearing { inputs, funds, rate, s: &mut scratch, out }.run(),
         None => out.losses.iter_mut().filter(|l| **l == Loss::Won).for_each(|l| *l = Loss::Currency),
     }
     if out.wins.is_empty() {
@@ -170,15 +173,15 @@ fn no_win(inputs: &Inputs) -> Nbr {
     Nbr::NoBids
 }
 
-struct Clearing<'a> {
+struct Clearing<'a, 'b> {
     inputs: &'a Inputs,
     funds: &'a mut dyn Funds,
     rate: Rate,
-    s: &'a mut ClearingScratch,
+    s: &'a mut Scratch<'b>,
     out: &'a mut Decision,
 }
 
-impl Clearing<'_> {
+impl Clearing<'_, '_> {
     fn run(&mut self) {
         self.stand();
         self.group_up();

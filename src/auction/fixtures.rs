@@ -146,7 +146,7 @@ impl Fix {
         for (i, reply) in replies {
             a.leg_answered(legs[*i].unwrap(), &self.dsps[*i], Ok(&reply.view), &reply.bytes, &s, s.arrival_ns + 9 * MS);
         }
-        a.decide(funds, &mut Default::default(), s.arrival_ns + 10 * MS);
+        a.decide(funds, &Default::default(), s.arrival_ns + 10 * MS);
     }
 
     pub(super) fn run(&self, replies: &[(usize, Reply)]) -> Auction {

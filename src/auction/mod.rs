@@ -28,7 +28,7 @@ mod secure;
 mod tests;
 mod textset;
 
-pub use clearing::{ClearingScratch, Decision, Win};
+pub use clearing::{Decision, Win};
 pub use delivery::Delivery;
 pub use funds::{Account, Funds, Unlimited};
 pub use record::{Record, replay};
@@ -44,6 +44,7 @@ use crate::{
     },
     units::{Cpm, Currency, DspIx, EventId, ExchangeIx, Rate, Round, mix},
 };
+use bumpalo::Bump;
 use eligibility::{Offer, Rules};
 use input::{BidIn, DealIn, Floor, ImpIn, Inputs, Kept, Leg, NO_DEAL, NO_IMP};
 
@@ -264,15 +265,15 @@ impl Auction {
     }
 
     /// Closes the auction: pending legs are [`Outcome::Late`], winners reserve. The second call changes nothing.
-    /// `scratch` is working memory, the same for all auctions of a core.
-    pub fn decide(&mut self, funds: &mut dyn Funds, scratch: &mut ClearingScratch, now_ns: u64) -> &Decision {
+    /// `arena` is working memory, which may be reset afterwards.
+    pub fn decide(&mut self, funds: &mut dyn Funds, arena: &Bump, now_ns: u64) -> &Decision {
         if !self.decided {
             self.decided = true;
             for leg in self.record.inputs.legs.iter_mut().filter(|l| l.outcome.is_none()) {
                 (leg.outcome, leg.done_ns, leg.closed_by_decision) = (Some(Outcome::Late), now_ns, true);
             }
             self.record.inputs.decided_ns = now_ns;
-            self.record.decide(funds, scratch);
+            self.record.decide(funds, arena);
         }
         &self.record.decision
     }

@@ -6,7 +6,7 @@
 //! Little-endian, in the order of the fields; strings as a 16-bit length whose top bit says that the text was
 //! cut. A first byte that is not [`VERSION`] is another format.
 use super::{
-    clearing::{ClearingScratch, Decision, Win, clear},
+    clearing::{Decision, Win, clear},
     funds::{Account, Funds},
     input::{BidIn, DealIn, Floor, ImpIn, Inputs, Kept, Leg},
 };
@@ -19,6 +19,7 @@ use crate::{
     },
     units::{Cpm, Currency, DspIx, EventId, Money, Multiplier, Rate},
 };
+use bumpalo::Bump;
 
 /// First byte of an encoded record.
 pub const VERSION: u8 = 1;
@@ -44,9 +45,9 @@ impl Record {
     }
 
     /// Decides, writing down what the funds answer.
-    pub(super) fn decide(&mut self, funds: &mut dyn Funds, scratch: &mut ClearingScratch) {
+    pub(super) fn decide(&mut self, funds: &mut dyn Funds, arena: &Bump) {
         let mut heard = Heard { funds, answers: &mut self.funds };
-        clear(&self.inputs, &mut heard, scratch, &mut self.decision);
+        clear(&self.inputs, &mut heard, arena, &mut self.decision);
     }
 }
 
@@ -87,7 +88,7 @@ pub fn replay(record: &Record) -> Decision {
         fn release(&mut self, _: &Account<'_>, _: Money) {}
     }
     let mut out = Decision::default();
-    clear(&record.inputs, &mut Told(record.funds.iter()), &mut ClearingScratch::default(), &mut out);
+    clear(&record.inputs, &mut Told(record.funds.iter()), &Bump::new(), &mut out);
     out
 }
 

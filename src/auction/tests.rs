@@ -208,7 +208,7 @@ fn each_answer_has_its_outcome() {
         let leg = a.ask(DspIx(0), "dsp0", 1, 0);
         assert_eq!(a.leg_answered(leg, &fix.dsps[0], Ok(&reply.view), &reply.bytes, &s, 1), *want, "{name}");
         assert_eq!(a.pending(), 0);
-        let d = a.decide(&mut Unlimited, &mut Default::default(), 2);
+        let d = a.decide(&mut Unlimited, &Default::default(), 2);
         assert_eq!(d.losses, *losses, "{name}");
         assert_eq!(d.nbr.is_none(), losses.contains(&Loss::Won), "{name}");
     }
@@ -230,11 +230,11 @@ fn a_leg_has_one_outcome() {
     assert_eq!(a.leg_answered(legs[1], &fix.dsps[1], Err(()), b"<html>", &s, 3), Outcome::NotJson);
     assert_eq!(a.leg_answered(legs[2], &fix.dsps[2], Ok(&r.view), &r.bytes, &s, 3), Outcome::Bid);
     assert_eq!(a.pending(), 1);
-    assert_eq!(a.decide(&mut Unlimited, &mut Default::default(), 4).wins.len(), 1);
+    assert_eq!(a.decide(&mut Unlimited, &Default::default(), 4).wins.len(), 1);
     // After the decision nothing moves.
     assert_eq!(a.leg_answered(legs[3], &fix.dsps[3], Ok(&r.view), &r.bytes, &s, 5), Outcome::Late);
     assert!(!a.leg_failed(99, Outcome::Reset, 5));
-    assert_eq!(a.decide(&mut Unlimited, &mut Default::default(), 6).wins.len(), 1);
+    assert_eq!(a.decide(&mut Unlimited, &Default::default(), 6).wins.len(), 1);
     assert_eq!((a.inputs().bids.len(), a.inputs().decided_ns), (1, 4));
     let outcomes: Vec<_> = a.inputs().legs.iter().filter_map(|l| l.outcome).collect();
     assert_eq!(outcomes, [Outcome::Reset, Outcome::NotJson, Outcome::Bid, Outcome::Late]);
@@ -324,7 +324,7 @@ fn why_there_is_no_bid() {
         if a.inputs().imps.is_empty() {
             a.begin(&s);
         }
-        a.decide(&mut Unlimited, &mut Default::default(), 1).nbr
+        a.decide(&mut Unlimited, &Default::default(), 1).nbr
     };
     assert_eq!(nbr(&|_, _| {}), Some(Nbr::NoBids));
     assert_eq!(nbr(&|f, _| f.request.imps[0].refused = Some(ImpRefusal::DynamicPod)), Some(Nbr::NothingToSell));

@@ -81,7 +81,7 @@ fn the_manifest_agrees() {
             ("accept", "needs-stored-or-default") | (_, "partial" | "other") => continue,
             other => panic!("{}: the manifest says {other:?}", case.path),
         };
-        let got = request.parse(&case.body, 0);
+        let got = request.parse(&case.body, 0, &Default::default());
         // Prebid Server stumbles over the metric before it sees that the impression offers no medium at all. The
         // manifest speaks of the metric; we see the other.
         if case.path.ends_with("invalid-whole/metric-empty-object.json") {

@@ -149,11 +149,11 @@ impl Reader<'_, '_> {
         // Long ids that differ in their last byte would be compared byte by byte with each other; hashes are not.
         let buf = self.c.buf();
         let hash = hash(imp.id, buf);
-        let mut others = self.out.imps.iter().zip(&self.out.imp_hashes);
+        let mut others = self.out.imps.iter().zip(&self.imp_hashes);
         if others.any(|(other, &h)| h == hash && other.id.same(buf, imp.id, buf)) {
             return self.stop(Field::ImpId, Fault::NotUnique);
         }
-        self.out.imp_hashes.push(hash);
+        self.imp_hashes.push(hash);
         self.out.imps.push(imp);
         Ok(())
     }

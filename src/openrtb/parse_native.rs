@@ -4,6 +4,8 @@
 //! 1.0's wrapping object `native` is understood. Values from 500 upwards belong to exchanges.
 //!
 //! Owns: nothing. Runs on: each bidder core. Called by: `parse_imp`. Never: allocates once the scratch has grown.
+use bumpalo::collections::Vec as ArenaVec;
+
 use super::{
     reader::{Reader, Step, Stop},
     text::Text,
@@ -40,18 +42,13 @@ impl Reader<'_, '_> {
     /// Checks the text of a native request. A fault in it is reported where the string begins.
     pub(super) fn native_request(&mut self, text: Text) -> Step {
         let at = text.span().at;
-        let mut scratch = std::mem::take(&mut self.out.scratch);
-        let body = self.c.buf();
-        scratch.clear();
-        json::unescape(text, body, &mut scratch);
-        let checked = {
-            let mut inner =
-                Reader { c: Cursor::new(&scratch, 0).map_err(|_| not_json(at))?, out: self.out, index: self.index };
-            let checked = inner.native_root();
-            (checked, inner.index)
-        };
-        self.out.scratch = scratch;
-        let (checked, index) = checked;
+        let arena = self.arena;
+        let mut plain = ArenaVec::new_in(arena);
+        json::unescape(text, self.c.buf(), &mut plain);
+        let mut inner = Reader::new(Cursor::new(&plain, 0).map_err(|_| not_json(at))?, self.out, arena);
+        inner.index = self.index;
+        let checked = inner.native_root();
+        let index = inner.index;
         checked.map_err(|stop| {
             self.index = index;
             if let Fault::NotJson(_) = stop.rule.fault { not_json(at) } else { Stop { at, ..stop } }
@@ -126,7 +123,7 @@ impl Reader<'_, '_> {
     }
 
     fn assets(&mut self) -> Step<i32> {
-        self.out.asset_ids.clear();
+        self.asset_ids.clear();
         let mut n = 0;
         if self.array(Field::NativeAssets)? {
             let mut first = true;
@@ -137,8 +134,8 @@ impl Reader<'_, '_> {
             }
             self.index[1] = -1;
             // Sorted, so that many assets cost no more than their number times its logarithm.
-            self.out.asset_ids.sort_unstable();
-            if self.out.asset_ids.windows(2).any(|pair| pair[0] == pair[1]) {
+            self.asset_ids.sort_unstable();
+            if self.asset_ids.windows(2).any(|pair| pair[0] == pair[1]) {
                 return self.stop(Field::NativeAssets, Fault::NotUnique);
             }
         }
@@ -155,10 +152,10 @@ impl Reader<'_, '_> {
             kinds += i32::from(match key {
                 AssetKey::Id => {
                     if let Some(id) = self.whole(Field::NativeAssetId)? {
-                        if self.out.asset_ids.len() >= TEXTS_MAX {
+                        if self.asset_ids.len() >= TEXTS_MAX {
                             return self.stop(Field::NativeAssets, Fault::TooMany);
                         }
-                        self.out.asset_ids.push(id);
+                        self.asset_ids.push(id);
                     }
                     false
                 }

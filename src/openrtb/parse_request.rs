@@ -15,20 +15,22 @@ use crate::{
     limits::{DSPS_MAX, IMPS_MAX},
     units::Currency,
 };
+use bumpalo::Bump;
 
 /// Elements of `cur`: ISO-4217 lists some 180.
 const CURRENCIES_MAX: usize = 256;
 
 impl Request {
     /// Reads the request that is `body[from..]`; all spans count from the start of `body`. What the view held before
-    /// is forgotten, its memory is kept. After an error the view means nothing.
+    /// is forgotten, its memory is kept. After an error the view means nothing. What only the reading needs lies in
+    /// `arena`, which may be reset afterwards.
     ///
     /// # Errors
     /// The first rule of [`super::validate`] that the request breaks, in the order of its bytes.
-    pub fn parse(&mut self, body: &[u8], from: usize) -> Result<(), Refusal> {
+    pub fn parse(&mut self, body: &[u8], from: usize, arena: &Bump) -> Result<(), Refusal> {
         self.clear();
         let c = Cursor::new(body, from).map_err(|e| Refusal { rule: Stop::from(e).rule, at: e.at, index: [-1, -1] })?;
-        let mut reader = Reader { c, out: self, index: [-1, -1] };
+        let mut reader = Reader::new(c, self, arena);
         reader.request().map_err(|stop| reader.refusal(stop))
     }
 
@@ -37,7 +39,7 @@ impl Request {
         macro_rules! keep {
             ($($list:ident),+) => { $(old.$list.clear(); self.$list = old.$list;)+ };
         }
-        keep!(imps, deals, sizes, texts, numbers, currencies, buyeruids, imp_hashes, asset_ids, scratch);
+        keep!(imps, deals, sizes, texts, numbers, currencies, buyeruids);
         self.at = 2;
         self.cattax = 1;
     }

@@ -4,6 +4,8 @@
 //!
 //! Owns: nothing. Runs on: each bidder core. Called by: `parse_request`, `parse_imp`, `parse_native`.
 //! Never: allocates once the vectors of the view have grown. Full: lists stop at [`TEXTS_MAX`] with a refusal.
+use bumpalo::{Bump, collections::Vec as ArenaVec};
+
 use super::{
     request::{Request, Run},
     text::Text,
@@ -40,11 +42,23 @@ pub(super) struct Walk {
 pub(super) struct Reader<'a, 'r> {
     pub(super) c: Cursor<'a>,
     pub(super) out: &'r mut Request,
+    /// What is needed only while reading; gone when the request was read.
+    pub(super) arena: &'r Bump,
+    /// Hashes of the impressions' ids, to see that they differ.
+    pub(super) imp_hashes: ArenaVec<'r, u64>,
+    /// Ids of a native request's assets, likewise.
+    pub(super) asset_ids: ArenaVec<'r, i64>,
     /// The impression, and the element of its list, that are being read; -1 outside.
     pub(super) index: [i32; 2],
 }
 
-impl<'a> Reader<'a, '_> {
+impl<'a, 'r> Reader<'a, 'r> {
+    /// A reader of `c` into `out`.
+    pub(super) fn new(c: Cursor<'a>, out: &'r mut Request, arena: &'r Bump) -> Reader<'a, 'r> {
+        let (imp_hashes, asset_ids) = (ArenaVec::new_in(arena), ArenaVec::new_in(arena));
+        Reader { c, out, arena, imp_hashes, asset_ids, index: [-1, -1] }
+    }
+
     /// Stops here.
     #[cold]
     pub(super) fn stop<T>(&self, field: Field, fault: Fault) -> Step<T> {

@@ -123,12 +123,6 @@ pub struct Request {
     pub currencies: Vec<Currency>,
     /// `user.ext.prebid.buyeruids` (or `user.ext.buyeruids`): DSP name and its id of the user.
     pub buyeruids: Vec<(Text, Text)>,
-    /// For the check that impressions' ids differ.
-    pub(crate) imp_hashes: Vec<u64>,
-    /// For the check that a native request's assets differ.
-    pub(crate) asset_ids: Vec<i64>,
-    /// For native requests, which are JSON in a JSON string.
-    pub(crate) scratch: Vec<u8>,
 }
 
 /// The stretches of the request that [`super::splice`] may replace. A member's span covers key, colon and value,

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 fn parse(body: &str) -> Result<Request, (Fault, String)> {
     let mut request = Request::default();
-    match request.parse(body.as_bytes(), 0) {
+    match request.parse(body.as_bytes(), 0, &Default::default()) {
         Ok(()) => Ok(request),
         Err(refusal) => {
             let mut path = vec![];
@@ -231,9 +231,9 @@ fn a_view_is_reused_without_a_trace() {
     let rich = top(r#""tmax":7,"cur":["EUR"],"badv":["x"],"test":1,"user":{"buyeruid":"b"},"at":1"#);
     let plain = r#"xx{"id":"r","imp":[{"id":"1","banner":{}}]}"#;
     let (mut fresh, mut used) = (Request::default(), Request::default());
-    used.parse(rich.as_bytes(), 0).unwrap();
-    used.parse(plain.as_bytes(), 2).unwrap();
-    fresh.parse(plain.as_bytes(), 2).unwrap();
+    used.parse(rich.as_bytes(), 0, &Default::default()).unwrap();
+    used.parse(plain.as_bytes(), 2, &Default::default()).unwrap();
+    fresh.parse(plain.as_bytes(), 2, &Default::default()).unwrap();
     assert_eq!(format!("{fresh:?}"), format!("{used:?}"));
     assert_eq!(used.whole.of(plain.as_bytes()), &plain.as_bytes()[2..]);
 }
@@ -261,7 +261,7 @@ proptest! {
         }
         let json = serde_json::from_slice::<serde_json::Value>(&body);
         let (mut request, mut response) = (Request::default(), Response::default());
-        match request.parse(&body, 0) {
+        match request.parse(&body, 0, &Default::default()) {
             Ok(()) => {
                 let json = json.as_ref().expect("we took it for JSON");
                 let id = String::from_utf8(request.id.bytes(&body).collect()).unwrap();

@@ -85,7 +85,7 @@ fn without_nulls(v: &mut Value) {
 fn check(body: &[u8], edits: &Edits) {
     let shown = String::from_utf8_lossy(body);
     let mut request = Request::default();
-    request.parse(body, 0).unwrap_or_else(|e| panic!("{e:?} {shown}"));
+    request.parse(body, 0, &Default::default()).unwrap_or_else(|e| panic!("{e:?} {shown}"));
     let mut out = b"before".to_vec();
     let done = splice(&request, body, edits, &mut out);
     let want = twin(serde_json::from_slice(body).unwrap(), edits);
@@ -100,14 +100,14 @@ fn check(body: &[u8], edits: &Edits) {
     without_nulls(&mut want);
     assert_eq!(got, want, "{shown}");
     // It is a request again, at the place where it was appended, and has what was told.
-    request.parse(&out, 6).unwrap_or_else(|e| panic!("{e:?} {}", String::from_utf8_lossy(&out)));
+    request.parse(&out, 6, &Default::default()).unwrap_or_else(|e| panic!("{e:?} {}", String::from_utf8_lossy(&out)));
     assert_eq!(request.tmax_ms, Some(edits.tmax_ms));
     assert!(request.buyeruids.is_empty() && request.anchors.schain_spare == [Span::default(); 2]);
     // Once more changes nothing but the chain, which grows.
     let once = Edits { imps: u64::MAX, schain_node: None, ..*edits };
     let bare = |from: &[u8], at: usize| {
         let (mut request, mut out) = (Request::default(), vec![]);
-        request.parse(from, at).unwrap();
+        request.parse(from, at, &Default::default()).unwrap();
         splice(&request, from, &Edits { buyeruid: BuyerUid::Request, ..once }, &mut out).unwrap();
         out
     };
@@ -256,7 +256,7 @@ fn real_requests_are_spliced() {
     let Some(cases) = cases() else { return };
     let seats = ["s".to_owned()];
     let (mut n, mut request) = (0, Request::default());
-    for case in cases.iter().filter(|c| request.parse(&c.body, 0).is_ok()) {
+    for case in cases.iter().filter(|c| request.parse(&c.body, 0, &Default::default()).is_ok()) {
         for bits in [(false, false), (false, true), (true, false), (true, true)] {
             for imps in [u64::MAX, 1, 2] {
                 check(&case.body, &edits(&seats, &[Currency::USD], bits, imps));
@@ -272,7 +272,7 @@ fn real_requests_are_spliced() {
 fn what_is_not_known_survives_byte_for_byte() {
     let body = "{ \"id\" : \"r\" ,\t\"x\\u0079\":[1.50e+01 , -0 ], \"tmax\" : 5e2\n, \"x\":1,\"x\":2,\r\n\"imp\":[ {\"id\":\"1\", \"banner\":{ }} , {\"id\":\"2\",\"banner\":{},\"?\":\"\\/\"} ] }";
     let mut request = Request::default();
-    request.parse(body.as_bytes(), 0).unwrap();
+    request.parse(body.as_bytes(), 0, &Default::default()).unwrap();
     for (imps, want) in [
         (
             3,

@@ -159,7 +159,7 @@ fn the_largest_record_fits_its_bound() {
         let outcome = a.leg_answered(d as u8, dsp, Ok(&reply.view), &reply.bytes, &s, 2 * MS);
         assert_eq!(outcome, Outcome::Bid, "leg {d}");
     }
-    a.decide(&mut Unlimited, &mut Default::default(), 3 * MS);
+    a.decide(&mut Unlimited, &Default::default(), 3 * MS);
     assert_eq!(a.inputs().bids.len(), BIDS_MAX);
     assert_eq!(a.inputs().legs[0].bids_dropped as usize, BIDS_PER_ANSWER_MAX - BIDS_MAX / ASKED_MAX);
     let bytes = bytes_of(a.record());
@@ -185,7 +185,7 @@ fn the_record_keeps_times_outcomes_and_who_was_not_asked() {
     a.leg_first_byte(x, 30);
     a.leg_failed(x, Outcome::BadStatus, 40);
     a.leg_sent(x, 99); // too late to be told
-    a.decide(&mut Unlimited, &mut Default::default(), 50);
+    a.decide(&mut Unlimited, &Default::default(), 50);
     let _ = y;
     let read = Record::decode(&bytes_of(a.record())).unwrap().inputs;
     let (l, m) = (read.legs[0], read.legs[1]);
