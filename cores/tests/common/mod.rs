@@ -1,11 +1,18 @@
 //! A real exchange in this process, with a real DSP behind it, for tests over sockets.
 #![allow(dead_code, unreachable_pub)] // each test file uses its part
-use outcry_cores::boot::{self, Exchange};
+use outcry::{openrtb::codes::Outcome, record::totals::Totals};
+use outcry_cores::{
+    boot::{self, Exchange},
+    control::ControlHandle,
+};
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -110,6 +117,12 @@ impl Server {
 
     /// With DSPs that listen there.
     pub fn start_at(dsps: &[SocketAddr], more: &str) -> Server {
+        let dsps: Vec<(SocketAddr, &str)> = dsps.iter().map(|addr| (*addr, "warm = 2")).collect();
+        Server::start_as(&dsps, more)
+    }
+
+    /// With DSPs that listen there, each with keys of its own, lines of TOML.
+    pub fn start_as(dsps: &[(SocketAddr, &str)], more: &str) -> Server {
         let dir = std::env::temp_dir().join(format!(
             "outcry-test-{}-{}",
             std::process::id(),
@@ -119,8 +132,8 @@ impl Server {
             "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nstate_dir = \"{}\"\n[cpus]\nbidder_count = 1\n{more}",
             dir.display()
         );
-        for (i, addr) in dsps.iter().enumerate() {
-            text += &format!("\n[[dsp]]\nname = \"dsp-{i}\"\nurl = \"http://{addr}/bid\"\nwarm = 2\n");
+        for (i, (addr, keys)) in dsps.iter().enumerate() {
+            text += &format!("\n[[dsp]]\nname = \"dsp-{i}\"\nurl = \"http://{addr}/bid\"\n{keys}\n");
         }
         let exchange = boot::start(&text).unwrap_or_else(|e| panic!("{e}"));
         let (addr, admin) = (exchange.listen(), exchange.admin());
@@ -135,6 +148,18 @@ impl Server {
     /// Where metrics are.
     pub fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// What control shows.
+    pub fn handle(&self) -> &Arc<ControlHandle> {
+        &self.exchange.as_ref().expect("running").handle
+    }
+
+    /// Stops it, in order, and says what it counted in all. Totals come once a second; those of the end are whole.
+    pub fn totals(mut self) -> Totals {
+        let handle = Arc::clone(self.handle());
+        self.exchange.take().expect("running").stop().expect("stopped in order");
+        handle.totals()
     }
 
     /// A client's connection.
@@ -167,6 +192,11 @@ impl Drop for Server {
         }
         let _ = std::fs::remove_dir_all(&self.dir);
     }
+}
+
+/// The outcomes that the DSP in this row had, and how often.
+pub fn outcomes(totals: &Totals, row: usize) -> Vec<(Outcome, u64)> {
+    Outcome::ALL.iter().map(|o| (*o, totals.dsp_outcome(row, *o))).filter(|(_, n)| *n > 0).collect()
 }
 
 /// A connection that fails the test rather than hang it.
