@@ -464,7 +464,8 @@ impl Egress {
         let mut failed = None;
         match encoding {
             Encoding::Identity => {}
-            _ if call.is_none() => {}
+            // An empty body is no gzip, whatever its head says; of other statuses nobody reads the body.
+            _ if call.is_none() || status != 200 || bytes.len() <= body_at => {}
             Encoding::Gzip => {
                 let mut plain = buffers.get(bytes.len() * 4);
                 failed = match self.inflate.inflate(&bytes[body_at..], &mut plain, max) {

@@ -366,6 +366,16 @@ fn answers_whose_bytes_are_odd_or_broken() {
 }
 
 #[test]
+fn an_encoding_counts_only_where_there_is_something_encoded() {
+    check(&[
+        kept("204", Outcome::NoBid, |_| b"HTTP/1.1 204 No Content\r\nContent-Encoding: gzip\r\n\r\n".to_vec()),
+        kept("an empty 200", Outcome::NoBid, |_| http("200 OK", "Content-Encoding: gzip\r\n", "")),
+        kept("500", Outcome::BadStatus, |_| http("500 Internal Server Error", "Content-Encoding: br\r\n", "oops")),
+        kept("503", Outcome::BadStatus, |_| http("503 Busy", "Content-Encoding: gzip\r\n", "no gzip")),
+    ]);
+}
+
+#[test]
 fn a_dsp_that_never_answers_costs_its_own_time_only() {
     let silent = Faulty::new(|_, _| Ok(Then::Stay));
     // Half an answer is none.
