@@ -25,6 +25,9 @@ use std::{collections::VecDeque, net::SocketAddr};
 const READ_BYTES: usize = 1024;
 /// What an abandoned answer may still take to come in before its connection is closed.
 const DRAIN_NS: u64 = 1_000 * MS;
+/// After a failed connect, and after a connection that ended before it was of any use, warm ones are made again: ten
+/// tries a second, while nobody asks for more than warmth.
+const RETRY_NS: u64 = 100 * MS;
 /// Where a connection's timer is looked at again.
 const CHECK_NS: u64 = 500 * MS;
 
@@ -111,6 +114,8 @@ struct Conn {
     dirty: bool,
     /// A send is under way: a DSP may answer before it has taken the whole request.
     sending: bool,
+    /// It was given a call at some time.
+    used: bool,
 }
 
 #[derive(Debug)]
@@ -122,7 +127,7 @@ struct Lane {
     pool: Pool,
     /// Calls without a connection, and their requests.
     waiting: VecDeque<(Key, Vec<u8>)>,
-    /// After a failed connect the warm ones are not topped up before this.
+    /// The warm ones are not topped up before this; 0 once an answer came.
     retry_ns: u64,
     /// What the last answers took, rounded up: the next one is read into this much.
     read_bytes: usize,
@@ -278,6 +283,7 @@ impl Egress {
     fn put_on(&mut self, key: Key, ix: u32, bytes: Vec<u8>, now_ns: u64) {
         let Some((conn_key, conn)) = self.conns.at(ix) else { return };
         conn.phase = Phase::Busy(key);
+        conn.used = true;
         conn.since_ns = now_ns;
         conn.out = bytes;
         if !std::mem::replace(&mut conn.dirty, true) {
@@ -317,7 +323,6 @@ impl Egress {
         if ok {
             metrics.count(Counter::DspOpened);
             lane.pool.connected();
-            lane.retry_ns = 0;
             let read = lane.read_bytes;
             if self.release(ix, now_ns, metrics) {
                 return Next::Read(buffers.get(read));
@@ -326,8 +331,8 @@ impl Egress {
         }
         metrics.count(Counter::DspFailed);
         lane.pool.connect_failed();
-        // Ten tries a second while somebody asks for nothing but warmth; callers that wait try at once.
-        lane.retry_ns = now_ns + 100 * MS;
+        // Callers that wait try at once.
+        lane.retry_ns = now_ns + RETRY_NS;
         self.conns.free(key);
         // One connection was opened for each who waits: the oldest takes the bad news.
         if let Some((waiter, bytes)) = self.lanes[dsp].waiting.pop_front() {
@@ -459,6 +464,7 @@ impl Egress {
                 (buf, at)
             }
         };
+        lane.retry_ns = 0;
         // The next answer is read into what this one took, up to 16 KB.
         lane.read_bytes = lane.read_bytes.max(bytes.len().next_power_of_two().min(16 * 1024));
         let mut failed = None;
@@ -522,6 +528,10 @@ impl Egress {
             Phase::Idle => {
                 lane.pool.remove_idle(ix);
                 lane.pool.closed();
+                // Who takes connections only to end them would be connected to without a pause.
+                if !conn.used {
+                    lane.retry_ns = now_ns + RETRY_NS;
+                }
             }
             Phase::Busy(call) => {
                 lane.pool.closed();

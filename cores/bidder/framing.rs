@@ -41,6 +41,9 @@ pub enum Frame {
 #[derive(Debug, Default)]
 pub struct Framing {
     scan: HeadScan,
+    /// Bytes of interim heads (1xx) before the answer's own, which a client must expect at any time (RFC 9110 section
+    /// 15.2).
+    interim: usize,
     head: Option<ResponseHead>,
     chunked: Chunked,
     /// Body decoded from chunks.
@@ -50,6 +53,7 @@ pub struct Framing {
 impl Framing {
     /// Ready for the next answer.
     pub fn reset(&mut self, buffers: &mut Buffers) {
+        self.interim = 0;
         if let Some(head) = self.head.take() {
             if head.body == BodyLen::Chunked {
                 self.chunked.reset();
@@ -72,20 +76,23 @@ impl Framing {
 
     /// Reads on; `buf` holds everything of the answer that is still needed, the head in front.
     pub fn read(&mut self, buf: &[u8], max: usize) -> Frame {
-        let head = match self.head {
-            Some(head) => head,
-            None => match http1::response_head(buf, &mut self.scan, HEAD_BYTES) {
+        let head = loop {
+            if let Some(head) = self.head {
+                break head;
+            }
+            match http1::response_head(buf.get(self.interim..).unwrap_or(&[]), &mut self.scan, HEAD_BYTES) {
                 Parsed::Partial => return Frame::Partial { keep: buf.len(), want: 0 },
-                // An interim answer (RFC 9110 section 15.2) to a request that did not ask for one is as bad.
                 Parsed::Bad(_) => return Frame::Broken(Outcome::BadHttp),
-                Parsed::Done(head) if head.status < 200 => return Frame::Broken(Outcome::BadHttp),
-                Parsed::Done(head) => {
-                    self.head = Some(head);
-                    head
+                Parsed::Done(head) if head.status < 200 => {
+                    self.interim += head.len;
+                    if self.interim > HEAD_BYTES {
+                        return Frame::Broken(Outcome::BadHttp);
+                    }
                 }
-            },
+                Parsed::Done(head) => self.head = Some(head),
+            }
         };
-        let (status, at) = (head.status, head.len);
+        let (status, at) = (head.status, self.interim + head.len);
         match head.body {
             BodyLen::None => Frame::Whole { status, at, end: at, reusable: head.keep_alive && buf.len() == at },
             BodyLen::Length(n) if n > max as u64 => Frame::Broken(Outcome::TooLarge),
@@ -115,7 +122,7 @@ impl Framing {
     pub fn end(&mut self, buf: &[u8]) -> Frame {
         match self.head {
             Some(head) if head.body == BodyLen::UntilClose => {
-                Frame::Whole { status: head.status, at: head.len, end: buf.len(), reusable: false }
+                Frame::Whole { status: head.status, at: self.interim + head.len, end: buf.len(), reusable: false }
             }
             _ => Frame::Broken(Outcome::Reset),
         }

@@ -83,7 +83,7 @@ fn run(config: &Config, name: &str, bytes: &[u8], auction: &mut Auction, outcome
     let answer: Value = serde_json::from_slice(bytes).unwrap_or(Value::Null);
     let body = serde_json::to_vec(&request(&answer)).expect("JSON");
     let (mut request, mut response) = (Request::default(), Response::default());
-    request.parse(&body, 0).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+    request.parse(&body, 0, &Default::default()).unwrap_or_else(|e| panic!("{name}: {e:?}"));
     let start = Start {
         event: EventId { node: 1, epoch: 1, core: 0, seq: 1 },
         config_id: config.id,
@@ -105,7 +105,7 @@ fn run(config: &Config, name: &str, bytes: &[u8], auction: &mut Auction, outcome
     let leg = auction.ask(DspIx(0), &dsp.name, imps, 1_000 * MS);
     let read = response.parse(bytes).map_err(|_| ());
     let outcome = auction.leg_answered(leg, dsp, read.map(|()| &response), bytes, &start, 1_020 * MS);
-    auction.decide(&mut Unlimited, 1_020 * MS);
+    auction.decide(&mut Unlimited, &Default::default(), 1_020 * MS);
 
     *outcomes.entry(outcome.name()).or_default() += 1;
     let decision = auction.decision();

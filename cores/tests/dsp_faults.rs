@@ -366,6 +366,14 @@ fn answers_whose_bytes_are_odd_or_broken() {
 }
 
 #[test]
+fn an_interim_answer_is_waited_through() {
+    let interim = |a: &Asked| {
+        [b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 102 P\r\n\r\n".to_vec(), ok(&a.bid())].concat()
+    };
+    check(&[kept("interim answers first", Outcome::Bid, interim)]);
+}
+
+#[test]
 fn an_encoding_counts_only_where_there_is_something_encoded() {
     check(&[
         kept("204", Outcome::NoBid, |_| b"HTTP/1.1 204 No Content\r\nContent-Encoding: gzip\r\n\r\n".to_vec()),
@@ -582,4 +590,28 @@ fn a_full_pool_is_said_to_be_full() {
         assert_eq!(read_answer(conn).status, 204);
     }
     assert_eq!(outcomes(&server.totals(), 0), [(Outcome::Late, 1), (Outcome::PoolExhausted, 2)]);
+}
+
+#[test]
+fn a_dsp_that_ends_every_connection_at_once_is_not_stormed() {
+    for greeting in ["", "SSH-2.0-x\r\n"] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let addr = listener.local_addr().expect("addr");
+        let conns = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&conns);
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                seen.fetch_add(1, Ordering::SeqCst);
+                let _ = stream.write_all(greeting.as_bytes());
+            }
+        });
+        // Another's timeout is the clock of this test: warm connections are tried ten times a second.
+        let silent = Faulty::new(|_, _| Ok(Then::Stay));
+        let server =
+            Server::start_as(&[(addr, "timeout_ms = 8000\nwarm = 4"), (silent.addr, "timeout_ms = 300")], RULES);
+        no_bid_for(&mut server.connect(), "r");
+        drop(server);
+        let conns = conns.load(Ordering::SeqCst);
+        assert!(conns < 400, "{conns} connections in a third of a second");
+    }
 }

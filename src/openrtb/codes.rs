@@ -107,7 +107,7 @@ pub enum Outcome {
     BadHttp,
     /// Longer than the limit.
     TooLarge,
-    /// Compressed in a way we did not offer, or broken.
+    /// Compressed in a way we do not read, or broken.
     BadEncoding,
     /// Not JSON, or not an object.
     NotJson,

@@ -99,6 +99,15 @@ impl AnswerReader<'_, '_> {
         Ok(false)
     }
 
+    /// The list that bids stand in. Anything else in its place but `null` offers something that cannot be read: it
+    /// counts as an unusable bid, else a DSP that speaks another dialect would look like one that declines.
+    fn bids(&mut self) -> Read<bool> {
+        let wrong = !matches!(self.c.peek(), b'[' | b'n');
+        self.out.bids_seen += u32::from(wrong);
+        self.out.bids_unusable += u32::from(wrong);
+        self.array()
+    }
+
     #[inline(always)]
     fn next<K: Known>(&mut self, walk: &mut Walk) -> Read<Option<K>> {
         while let Some(key) = self.c.key(&mut walk.first)? {
@@ -121,7 +130,7 @@ impl AnswerReader<'_, '_> {
             match key {
                 ResponseKey::Id => self.out.id = self.c.text()?,
                 ResponseKey::Seatbid => {
-                    if self.array()? {
+                    if self.bids()? {
                         let (mut first, mut n) = (true, 0u16);
                         while self.c.element(&mut first)? {
                             self.seatbid(n)?;
@@ -161,7 +170,7 @@ impl AnswerReader<'_, '_> {
         while let Some(key) = self.next::<SeatbidKey>(&mut walk)? {
             match key {
                 SeatbidKey::Bid => {
-                    if self.array()? {
+                    if self.bids()? {
                         let mut first = true;
                         while self.c.element(&mut first)? {
                             self.bid(n)?;
