@@ -174,7 +174,8 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
             })
         })?
     };
-    let stop_ns = config.stop_ms * MS;
+    // Cores give up before control does, or what they report at last would never be heard.
+    let stop_ns = config.stop_ms * MS / 5 * 4;
     let mut threads = Vec::new();
     for (i, (ends, listener)) in wiring.bidders.into_iter().zip(listeners).enumerate() {
         let core = i as u16;
@@ -335,6 +336,7 @@ fn reloader(
             ("io_driver", config.io_driver != running.io_driver),
             ("state_dir", config.state_dir != running.state_dir),
             ("node", config.node != running.node),
+            ("stop_ms", config.stop_ms != running.stop_ms),
             ("http.connections", config.http.connections != running.http.connections),
             ("http.auctions", config.http.auctions != running.http.auctions),
         ];

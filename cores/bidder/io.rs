@@ -249,6 +249,18 @@ impl Core {
         let _ = socket2::SockRef::from(&door).shutdown(std::net::Shutdown::Both);
     }
 
+    /// After a panic: nobody new is taken in, and whoever was served hears the end at once instead of waiting for that of
+    /// the process. What the bidder holds is not touched.
+    pub fn abandon(&self) {
+        if let Some(door) = self.door.try_borrow_mut().ok().and_then(|mut door| door.take()) {
+            let _ = socket2::SockRef::from(&door).shutdown(std::net::Shutdown::Both);
+        }
+        if let Ok(mut sockets) = self.sockets.try_borrow_mut() {
+            let Sockets { clients, dsps, .. } = &mut *sockets;
+            clients.iter_mut().chain(dsps).filter_map(|s| s.half.as_mut()).for_each(|half| drop(half.shutdown()));
+        }
+    }
+
     fn take_in(self: &Rc<Self>, stream: TcpStream) {
         let _ = stream.set_nodelay(true);
         if let Some((sock, buf)) = self.with(|bidder, _, now| bidder.on_accept(now)) {

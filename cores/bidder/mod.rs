@@ -128,7 +128,6 @@ impl Bidder {
         let Some(slot) = self.snapshots.iter().position(Option::is_none) else { return Err(config) };
         let snapshot = Snapshot::new(config, &mut self.egress);
         self.ingress.configure(snapshot.config().http.clone());
-        self.metrics.gauge(Gauge::ConfigId, snapshot.config().id);
         self.snapshots[slot] = Some(snapshot);
         self.current = slot;
         self.metrics.count(Counter::ReloadsApplied);
@@ -669,6 +668,8 @@ impl Bidder {
     /// Levels, for the once-a-second delta.
     pub fn set_gauges(&mut self) {
         let (open, idle) = self.egress.counts();
+        let config_id = self.snapshots[self.current].as_ref().map_or(0, |s| s.config().id);
+        self.metrics.gauge(Gauge::ConfigId, config_id);
         self.metrics.gauge(Gauge::ConnectionsOpen, self.ingress.count() as u64);
         self.metrics.gauge(Gauge::AuctionsInFlight, self.flights.count() as u64);
         self.metrics.gauge(Gauge::DspConnections, open as u64);

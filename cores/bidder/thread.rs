@@ -17,10 +17,11 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 use std::{
+    cell::RefCell,
     io,
     os::fd::OwnedFd,
     panic::{AssertUnwindSafe, catch_unwind},
-    rc::Rc,
+    rc::{Rc, Weak},
     time::Duration,
 };
 
@@ -61,28 +62,42 @@ pub fn run(seat: Seat) {
     // Not pinned is slower, not wrong; the plan printed at the start says where it should be.
     core_affinity::set_for_current(core_affinity::CoreId { id: seat.cpu });
     let core = seat.core;
+    #[cfg(debug_assertions)]
+    let seat_core = core;
     let Seat { listener, ends, config, identity, rows, epoll, ring_flags, stop_ns, .. } = seat;
     if let Err(e) = ends.check(core) {
         eprintln!("outcry: core {core}: {e}");
         return;
     }
     let BidderEnds { to_flush, from_flush, mut to_control, from_control, .. } = ends;
+    // Its tasks and its sockets hold each other, so a panic alone would close none of them.
+    let serving: RefCell<Weak<Core>> = RefCell::default();
     let run = || -> io::Result<()> {
         let delta = DeltaLane::new(to_flush, from_flush, rows, now());
         let bidder = Bidder::new(identity, config, rows, now());
-        let mut rings =
-            Rings { to_control: &mut to_control, from_control, delta: Some(delta), outbox: Vec::new(), ready: false };
+        let mut rings = Rings {
+            to_control: &mut to_control,
+            from_control,
+            delta: Some(delta),
+            epoll,
+            outbox: Vec::new(),
+            ready: false,
+        };
         let life = async {
             // The epoll driver wants it non-blocking; io_uring would be told "try again" by one that is.
             listener.set_nonblocking(epoll)?;
             let door = listener.try_clone()?;
             let listener = TcpListener::from_std(listener)?;
             let core = Core::new(bidder, door, epoll);
-            core.bidder.borrow_mut().metrics.gauge(Gauge::IoFallback, u64::from(epoll));
+            *serving.borrow_mut() = Rc::downgrade(&core);
             let accepting = core.clone();
             monoio::spawn(async move { accept(accepting, listener).await });
             let ticking = core.clone();
             monoio::spawn(async move { tick(ticking, epoll).await });
+            #[cfg(debug_assertions)]
+            if std::env::var("OUTCRY_TEST_PANIC_CORE").is_ok_and(|c| c.parse() == Ok(seat_core)) {
+                monoio::spawn(panic_at_reload(core.clone()));
+            }
             let began_ns = now().boot_ns;
             let mut drain_until_ns = 0;
             core.turns(|core, now| rings.turn(core, now, began_ns, &mut drain_until_ns, stop_ns)).await;
@@ -110,6 +125,11 @@ pub fn run(seat: Seat) {
         Err(_) => "a panic; its message stands above".to_owned(),
     };
     eprintln!("outcry: core {core} is lost: {lost}");
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        if let Some(core) = serving.borrow().upgrade() {
+            core.abandon();
+        }
+    }));
     // The ring holds a handful and control empties it every few milliseconds.
     while to_control.push(FromCore::Panicked).is_err() {
         std::thread::sleep(Duration::from_millis(1));
@@ -165,11 +185,27 @@ impl Metronome {
     }
 }
 
+/// For the test of what a panic does: a task of this core panics at the first reload. Debug builds alone have it; nothing
+/// else that comes from outside makes a core panic.
+#[cfg(debug_assertions)]
+async fn panic_at_reload(core: Rc<Core>) {
+    let reloaded = |core: &Core| {
+        let bidder = core.bidder.borrow();
+        bidder.snapshots[bidder.current].as_ref().is_some_and(|s| s.config().id > 1)
+    };
+    while !reloaded(&core) {
+        monoio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("OUTCRY_TEST_PANIC_CORE asked for this");
+}
+
 /// A core's ends of its rings, polled at the end of each turn.
 struct Rings<'a> {
     to_control: &'a mut rtrb::Producer<FromCore>,
     from_control: rtrb::Consumer<ToCore>,
     delta: Option<DeltaLane>,
+    /// On epoll: a level, set with all others, because each delta has its own.
+    epoll: bool,
     /// What did not fit into the ring to control yet.
     outbox: Vec<FromCore>,
     ready: bool,
@@ -206,6 +242,7 @@ impl Rings<'_> {
             && delta.due(now)
         {
             bidder.set_gauges();
+            bidder.metrics.gauge(Gauge::IoFallback, u64::from(self.epoll));
             std::mem::swap(&mut *bidder.metrics, delta.probe());
             if !delta.hand_over(now) {
                 std::mem::swap(&mut *bidder.metrics, delta.probe());
@@ -214,6 +251,7 @@ impl Rings<'_> {
         let over = bidder.is_drained() || (*drain_until_ns > 0 && now.boot_ns > *drain_until_ns);
         if over && let Some(mut delta) = self.delta.take() {
             bidder.set_gauges();
+            bidder.metrics.gauge(Gauge::IoFallback, u64::from(self.epoll));
             std::mem::swap(&mut *bidder.metrics, delta.probe());
             delta.finish();
             self.outbox.push(FromCore::Drained { unfinished: bidder.in_flight() as u32 });
