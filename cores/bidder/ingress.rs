@@ -1,6 +1,6 @@
 //! Clients' connections: bytes in, whole requests out; answers in, bytes out, in the order of the requests.
 //! Owns: the core's client connections. Runs on: each bidder core. Called by: the bidder.
-//! Never: knows what a request means. Full: a connection with [`limits::PIPELINE_MAX`] requests in progress is not
+//! Never: knows what a request means. Full: a connection with [`PIPELINE_MAX`] requests in progress is not
 //! read from until one is answered; a core with too many connections closes the new one.
 use super::{
     buffers::Buffers,
@@ -9,11 +9,12 @@ use super::{
     transport::{Sent, Sock, Transport},
 };
 use outcry::{
+    auction::Delivery,
     config::Http,
     http1::{self, Inflate, Method, RequestHead, ResponseExtra},
     limits::PIPELINE_MAX,
     record::{labels::Counter, metrics::CoreMetrics},
-    units::{ExchangeIx, MS},
+    units::{EventId, ExchangeIx, MS},
 };
 
 /// What a closing connection may still take to see our answer before its socket goes.
@@ -76,8 +77,11 @@ struct Client {
     taken: u64,
     answered: u64,
     /// Answers that wait for one before them.
-    early: Option<Box<[Option<Vec<u8>>; PIPELINE_MAX]>>,
+    early: Option<Box<Early>>,
     out: Vec<u8>,
+    /// The answers in `out`.
+    unsent: [Answered; PIPELINE_MAX],
+    unsent_count: u8,
     dirty: bool,
     sending: bool,
     /// Since when the client does not take our bytes; 0: it does.
@@ -86,6 +90,18 @@ struct Client {
     end_of_stream: bool,
 }
 
+/// An answer on its way out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Answered {
+    /// The auction; `None` for what the connection answers by itself.
+    pub event: Option<EventId>,
+    /// Written later than this, nanoseconds since boot, it is late.
+    pub expires_ns: u64,
+}
+
+/// Answers by their place, modulo the length.
+type Early = [Option<(Vec<u8>, Answered)>; PIPELINE_MAX];
+
 /// A client as an auction remembers it.
 pub type ClientKey = Key;
 
@@ -93,7 +109,12 @@ pub type ClientKey = Key;
 pub struct Ingress {
     clients: Slab<Client>,
     dirty: Vec<Key>,
-    sending: Vec<Key>,
+    /// Sends under way, with the number of answers in each and when they went.
+    sending: Vec<(Key, u8, u64)>,
+    /// Those answers, in the same order.
+    awaiting: Vec<Answered>,
+    /// What became of answers since it was asked last.
+    delivered: Vec<(EventId, Delivery)>,
     inflate: Inflate,
     scratch: Vec<Key>,
     next_check_ns: u64,
@@ -106,6 +127,18 @@ pub struct Ingress {
     readings: Vec<Box<Reading>>,
 }
 
+impl Client {
+    /// An answer was appended to `out`.
+    fn append(&mut self, answer: Answered) {
+        self.answered += 1;
+        // Room for the ninth cannot be needed: as many as fit are taken in.
+        if let Some(place) = self.unsent.get_mut(self.unsent_count as usize) {
+            *place = answer;
+            self.unsent_count += 1;
+        }
+    }
+}
+
 impl Ingress {
     /// No connections yet.
     pub fn new(limits: Http) -> Ingress {
@@ -113,6 +146,8 @@ impl Ingress {
             clients: Slab::new(limits.connections),
             dirty: Vec::new(),
             sending: Vec::new(),
+            awaiting: Vec::new(),
+            delivered: Vec::new(),
             inflate: Inflate::default(),
             scratch: Vec::new(),
             next_check_ns: 0,
@@ -176,7 +211,8 @@ impl Ingress {
             buf.clear();
             return if c.phase == Phase::Lingering && !c.end_of_stream { Step::More(0) } else { Step::Ended };
         }
-        if c.taken - c.answered >= PIPELINE_MAX as u64 {
+        // What was answered and not yet taken by the client counts: who pipelines without reading is not read either.
+        if c.taken - c.answered + u64::from(c.unsent_count) >= PIPELINE_MAX as u64 {
             return Step::Full;
         }
         if c.partial.is_none() && matches!(buf.as_slice(), [] | [b'\r', ..]) {
@@ -268,26 +304,28 @@ impl Ingress {
     }
 
     /// The answer at `place` was appended.
-    pub fn answered<T: Transport>(&mut self, key: Key, place: u64, bytes: Vec<u8>, t: &mut T, buffers: &mut Buffers) {
+    pub fn answered(&mut self, key: Key, place: u64, bytes: Vec<u8>, answer: Answered, buffers: &mut Buffers) {
         let Some(c) = self.clients.get(key) else { return buffers.put(bytes) };
         if place != c.answered {
-            c.early.get_or_insert_default()[place as usize % PIPELINE_MAX] = Some(bytes);
+            c.early.get_or_insert_default()[place as usize % PIPELINE_MAX] = Some((bytes, answer));
             return;
         }
         debug_assert!(c.out.is_empty(), "the buffer of the connection was not handed out");
         buffers.put(std::mem::replace(&mut c.out, bytes));
-        c.answered += 1;
+        c.append(answer);
         while c.answered < c.taken
-            && let Some(next) = c.early.as_mut().and_then(|e| e[c.answered as usize % PIPELINE_MAX].take())
+            && let Some((next, answer)) = c.early.as_mut().and_then(|e| e[c.answered as usize % PIPELINE_MAX].take())
         {
             c.out.extend_from_slice(&next);
             buffers.put(next);
-            c.answered += 1;
-        }
-        if c.held.is_some() {
-            t.resume(Sock::Client(key.ix));
+            c.append(answer);
         }
         self.mark(key);
+    }
+
+    /// The next of what became of auctions' answers: exactly one for each that was handed to [`Ingress::answered`].
+    pub fn take_delivered(&mut self) -> Option<(EventId, Delivery)> {
+        self.delivered.pop()
     }
 
     fn mark(&mut self, key: Key) {
@@ -325,8 +363,11 @@ impl Ingress {
             reading.reset(buffers);
             self.readings.push(reading);
         }
-        for buf in c.early.take().into_iter().flat_map(|early| *early).flatten() {
+        let left = |a: &Answered| a.event.map(|event| (event, Delivery::ClientLeft));
+        self.delivered.extend(c.unsent[..c.unsent_count as usize].iter().filter_map(left));
+        for (buf, answer) in c.early.take().into_iter().flat_map(|early| *early).flatten() {
             buffers.put(buf);
+            self.delivered.extend(left(&answer));
         }
         metrics.count(Counter::ConnectionsClosed);
         self.clients.free(key);
@@ -353,7 +394,12 @@ impl Ingress {
             c.sending = true;
             c.stuck_ns = now_ns;
             t.send(Sock::Client(key.ix), std::mem::take(&mut c.out));
-            self.sending.push(key);
+            self.sending.push((key, c.unsent_count, now_ns));
+            self.awaiting.extend_from_slice(&c.unsent[..c.unsent_count as usize]);
+            c.unsent_count = 0;
+            if c.held.is_some() {
+                t.resume(Sock::Client(key.ix));
+            }
         } else if c.end_of_stream && c.phase != Phase::Open && c.answered == c.taken {
             t.close(Sock::Client(key.ix));
         } else if c.phase == Phase::Ending && c.answered == c.taken {
@@ -369,28 +415,48 @@ impl Ingress {
     }
 
     fn sweep<T: Transport>(&mut self, now_ns: u64, t: &mut T, buffers: &mut Buffers) {
-        let Ingress { sending, clients, dirty, .. } = self;
-        sending.retain(|key| {
-            let Some(c) = clients.get(*key) else { return false };
-            match t.sent(Sock::Client(key.ix), true) {
-                Sent::Busy => true,
-                Sent::Done(bytes) => {
+        let Ingress { sending, awaiting, delivered, clients, dirty, .. } = self;
+        // Both lists keep their order; `seen` and `kept` count answers.
+        let (mut seen, mut kept) = (0, 0);
+        sending.retain(|&(key, answers, sent_ns)| {
+            let these = seen..seen + answers as usize;
+            seen = these.end;
+            let fate = match (clients.get(key), t.sent(Sock::Client(key.ix), true)) {
+                // Another's by now, or nobody's.
+                (None, _) => Some(Delivery::ClientLeft),
+                (Some(_), Sent::Busy) => None,
+                (Some(c), Sent::Done(bytes)) => {
                     buffers.put(bytes);
                     c.sending = false;
                     c.stuck_ns = 0;
                     c.active_ns = now_ns;
                     if (!c.out.is_empty() || c.phase == Phase::Ending) && !std::mem::replace(&mut c.dirty, true) {
-                        dirty.push(*key);
+                        dirty.push(key);
                     }
-                    false
+                    Some(Delivery::Written { at_ns: sent_ns })
                 }
-                Sent::Broken(bytes) => {
+                (Some(_), Sent::Broken(bytes)) => {
                     buffers.put(bytes);
                     t.close(Sock::Client(key.ix));
-                    false
+                    Some(Delivery::Failed)
                 }
+            };
+            let Some(fate) = fate else {
+                awaiting.copy_within(these, kept);
+                kept += answers as usize;
+                return true;
+            };
+            for answer in &awaiting[these] {
+                let Some(event) = answer.event else { continue };
+                let fate = match fate {
+                    Delivery::Written { at_ns } if at_ns > answer.expires_ns => Delivery::Late { at_ns },
+                    fate => fate,
+                };
+                delivered.push((event, fate));
             }
+            false
         });
+        awaiting.truncate(kept);
     }
 
     /// From now on a connection closes when it has nothing in progress and was silent for a moment: a request that is on

@@ -11,6 +11,7 @@ pub mod flight;
 pub mod framing;
 pub mod ingress;
 pub mod io;
+mod metronome;
 pub mod reading;
 pub mod slab;
 pub mod snapshot;
@@ -22,9 +23,9 @@ use buffers::Buffers;
 use bumpalo::Bump;
 use egress::{Done, Egress, Reply};
 use flight::{Flight, LegAnswers};
-use ingress::{ClientKey, Ingress, Step, Whole};
+use ingress::{Answered, ClientKey, Ingress, Step, Whole};
 use outcry::{
-    auction::Unlimited,
+    auction::{Delivery, Unlimited},
     config::NoBidStyle,
     dsp::deadline::{self, Deadlines},
     gate::{self, Room, Verdict},
@@ -255,7 +256,7 @@ impl Bidder {
                 Step::Request(whole) => self.on_request(key, whole, now, t),
                 Step::Refused(refused) => {
                     let place = self.ingress.place(key);
-                    self.refuse(key, place, &refused, t);
+                    self.refuse(key, place, &refused);
                 }
                 Step::Ended => {
                     self.buffers.put(buf);
@@ -271,7 +272,7 @@ impl Bidder {
     fn on_request<T: Transport>(&mut self, client: ClientKey, whole: Whole, now: Now, t: &mut T) {
         if let Some(refused) = whole.refused {
             self.buffers.put(whole.bytes);
-            self.refuse(client, whole.place, &refused, t);
+            self.refuse(client, whole.place, &refused);
             return;
         }
         let current = self.current;
@@ -290,7 +291,7 @@ impl Bidder {
             let (place, arrival_ns) = (whole.place, whole.arrival_ns);
             self.buffers.put(whole.bytes);
             // Nothing was read of it, so there is no id to echo: 204 in either style.
-            return self.answer_empty(client, place, arrival_ns, now, t);
+            return self.answer_empty(client, place, arrival_ns, now);
         };
         let snapshot = self.snapshots[current].as_mut().expect("a core has a configuration");
         snapshot.uses += 1;
@@ -306,7 +307,7 @@ impl Bidder {
         self.arena.reset();
         if let Err(refusal) = read {
             self.metrics.refusal(Refusal::of_rule(&refusal.rule));
-            return self.refuse_flight(key, &refusal, now, t);
+            return self.refuse_flight(key, &refusal, now);
         }
         let rules = &snapshot.config().auction;
         let tmax_ms = flight.request.tmax_ms;
@@ -509,8 +510,9 @@ impl Bidder {
         metrics.add(Counter::RecordBytes, record.len() as u64);
 
         let out = client.and_then(|c| Some((c, ingress.answer_buffer(c, place, buffers)?)));
-        let delivered = match out {
-            None => Delivered::ClientLeft,
+        let event = start.event;
+        let answered = match out {
+            None => false,
             Some((client, mut out)) => {
                 let close = ingress.closes_after(client, place);
                 let before = out.len();
@@ -541,12 +543,13 @@ impl Bidder {
                     }
                 }
                 metrics.add(Counter::ClientBytesOut, (out.len() - before) as u64);
-                ingress.answered(client, place, out, t, buffers);
-                if now.boot_ns > expires_ns { Delivered::Late } else { Delivered::Written }
+                ingress.answered(client, place, out, Answered { event: Some(event), expires_ns }, buffers);
+                true
             }
         };
-        metrics.delivery(delivered);
-        if delivered != Delivered::ClientLeft {
+        if !answered {
+            deliver(event, Delivery::ClientLeft, record, metrics);
+        } else {
             let latency_ns = now.boot_ns.saturating_sub(arrival_ns);
             // Waiting is what lies between the turn that asked and the turn that decides.
             let own_ns = latency_ns.saturating_sub(now.boot_ns.saturating_sub(began_ns));
@@ -563,13 +566,7 @@ impl Bidder {
     }
 
     /// A request that broke a rule: 400 with a reason that names the field.
-    fn refuse_flight<T: Transport>(
-        &mut self,
-        key: Key,
-        refusal: &outcry::openrtb::validate::Refusal,
-        now: Now,
-        t: &mut T,
-    ) {
+    fn refuse_flight(&mut self, key: Key, refusal: &outcry::openrtb::validate::Refusal, now: Now) {
         let Bidder { flights, snapshots, buffers, metrics, ingress, .. } = self;
         let Some(flight) = flights.get(key) else { return };
         let (client, place, arrival_ns) = (flight.client, flight.place, flight.arrival_ns);
@@ -585,24 +582,24 @@ impl Bidder {
         let slot = http1::begin_response(&mut out, 400, extra);
         refusal.write_reason(&mut out);
         http1::finish_response(&mut out, slot);
-        ingress.answered(client, place, out, t, buffers);
+        ingress.answered(client, place, out, Answered::default(), buffers);
         let latency_ns = now.boot_ns.saturating_sub(arrival_ns);
         metrics.answer(AnswerKind::BadRequest, latency_ns, latency_ns);
     }
 
     /// An answer that the connection gives without an auction.
-    fn refuse<T: Transport>(&mut self, client: ClientKey, place: u64, refused: &Refused, t: &mut T) {
+    fn refuse(&mut self, client: ClientKey, place: u64, refused: &Refused) {
         let Bidder { ingress, buffers, metrics, .. } = self;
         metrics.answer(AnswerKind::of_error(refused.status), 0, 0);
         metrics.refusal(refused.why);
         let Some(mut out) = ingress.answer_buffer(client, place, buffers) else { return };
         let close = refused.close || ingress.closes_after(client, place);
         ingress::write_refusal(&mut out, refused, close, (refused.status == 405).then_some("POST"));
-        ingress.answered(client, place, out, t, buffers);
+        ingress.answered(client, place, out, Answered::default(), buffers);
     }
 
     /// A quick, honest no.
-    fn answer_empty<T: Transport>(&mut self, client: ClientKey, place: u64, arrival_ns: u64, now: Now, t: &mut T) {
+    fn answer_empty(&mut self, client: ClientKey, place: u64, arrival_ns: u64, now: Now) {
         let Bidder { ingress, buffers, metrics, .. } = self;
         let Some(mut out) = ingress.answer_buffer(client, place, buffers) else { return };
         let close = ingress.closes_after(client, place);
@@ -612,9 +609,17 @@ impl Bidder {
             ResponseExtra { content_type: None, gzip: false, close, allow: None },
             b"",
         );
-        ingress.answered(client, place, out, t, buffers);
+        ingress.answered(client, place, out, Answered::default(), buffers);
         let latency_ns = now.boot_ns.saturating_sub(arrival_ns);
         metrics.answer(AnswerKind::NoBid, latency_ns, latency_ns);
+    }
+
+    /// What became of answers leaves as a record of its own, when it is known.
+    fn deliveries(&mut self) {
+        let Bidder { ingress, record, metrics, .. } = self;
+        while let Some((event, delivery)) = ingress.take_delivered() {
+            deliver(event, delivery, record, metrics);
+        }
     }
 
     // --- turns -----------------------------------------------------------------------------------
@@ -652,12 +657,13 @@ impl Bidder {
         for client in slow.drain(..) {
             let place = self.ingress.place(client);
             let refused = Refused { status: 408, why: Refusal::TooSlow, reason: "request_too_slow", close: true };
-            self.refuse(client, place, &refused, t);
+            self.refuse(client, place, &refused);
         }
         self.slow = slow;
         self.egress.tick(now.boot_ns, t);
         self.egress.flush(t);
         self.ingress.flush(now.boot_ns, t, &mut self.buffers);
+        self.deliveries();
     }
 
     /// Anything that will need a turn soon: auctions in flight.
@@ -675,6 +681,22 @@ impl Bidder {
         self.metrics.gauge(Gauge::DspConnections, open as u64);
         self.metrics.gauge(Gauge::DspIdle, idle as u64);
     }
+}
+
+fn deliver(event: EventId, delivery: Delivery, record: &mut Vec<u8>, metrics: &mut CoreMetrics) {
+    // "Written in time" is what an auction's record is taken for when nothing else is said.
+    if !matches!(delivery, Delivery::Written { .. }) {
+        record.clear();
+        delivery.encode(event, record);
+        metrics.count(Counter::Records);
+        metrics.add(Counter::RecordBytes, record.len() as u64);
+    }
+    metrics.delivery(match delivery {
+        Delivery::Written { .. } => Delivered::Written,
+        Delivery::Late { .. } => Delivered::Late,
+        Delivery::Failed => Delivered::Failed,
+        Delivery::ClientLeft => Delivered::ClientLeft,
+    });
 }
 
 /// Admission of a head: whose request it is, or why it is refused. Nothing was spent on it yet.

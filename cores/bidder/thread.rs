@@ -4,6 +4,7 @@
 use super::{
     Bidder, Identity,
     io::{Core, accept},
+    metronome::Metronome,
     turn::now,
 };
 use crate::{flush::delta::DeltaLane, wiring::BidderEnds};
@@ -13,13 +14,9 @@ use outcry::{
     record::labels::{Counter, Gauge},
     units::{MS, Now},
 };
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
-};
 use std::{
     cell::RefCell,
     io,
-    os::fd::OwnedFd,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::{Rc, Weak},
     time::Duration,
@@ -151,37 +148,6 @@ async fn tick(core: Rc<Core>, epoll: bool) {
             None => monoio::time::sleep(Duration::from_millis(ms)).await,
         }
         core.now();
-    }
-}
-
-/// A timerfd that fires periodically.
-struct Metronome {
-    fd: OwnedFd,
-    file: monoio::fs::File,
-    period_ms: u64,
-    count: Vec<u8>,
-}
-
-impl Metronome {
-    fn new() -> io::Result<Metronome> {
-        let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
-        let file = monoio::fs::File::from_std(std::fs::File::from(fd.try_clone()?))?;
-        Ok(Metronome { fd, file, period_ms: 0, count: Vec::with_capacity(8) })
-    }
-
-    /// Waits for the next beat; a change of period is the only system call.
-    async fn beat(&mut self, period_ms: u64) -> io::Result<()> {
-        if self.period_ms != period_ms {
-            self.period_ms = period_ms;
-            let period = Timespec { tv_sec: 0, tv_nsec: (period_ms * MS) as i64 };
-            let timer = Itimerspec { it_interval: period, it_value: period };
-            timerfd_settime(&self.fd, TimerfdTimerFlags::empty(), &timer)?;
-        }
-        let mut count = std::mem::take(&mut self.count);
-        count.clear();
-        let (read, count) = self.file.read_at(count, 0).await;
-        self.count = count;
-        read.map(drop)
     }
 }
 

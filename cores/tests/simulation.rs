@@ -6,6 +6,10 @@
 use outcry::{
     config,
     messages::CoreConfig,
+    record::{
+        labels::{Counter, Delivered},
+        totals::Totals,
+    },
     units::{DspIx, Now},
 };
 use outcry_cores::bidder::{
@@ -615,6 +619,10 @@ impl World {
     fn check(&self) {
         let seed = self.seed;
         assert_eq!(self.bidder.in_flight(), 0, "seed {seed}: auctions left in flight");
+        let mut totals = Totals::new(1, DSPS);
+        totals.merge(0, &self.bidder.metrics);
+        let delivered: u64 = Delivered::ALL.iter().map(|d| totals.deliveries(*d)).sum();
+        assert_eq!(delivered, totals.counter(Counter::Auctions), "seed {seed}: one delivery to each auction");
         for (c, client) in self.clients.iter().enumerate() {
             assert!(client.got.is_empty() || client.left, "seed {seed} client {c}: half an answer");
             if !client.left {
