@@ -51,6 +51,8 @@ pub struct Flight {
     pub begun: Now,
     /// First byte of the request.
     pub arrival_ns: u64,
+    /// Its requests to DSPs were out: the end of that turn; 0: not yet.
+    pub asked_ns: u64,
     /// The whole `tmax` is over then.
     pub expires_ns: u64,
     /// Its deadlines.
@@ -79,6 +81,7 @@ impl Flight {
         self.begun = now;
         self.arrival_ns = whole.arrival_ns;
         self.deadlines = None;
+        self.asked_ns = 0;
         self.accept_gzip = whole.head.accept_gzip;
         self.body_at = whole.head.len;
         self.bytes = whole.bytes;

@@ -68,6 +68,17 @@ pub struct Identity {
     pub seed: u64,
 }
 
+/// An answered auction's points in time, nanoseconds since boot.
+#[derive(Clone, Copy, Debug)]
+struct Timed {
+    kind: AnswerKind,
+    arrival_ns: u64,
+    /// Its requests to DSPs were out; 0: it asked nobody.
+    asked_ns: u64,
+    /// The last that it waited for was there.
+    decided_ns: u64,
+}
+
 /// A bidder core.
 pub struct Bidder {
     identity: Identity,
@@ -90,6 +101,10 @@ pub struct Bidder {
     /// What is needed only while a request is read or an auction is decided.
     arena: Bump,
     draining: bool,
+    /// Auctions that asked DSPs in this turn, and those that were answered in it: their times end with the turn, when
+    /// what they have to say goes out.
+    asked: Vec<Key>,
+    answered: Vec<Timed>,
     /// What this core counts; the box travels to the flush core and comes back.
     pub metrics: Box<CoreMetrics>,
 }
@@ -120,6 +135,8 @@ impl Bidder {
             views: Vec::new(),
             arena: Bump::with_capacity(ARENA_BYTES),
             draining: false,
+            asked: Vec::new(),
+            answered: Vec::new(),
             metrics: Box::new(CoreMetrics::new(rows)),
         }
     }
@@ -337,6 +354,7 @@ impl Bidder {
         if flight.auction.pending() == 0 {
             return self.finish(key, now, t);
         }
+        self.asked.push(key);
         if let Some(at) = flight.next_deadline() {
             self.deadlines.arm(at, key);
         }
@@ -485,7 +503,7 @@ impl Bidder {
         let (sampled, began_ns) = (flight.sampled, flight.begun.boot_ns);
         let t0 = if sampled { t.precise_ns() } else { 0 };
         let (place, accept_gzip) = (flight.place, flight.accept_gzip);
-        let (arrival_ns, expires_ns) = (flight.arrival_ns, flight.expires_ns);
+        let (arrival_ns, asked_ns, expires_ns) = (flight.arrival_ns, flight.asked_ns, flight.expires_ns);
         let client = flight.client;
         let (start, auction, legs) = flight.start(snapshot);
         auction.decide(&mut Unlimited, arena, now.boot_ns);
@@ -550,10 +568,8 @@ impl Bidder {
         if !answered {
             deliver(event, Delivery::ClientLeft, record, metrics);
         } else {
-            let latency_ns = now.boot_ns.saturating_sub(arrival_ns);
-            // Waiting is what lies between the turn that asked and the turn that decides.
-            let own_ns = latency_ns.saturating_sub(now.boot_ns.saturating_sub(began_ns));
-            metrics.answer(if bid { AnswerKind::Bid } else { AnswerKind::NoBid }, latency_ns, own_ns);
+            let kind = if bid { AnswerKind::Bid } else { AnswerKind::NoBid };
+            self.answered.push(Timed { kind, arrival_ns, asked_ns, decided_ns: now.boot_ns });
         }
         if sampled {
             metrics.stage(Stage::Wait, now.boot_ns.saturating_sub(began_ns));
@@ -664,6 +680,29 @@ impl Bidder {
         self.egress.flush(t);
         self.ingress.flush(now.boot_ns, t, &mut self.buffers);
         self.deliveries();
+        self.times(now, t);
+    }
+
+    /// Times of auctions are counted to the end of the turn, and what lies between its two turns is waiting.
+    fn times<T: Transport>(&mut self, now: Now, t: &mut T) {
+        if self.asked.is_empty() && self.answered.is_empty() {
+            return;
+        }
+        let Bidder { asked, answered, flights, metrics, .. } = self;
+        let end_ns = t.precise_ns();
+        for key in asked.drain(..) {
+            if let Some(flight) = flights.get(key) {
+                flight.asked_ns = end_ns;
+                if flight.sampled {
+                    metrics.stage(Stage::Send, end_ns.saturating_sub(now.boot_ns));
+                }
+            }
+        }
+        for a in answered.drain(..) {
+            let latency_ns = end_ns.saturating_sub(a.arrival_ns);
+            let waited_ns = if a.asked_ns == 0 { 0 } else { a.decided_ns.saturating_sub(a.asked_ns) };
+            metrics.answer(a.kind, latency_ns, latency_ns.saturating_sub(waited_ns));
+        }
     }
 
     /// Anything that will need a turn soon: auctions in flight.
