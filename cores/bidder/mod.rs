@@ -29,7 +29,7 @@ use outcry::{
     config::NoBidStyle,
     dsp::deadline::{self, Deadlines},
     gate::{self, Room, Verdict},
-    http1::{self, BodyLen, ContentType, Deflate, RequestHead, ResponseExtra},
+    http1::{self, BodyLen, ContentType, Deflate, Method, RequestHead, ResponseExtra},
     messages::CoreConfig,
     openrtb::{
         codes::Outcome,
@@ -750,8 +750,9 @@ fn admit(snapshot: &Snapshot, head: &RequestHead, bytes: &[u8]) -> Admission {
         Some(_) if head.content_type == ContentType::Other => Some((415, Refusal::Other, "content_type_not_json")),
         Some(_) => None,
     };
-    // A client that asked before it sends will not send what we would have to skip.
-    let close = head.expect_continue;
+    // A client that asked before it sends will not send what we would have to skip; one that asked for a head alone would
+    // take our body for the next answer.
+    let close = head.expect_continue || head.method == Method::Head;
     let refused = refused.map(|(status, why, reason)| Refused { status, why, reason, close });
     Admission { route: route.unwrap_or_default(), refused }
 }

@@ -46,6 +46,7 @@ fn each_refusal_has_its_status() {
         ("no imp", post("{\"id\":\"1\"}", ""), 400, false),
         ("unknown path", "POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}".into(), 404, false),
         ("GET", "GET /openrtb2/auction HTTP/1.1\r\nHost: x\r\n\r\n".into(), 405, false),
+        ("HEAD", "HEAD /openrtb2/auction HTTP/1.1\r\nHost: x\r\n\r\n".into(), 405, true),
         ("no length", "POST /openrtb2/auction HTTP/1.1\r\nHost: x\r\n\r\n".into(), 411, false),
         ("body too large", big, 413, true),
         ("media type", post(BODY, "").replace("application/json", "text/html"), 415, false),
