@@ -1,0 +1,215 @@
+//! An auction from its decision to its delivery: decide, record, answer; and the answers that need no auction.
+//! Owns: nothing, it is the bidder's. Runs on: each bidder core. Called by: the bidder.
+//! Never: sends; answers go out at the end of the turn.
+use super::{
+    Bidder,
+    flight::LegAnswers,
+    ingress::{self, Answered, ClientKey},
+    reading::Refused,
+    slab::Key,
+    transport::Transport,
+};
+use outcry::{
+    auction::{Delivery, Unlimited},
+    config::NoBidStyle,
+    http1::{self, ResponseExtra},
+    record::{
+        labels::{AnswerKind, Counter, Delivered, Refusal, Stage},
+        metrics::CoreMetrics,
+    },
+    units::{EventId, Now},
+};
+
+/// An answered auction's points in time, nanoseconds since boot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timed {
+    kind: AnswerKind,
+    arrival_ns: u64,
+    /// Its requests to DSPs were out; 0: it asked nobody.
+    asked_ns: u64,
+    /// The last that it waited for was there.
+    decided_ns: u64,
+}
+
+impl Bidder {
+    /// Every DSP has answered or is late: decide, record, answer.
+    pub(super) fn finish<T: Transport>(&mut self, key: Key, now: Now, t: &mut T) {
+        let Bidder { flights, snapshots, buffers, metrics, ingress, deflate, record, scratch, views, arena, .. } = self;
+        let Some(flight) = flights.get(key) else { return };
+        let Some(snapshot) = snapshots[flight.snapshot].as_mut() else { return };
+        let (sampled, began_ns) = (flight.sampled, flight.begun.boot_ns);
+        let t0 = if sampled { t.precise_ns() } else { 0 };
+        let (place, accept_gzip) = (flight.place, flight.accept_gzip);
+        let (arrival_ns, asked_ns, expires_ns) = (flight.arrival_ns, flight.asked_ns, flight.expires_ns);
+        let client = flight.client;
+        let (start, auction, legs) = flight.start(snapshot);
+        auction.decide(&mut Unlimited, arena, now.boot_ns);
+        arena.reset();
+        let decision = auction.decision();
+        for win in &decision.wins {
+            let dsp = legs[win.leg as usize].dsp;
+            metrics.dsp_won(snapshot.core.slot(dsp), 1, win.charge.0);
+        }
+        let bid = !decision.wins.is_empty();
+        if let Some(nbr) = decision.nbr.filter(|_| !bid) {
+            metrics.refusal(Refusal::of_nbr(nbr));
+        }
+        for loss in &decision.losses {
+            metrics.loss(*loss);
+        }
+        let t1 = if sampled { t.precise_ns() } else { 0 };
+        // The record leaves before the answer does.
+        record.clear();
+        auction.encode_record(record);
+        metrics.count(Counter::Records);
+        metrics.add(Counter::RecordBytes, record.len() as u64);
+
+        let out = client.and_then(|c| Some((c, ingress.answer_buffer(c, place, buffers)?)));
+        let event = start.event;
+        let answered = match out {
+            None => false,
+            Some((client, mut out)) => {
+                let close = ingress.closes_after(client, place);
+                let before = out.len();
+                let style = start.exchange.no_bid;
+                if !bid && style == NoBidStyle::Status204 {
+                    let extra = ResponseExtra { content_type: None, gzip: false, close, allow: None };
+                    http1::write_response(&mut out, 204, extra, b"");
+                } else {
+                    let mut extra =
+                        ResponseExtra { content_type: Some("application/json"), gzip: false, close, allow: None };
+                    let answers = LegAnswers::read(legs, decision.wins.iter().map(|w| w.leg), views);
+                    let write = |out: &mut Vec<u8>| auction.write_answer(&answers, &start, out);
+                    if accept_gzip {
+                        scratch.clear();
+                        write(scratch);
+                        extra.gzip = scratch.len() >= snapshot.config().http.gzip_min_bytes;
+                        let slot = http1::begin_response(&mut out, 200, extra);
+                        if extra.gzip {
+                            deflate.gzip(scratch, &mut out);
+                        } else {
+                            out.extend_from_slice(scratch);
+                        }
+                        http1::finish_response(&mut out, slot);
+                    } else {
+                        let slot = http1::begin_response(&mut out, 200, extra);
+                        write(&mut out);
+                        http1::finish_response(&mut out, slot);
+                    }
+                }
+                metrics.add(Counter::ClientBytesOut, (out.len() - before) as u64);
+                ingress.answered(client, place, out, Answered { event: Some(event), expires_ns }, buffers);
+                true
+            }
+        };
+        if !answered {
+            deliver(event, Delivery::ClientLeft, record, metrics);
+        } else {
+            let kind = if bid { AnswerKind::Bid } else { AnswerKind::NoBid };
+            self.answered.push(Timed { kind, arrival_ns, asked_ns, decided_ns: now.boot_ns });
+        }
+        if sampled {
+            metrics.stage(Stage::Wait, now.boot_ns.saturating_sub(began_ns));
+            metrics.stage(Stage::Decide, t1.saturating_sub(t0));
+            metrics.stage(Stage::Answer, t.precise_ns().saturating_sub(t1));
+        }
+        snapshot.uses -= 1;
+        flight.end(buffers);
+        flights.free(key);
+    }
+
+    /// A request that broke a rule: 400 with a reason that names the field.
+    pub(super) fn refuse_flight(&mut self, key: Key, refusal: &outcry::openrtb::validate::Refusal, now: Now) {
+        let Bidder { flights, snapshots, buffers, metrics, ingress, .. } = self;
+        let Some(flight) = flights.get(key) else { return };
+        let (client, place, arrival_ns) = (flight.client, flight.place, flight.arrival_ns);
+        if let Some(snapshot) = snapshots[flight.snapshot].as_mut() {
+            snapshot.uses -= 1;
+        }
+        flight.end(buffers);
+        flights.free(key);
+        let Some(client) = client else { return };
+        let Some(mut out) = ingress.answer_buffer(client, place, buffers) else { return };
+        let close = ingress.closes_after(client, place);
+        let extra = ResponseExtra { content_type: Some("application/json"), gzip: false, close, allow: None };
+        let slot = http1::begin_response(&mut out, 400, extra);
+        refusal.write_reason(&mut out);
+        http1::finish_response(&mut out, slot);
+        ingress.answered(client, place, out, Answered::default(), buffers);
+        let latency_ns = now.boot_ns.saturating_sub(arrival_ns);
+        metrics.answer(AnswerKind::BadRequest, latency_ns, latency_ns);
+    }
+
+    /// An answer that the connection gives without an auction.
+    pub(super) fn refuse(&mut self, client: ClientKey, place: u64, refused: &Refused) {
+        let Bidder { ingress, buffers, metrics, .. } = self;
+        metrics.answer(AnswerKind::of_error(refused.status), 0, 0);
+        metrics.refusal(refused.why);
+        let Some(mut out) = ingress.answer_buffer(client, place, buffers) else { return };
+        let close = refused.close || ingress.closes_after(client, place);
+        ingress::write_refusal(&mut out, refused, close, (refused.status == 405).then_some("POST"));
+        ingress.answered(client, place, out, Answered::default(), buffers);
+    }
+
+    /// A quick, honest no.
+    pub(super) fn answer_empty(&mut self, client: ClientKey, place: u64, arrival_ns: u64, now: Now) {
+        let Bidder { ingress, buffers, metrics, .. } = self;
+        let Some(mut out) = ingress.answer_buffer(client, place, buffers) else { return };
+        let close = ingress.closes_after(client, place);
+        http1::write_response(
+            &mut out,
+            204,
+            ResponseExtra { content_type: None, gzip: false, close, allow: None },
+            b"",
+        );
+        ingress.answered(client, place, out, Answered::default(), buffers);
+        let latency_ns = now.boot_ns.saturating_sub(arrival_ns);
+        metrics.answer(AnswerKind::NoBid, latency_ns, latency_ns);
+    }
+
+    /// What became of answers leaves as a record of its own, when it is known.
+    pub(super) fn deliveries(&mut self) {
+        let Bidder { ingress, record, metrics, .. } = self;
+        while let Some((event, delivery)) = ingress.take_delivered() {
+            deliver(event, delivery, record, metrics);
+        }
+    }
+
+    /// Times of auctions are counted to the end of the turn, and what lies between its two turns is waiting.
+    pub(super) fn times<T: Transport>(&mut self, now: Now, t: &mut T) {
+        if self.asked.is_empty() && self.answered.is_empty() {
+            return;
+        }
+        let Bidder { asked, answered, flights, metrics, .. } = self;
+        let end_ns = t.precise_ns();
+        for key in asked.drain(..) {
+            if let Some(flight) = flights.get(key) {
+                flight.asked_ns = end_ns;
+                if flight.sampled {
+                    metrics.stage(Stage::Send, end_ns.saturating_sub(now.boot_ns));
+                }
+            }
+        }
+        for a in answered.drain(..) {
+            let latency_ns = end_ns.saturating_sub(a.arrival_ns);
+            let waited_ns = if a.asked_ns == 0 { 0 } else { a.decided_ns.saturating_sub(a.asked_ns) };
+            metrics.answer(a.kind, latency_ns, latency_ns.saturating_sub(waited_ns));
+        }
+    }
+}
+
+fn deliver(event: EventId, delivery: Delivery, record: &mut Vec<u8>, metrics: &mut CoreMetrics) {
+    // "Written in time" is what an auction's record is taken for when nothing else is said.
+    if !matches!(delivery, Delivery::Written { .. }) {
+        record.clear();
+        delivery.encode(event, record);
+        metrics.count(Counter::Records);
+        metrics.add(Counter::RecordBytes, record.len() as u64);
+    }
+    metrics.delivery(match delivery {
+        Delivery::Written { .. } => Delivered::Written,
+        Delivery::Late { .. } => Delivered::Late,
+        Delivery::Failed => Delivered::Failed,
+        Delivery::ClientLeft => Delivered::ClientLeft,
+    });
+}

@@ -1,0 +1,243 @@
+//! An auction from its request to its last DSP: begin, ask, hear, give up.
+//! Owns: nothing, it is the bidder's. Runs on: each bidder core. Called by: the bidder.
+//! Never: decides whom to ask, for how long, or what an answer is worth; `outcry` does.
+use super::{
+    Bidder, SAMPLE,
+    egress::{Done, Reply},
+    ingress::{ClientKey, Whole},
+    slab::Key,
+    transport::Transport,
+};
+use outcry::{
+    dsp::deadline::{self, Deadlines},
+    gate::{self, Room, Verdict},
+    http1,
+    openrtb::{
+        codes::Outcome,
+        splice::{self, Edits},
+    },
+    record::labels::{Counter, Refusal, Stage},
+    units::{EventId, MS, Now, mix},
+};
+
+impl Bidder {
+    /// A request is whole.
+    pub(super) fn on_request<T: Transport>(&mut self, client: ClientKey, whole: Whole, now: Now, t: &mut T) {
+        if let Some(refused) = whole.refused {
+            self.buffers.put(whole.bytes);
+            self.refuse(client, whole.place, &refused);
+            return;
+        }
+        let current = self.current;
+        let room = Room {
+            auctions: self.flights.count(),
+            auctions_max: self.snapshots[current].as_ref().map_or(0, |s| s.config().http.auctions),
+            draining: self.draining,
+        };
+        let key = match gate::admit_head(&room) {
+            Verdict::Admit => self.flights.take(),
+            Verdict::Refuse(_) => None,
+        };
+        let Some(key) = key else {
+            self.metrics.count(Counter::ShedNoRoom);
+            self.metrics.refusal(Refusal::Overload);
+            let (place, arrival_ns) = (whole.place, whole.arrival_ns);
+            self.buffers.put(whole.bytes);
+            // Nothing was read of it, so there is no id to echo: 204 in either style.
+            return self.answer_empty(client, place, arrival_ns, now);
+        };
+        let snapshot = self.snapshots[current].as_mut().expect("a core has a configuration");
+        snapshot.uses += 1;
+        let Some(flight) = self.flights.get(key) else { return };
+        flight.begin(client, whole, current, now);
+        self.seq += 1;
+        flight.sampled = self.seq.is_multiple_of(SAMPLE);
+        flight.event =
+            EventId { node: self.identity.node, epoch: self.identity.epoch, core: self.identity.core, seq: self.seq };
+        flight.entropy = mix(self.identity.seed ^ mix(self.seq));
+        let started_ns = if flight.sampled { t.precise_ns() } else { 0 };
+        let read = flight.parse(&self.arena);
+        self.arena.reset();
+        if let Err(refusal) = read {
+            self.metrics.refusal(Refusal::of_rule(&refusal.rule));
+            return self.refuse_flight(key, &refusal, now);
+        }
+        let rules = &snapshot.config().auction;
+        let tmax_ms = flight.request.tmax_ms;
+        let whole_ms = tmax_ms.filter(|&t| t > 0).unwrap_or(rules.tmax_default_ms).min(rules.tmax_max_ms);
+        flight.expires_ns = flight.arrival_ns + u64::from(whole_ms) * MS;
+        let parsed_ns = if flight.sampled { t.precise_ns() } else { 0 };
+        let plan = deadline::plan(rules, tmax_ms, flight.arrival_ns, now.boot_ns);
+        flight.deadlines = plan.ok();
+        let (start, auction, _) = flight.start(snapshot);
+        auction.begin(&start);
+        self.metrics.count(Counter::Auctions);
+        let verdict = gate::admit_request(start.request);
+        let gated_ns = if flight.sampled { t.precise_ns() } else { 0 };
+        if plan.is_err() {
+            self.metrics.count(Counter::ShedNoTime);
+        }
+        if verdict == Verdict::Admit {
+            self.fan_out(key, plan.ok(), now, t);
+        }
+        let Some(flight) = self.flights.get(key) else { return };
+        if flight.sampled {
+            self.metrics.stage(Stage::Receive, flight.begun.boot_ns.saturating_sub(flight.arrival_ns));
+            self.metrics.stage(Stage::Parse, parsed_ns.saturating_sub(started_ns));
+            self.metrics.stage(Stage::Gate, gated_ns.saturating_sub(parsed_ns));
+            self.metrics.stage(Stage::Rewrite, t.precise_ns().saturating_sub(gated_ns));
+        }
+        if flight.auction.pending() == 0 {
+            return self.finish(key, now, t);
+        }
+        self.asked.push(key);
+        if let Some(at) = flight.next_deadline() {
+            self.deadlines.arm(at, key);
+        }
+    }
+
+    /// Asks every DSP that may be interested, all at once; nobody if there is no time for it, which the record says.
+    pub(super) fn fan_out<T: Transport>(&mut self, key: Key, deadlines: Option<Deadlines>, now: Now, t: &mut T) {
+        let now_ns = now.boot_ns;
+        let Bidder { flights, snapshots, egress, metrics, .. } = self;
+        let Some(flight) = flights.get(key) else { return };
+        let Some(snapshot) = snapshots[flight.snapshot].as_ref() else { return };
+        let rules = &snapshot.config().auction;
+        for ix in snapshot.dsps() {
+            let dsp = &snapshot.config().dsps[ix.0 as usize];
+            let (start, auction, _) = flight.start(snapshot);
+            let imps = auction.offer(&start, dsp);
+            let until_ns = deadlines.map_or(now_ns, |d| d.of_dsp(dsp.timeout_ms, now_ns));
+            let row = snapshot.core.slot(ix);
+            let not_asked = if imps == 0 || !flight.may_ask() {
+                Some(Outcome::NotEligible)
+            } else if until_ns.saturating_sub(now_ns) < u64::from(rules.dsp_min_ms) * MS {
+                Some(Outcome::NoTime)
+            } else {
+                None
+            };
+            if let Some(outcome) = not_asked {
+                flight.auction.not_asked(ix, &dsp.name, outcome);
+                metrics.dsp_outcome(row, outcome, 0);
+                continue;
+            }
+            let head = &snapshot.heads[ix.0 as usize];
+            let (body, _) = flight.bytes();
+            let mut out = egress.request_buffer(head.len() + body.len() + 256);
+            let slot = http1::begin_request(&mut out, head);
+            let edits = Edits {
+                tmax_ms: Deadlines::tmax_ms(rules, until_ns, now_ns),
+                dsp_name: &dsp.name,
+                wseat: &dsp.seats,
+                cur: &dsp.currencies,
+                buyeruid: dsp.buyeruid,
+                schain_node: snapshot.schain_node.as_deref(),
+                imps,
+            };
+            let spliced = splice::splice(&flight.request, body, &edits, &mut out);
+            http1::finish_request(&mut out, slot);
+            let bytes = out.len();
+            let leg = flight.ask(ix, until_ns, now_ns);
+            let same = flight.auction.ask(ix, &dsp.name, imps, now_ns);
+            debug_assert_eq!(leg, same, "the flight and the auction count legs alike");
+            metrics.dsp_asked(row);
+            let call = match spliced {
+                Err(_) => Err((out, Outcome::Internal)),
+                Ok(()) => egress
+                    .ask(snapshot.lanes[ix.0 as usize], token(key, leg), out, now_ns, t)
+                    .map_err(|bytes| (bytes, Outcome::PoolExhausted)),
+            };
+            match call {
+                Ok(call) => {
+                    metrics.add(Counter::DspBytesOut, bytes as u64);
+                    if let Some(l) = flight.leg(leg) {
+                        l.call = Some(call);
+                    }
+                }
+                Err((bytes, outcome)) => {
+                    egress.put_back(bytes);
+                    flight.auction.leg_failed(leg, outcome, now_ns);
+                    metrics.dsp_outcome(row, outcome, 0);
+                }
+            }
+        }
+    }
+
+    pub(super) fn failed_calls<T: Transport>(&mut self, now: Now, t: &mut T) {
+        while let Some(done) = self.egress.take_failed() {
+            self.on_done(done, now, t);
+        }
+    }
+
+    /// A DSP's answer, or the lack of one.
+    pub(super) fn on_done<T: Transport>(&mut self, done: Done, now: Now, t: &mut T) {
+        let (key, leg) = from_token(done.token);
+        let Bidder { flights, snapshots, buffers, metrics, view, .. } = self;
+        let Some(flight) = flights.get(key) else {
+            if let Reply::Answer { bytes, .. } = done.reply {
+                buffers.put(bytes);
+            }
+            return;
+        };
+        let Some(snapshot) = snapshots[flight.snapshot].as_ref() else { return };
+        let started_ns = if flight.sampled { t.precise_ns() } else { 0 };
+        if let Some((dsp, outcome, elapsed_ns)) = flight.answered(leg, done, snapshot, view, now.boot_ns, buffers) {
+            metrics.dsp_outcome(snapshot.core.slot(dsp), outcome, elapsed_ns);
+        }
+        if flight.sampled {
+            metrics.stage(Stage::Collect, t.precise_ns().saturating_sub(started_ns));
+        }
+        if flight.auction.pending() == 0 {
+            self.finish(key, now, t);
+        }
+    }
+
+    /// Whoever has not answered by now is late.
+    pub(super) fn on_deadline<T: Transport>(&mut self, key: Key, now: Now, t: &mut T) {
+        let now_ns = now.boot_ns;
+        let Bidder { flights, snapshots, egress, metrics, deadlines, .. } = self;
+        let Some(flight) = flights.get(key) else { return };
+        let Some(snapshot) = snapshots[flight.snapshot].as_ref() else { return };
+        for leg in 0..flight.legs().len() as u8 {
+            let Some(l) = flight.leg(leg).filter(|l| l.until_ns <= now_ns) else { continue };
+            let Some(call) = l.call.take() else { continue };
+            let (dsp, asked_ns) = (l.dsp, l.asked_ns);
+            let outcome = match egress.abandon(call, now_ns, metrics) {
+                Some(sent_ns) => {
+                    flight.auction.leg_sent(leg, sent_ns);
+                    Outcome::Late
+                }
+                None => Outcome::PoolExhausted,
+            };
+            flight.auction.leg_failed(leg, outcome, now_ns);
+            metrics.dsp_outcome(snapshot.core.slot(dsp), outcome, now_ns.saturating_sub(asked_ns));
+        }
+        if flight.auction.pending() == 0 {
+            self.finish(key, now, t);
+        } else if let Some(at) = flight.next_deadline() {
+            deadlines.arm(at, key);
+        }
+    }
+}
+
+/// A call's token: flight, its generation, leg.
+fn token(key: Key, leg: u8) -> u64 {
+    u64::from(key.ix) << 40 | u64::from(key.generation) << 8 | u64::from(leg)
+}
+
+pub(super) fn from_token(token: u64) -> (Key, u8) {
+    (Key { ix: (token >> 40) as u32, generation: (token >> 8) as u32 }, token as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_carries_its_key() {
+        for (ix, generation, leg) in [(0, 0, 0), (65_535, u32::MAX, 15), (1 << 23, 7, 255)] {
+            let key = Key { ix, generation };
+            assert_eq!(from_token(token(key, leg)), (key, leg));
+        }
+    }
+}
