@@ -5,6 +5,7 @@ use super::{
     Bidder, SAMPLE,
     egress::{Done, Reply},
     ingress::{ClientKey, Whole},
+    reading::Refused,
     slab::Key,
     transport::Transport,
 };
@@ -20,9 +21,20 @@ use outcry::{
     units::{EventId, MS, Now, mix},
 };
 
+/// The path went with a reload.
+const NO_SUCH_PATH: Refused = Refused { status: 404, why: Refusal::NoRoute, reason: "no_such_path", close: false };
+
 impl Bidder {
     /// A request is whole.
-    pub(super) fn on_request<T: Transport>(&mut self, client: ClientKey, whole: Whole, now: Now, t: &mut T) {
+    pub(super) fn on_request<T: Transport>(&mut self, client: ClientKey, mut whole: Whole, now: Now, t: &mut T) {
+        // Between its head and its last byte the configuration may have changed: its path is looked up in the one that the
+        // auction will run under.
+        let snapshot = self.snapshots[self.current].as_ref().expect("a core has a configuration");
+        match snapshot.route(&whole.bytes, whole.head.path) {
+            Some(route) => whole.route = route,
+            None if whole.refused.is_none() => whole.refused = Some(NO_SUCH_PATH),
+            None => {}
+        }
         if let Some(refused) = whole.refused {
             self.buffers.put(whole.bytes);
             self.refuse(client, whole.place, &refused);

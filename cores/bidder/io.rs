@@ -208,6 +208,8 @@ pub struct Core {
     clock: TurnClock,
     main: RefCell<Option<Waker>>,
     listening: Cell<bool>,
+    /// Something waits for room in a ring: to be tried again soon.
+    pub pressing: Cell<bool>,
     /// The listener once more, to shut it down.
     door: RefCell<Option<std::net::TcpListener>>,
     epoll: bool,
@@ -227,6 +229,7 @@ impl Core {
             clock: TurnClock::new(),
             main: RefCell::new(None),
             listening: Cell::new(true),
+            pressing: Cell::new(false),
             door: RefCell::new(Some(door)),
             epoll,
         })

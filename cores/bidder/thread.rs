@@ -138,7 +138,7 @@ pub fn run(seat: Seat) {
 async fn tick(core: Rc<Core>, epoll: bool) {
     let mut timer = if epoll { None } else { Metronome::new().ok() };
     loop {
-        let ms = if core.bidder.borrow().is_busy() { 1 } else { 10 };
+        let ms = if core.bidder.borrow().is_busy() || core.pressing.get() { 1 } else { 10 };
         match &mut timer {
             Some(metronome) => {
                 if metronome.beat(ms).await.is_err() {
@@ -229,6 +229,7 @@ impl Rings<'_> {
                 break;
             }
         }
+        core.pressing.set(!self.outbox.is_empty());
         (over && self.outbox.is_empty()).then_some(())
     }
 }
