@@ -131,6 +131,8 @@ struct Lane {
     retry_ns: u64,
     /// What the last answers took, rounded up: the next one is read into this much.
     read_bytes: usize,
+    /// Idle connections that this look at them closes: they still count as open.
+    leaving: usize,
 }
 
 /// Everything a bidder core has to do with DSPs' sockets.
@@ -201,6 +203,7 @@ impl Egress {
             waiting: VecDeque::new(),
             retry_ns: 0,
             read_bytes: READ_BYTES,
+            leaving: 0,
         });
         (self.lanes.len() - 1) as u16
     }
@@ -236,7 +239,15 @@ impl Egress {
         t: &mut T,
     ) -> Result<Key, Vec<u8>> {
         let Some(lane) = self.lanes.get_mut(lane_ix as usize) else { return Err(bytes) };
-        let take = lane.pool.take(lane.waiting.len());
+        let mut take = lane.pool.take(lane.waiting.len());
+        // After a reload that moved the DSP: its new requests are not for its old address.
+        while let Take::Idle(old) = take
+            && let Some((_, conn)) = self.conns.at(old).filter(|(_, c)| c.address != lane.address)
+        {
+            conn.phase = Phase::Closing;
+            t.close(Sock::Dsp(old));
+            take = lane.pool.take(lane.waiting.len());
+        }
         if take == Take::Full && lane.waiting.len() >= lane.target.connections {
             return Err(bytes);
         }
@@ -587,6 +598,7 @@ impl Egress {
         self.next_check_ns = now_ns + CHECK_NS;
         for dsp in 0..self.lanes.len() {
             let lane = &mut self.lanes[dsp];
+            lane.leaving = 0;
             let waiting = lane.waiting.len();
             let mut open = 0;
             if now_ns >= lane.retry_ns {
@@ -611,11 +623,12 @@ impl Egress {
             let Some(conn) = self.conns.get(key) else { continue };
             let lane = &mut self.lanes[conn.lane as usize];
             let age = now_ns.saturating_sub(conn.since_ns);
+            let open = lane.pool.open().saturating_sub(lane.leaving);
             let close = match conn.phase {
                 Phase::Idle => {
                     conn.address != lane.address
-                        || lane.pool.open() > lane.target.connections
-                        || (age > lane.target.idle_ns && lane.pool.spare())
+                        || open > lane.target.connections
+                        || (age > lane.target.idle_ns && open > lane.target.warm)
                 }
                 Phase::Draining => age > DRAIN_NS,
                 Phase::Connecting | Phase::Busy(_) | Phase::Closing => false,
@@ -623,6 +636,7 @@ impl Egress {
             if close {
                 if conn.phase == Phase::Idle {
                     lane.pool.remove_idle(key.ix);
+                    lane.leaving += 1;
                 }
                 conn.phase = Phase::Closing;
                 t.close(Sock::Dsp(key.ix));

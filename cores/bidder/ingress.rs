@@ -19,6 +19,8 @@ use outcry::{
 
 /// What a closing connection may still take to see our answer before its socket goes.
 const LINGER_NS: u64 = 1_000 * MS;
+/// Time of a send that the kernel did not take at once: it counts when it is through.
+const LATER: u64 = u64::MAX;
 /// A draining core closes connections that were silent for so long.
 const LAST_CALL_NS: u64 = 50 * MS;
 
@@ -82,6 +84,8 @@ struct Client {
     /// The answers in `out`.
     unsent: [Answered; PIPELINE_MAX],
     unsent_count: u8,
+    /// "100 Continue" is due once what came before is answered.
+    go_on: bool,
     dirty: bool,
     sending: bool,
     /// Since when the client does not take our bytes; 0: it does.
@@ -120,6 +124,8 @@ pub struct Ingress {
     next_check_ns: u64,
     limits: Http,
     draining: bool,
+    /// When the drain was first seen; silence before it does not count.
+    last_call_ns: u64,
     /// For requests that come in one piece, which is nearly all: always in the cache.
     reading: Reading,
     /// For those that do not.
@@ -153,6 +159,7 @@ impl Ingress {
             next_check_ns: 0,
             limits,
             draining: false,
+            last_call_ns: 0,
             reading: Reading::default(),
             readings: Vec::new(),
         }
@@ -236,9 +243,8 @@ impl Ingress {
                 std::mem::swap(&mut *kept, &mut self.reading);
                 kept
             }));
-            if go_on {
-                self.send_continue(key);
-            }
+            c.go_on |= go_on;
+            self.send_continue(key);
             return Step::More(want);
         }
         reading.reset(buffers);
@@ -246,6 +252,7 @@ impl Ingress {
         match read {
             Read::Whole { head, bytes, admission } => {
                 let arrival_ns = c.first_byte_ns;
+                c.go_on = false;
                 c.first_byte_ns = if buf.is_empty() { 0 } else { now_ns };
                 if !head.keep_alive {
                     c.phase = Phase::Ending;
@@ -272,9 +279,11 @@ impl Ingress {
     /// nothing before it is unanswered, else it would be taken for an answer to that.
     fn send_continue(&mut self, key: Key) {
         if let Some(c) = self.clients.get(key)
+            && c.go_on
             && c.taken == c.answered
         {
-            c.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            c.go_on = false;
+            c.out.extend_from_slice(http1::encode::CONTINUE);
             self.mark(key);
         }
     }
@@ -321,6 +330,7 @@ impl Ingress {
             c.append(answer);
         }
         self.mark(key);
+        self.send_continue(key);
     }
 
     /// The next of what became of auctions' answers: exactly one for each that was handed to [`Ingress::answered`].
@@ -418,13 +428,17 @@ impl Ingress {
         let Ingress { sending, awaiting, delivered, clients, dirty, .. } = self;
         // Both lists keep their order; `seen` and `kept` count answers.
         let (mut seen, mut kept) = (0, 0);
-        sending.retain(|&(key, answers, sent_ns)| {
+        sending.retain_mut(|(key, answers, sent_ns)| {
+            let (key, answers) = (*key, *answers);
             let these = seen..seen + answers as usize;
             seen = these.end;
             let fate = match (clients.get(key), t.sent(Sock::Client(key.ix), true)) {
                 // Another's by now, or nobody's.
                 (None, _) => Some(Delivery::ClientLeft),
-                (Some(_), Sent::Busy) => None,
+                (Some(_), Sent::Busy) => {
+                    *sent_ns = LATER;
+                    None
+                }
                 (Some(c), Sent::Done(bytes)) => {
                     buffers.put(bytes);
                     c.sending = false;
@@ -433,7 +447,7 @@ impl Ingress {
                     if (!c.out.is_empty() || c.phase == Phase::Ending) && !std::mem::replace(&mut c.dirty, true) {
                         dirty.push(key);
                     }
-                    Some(Delivery::Written { at_ns: sent_ns })
+                    Some(Delivery::Written { at_ns: if *sent_ns == LATER { now_ns } else { *sent_ns } })
                 }
                 (Some(_), Sent::Broken(bytes)) => {
                     buffers.put(bytes);
@@ -472,7 +486,12 @@ impl Ingress {
             return;
         }
         self.next_check_ns = now_ns + 100 * MS;
-        let (idle, slow_ns, write) = (self.limits.idle_ms * MS, self.limits.slow_ms * MS, self.limits.write_ms * MS);
+        if self.draining && self.last_call_ns == 0 {
+            self.last_call_ns = now_ns;
+        }
+        let silence_ns = if self.draining { LAST_CALL_NS } else { self.limits.idle_ms * MS };
+        let last_call_ns = self.last_call_ns;
+        let (slow_ns, write) = (self.limits.slow_ms * MS, self.limits.write_ms * MS);
         let mut keys = std::mem::take(&mut self.scratch);
         keys.extend(self.clients.keys());
         for key in keys.drain(..) {
@@ -492,8 +511,10 @@ impl Ingress {
                         c.phase = Phase::Ending;
                         slow.push(key);
                     }
-                } else if now_ns.saturating_sub(c.active_ns) > if self.draining { LAST_CALL_NS } else { idle } {
+                } else if now_ns.saturating_sub(c.active_ns.max(last_call_ns)) > silence_ns {
                     metrics.count(Counter::ConnectionsIdleClosed);
+                    // A request that comes in this very moment is not taken in any more.
+                    c.phase = Phase::Lingering;
                     t.close(Sock::Client(key.ix));
                 }
             }

@@ -174,7 +174,8 @@ impl Bidder {
 
     /// A client connected. `None`: no room, close it.
     pub fn on_accept(&mut self, now: Now) -> Option<(Sock, Vec<u8>)> {
-        match self.ingress.open(now.boot_ns).filter(|_| !self.draining) {
+        // While the core drains too: the listener is shut, so this is one whom the kernel had let in before.
+        match self.ingress.open(now.boot_ns) {
             Some(key) => {
                 self.metrics.count(Counter::ConnectionsAccepted);
                 Some((Sock::Client(key.ix), self.buffers.get(READ_BYTES)))

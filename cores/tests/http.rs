@@ -154,6 +154,15 @@ fn who_expects_100_gets_it_before_the_body() {
     conn.write_all(BODY.as_bytes()).expect("write");
     assert_eq!(read_answer(&mut conn).status, 200);
 
+    // Behind another request: only when that is answered, or it would be taken for its answer.
+    let mut conn = server.connect();
+    conn.write_all([post(BODY, "").as_bytes(), head.as_bytes()].concat().as_slice()).expect("write");
+    assert_eq!(read_answer(&mut conn).status, 200);
+    conn.read_exact(&mut interim).expect("an interim answer");
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    conn.write_all(BODY.as_bytes()).expect("write");
+    assert_eq!(read_answer(&mut conn).status, 200);
+
     let mut conn = server.connect();
     conn.write_all(head.replace("/openrtb2/auction", "/nope").as_bytes()).expect("write");
     assert_eq!(read_answer(&mut conn).status, 404, "a final answer instead of 100");

@@ -91,11 +91,6 @@ impl Pool {
         self.open = self.open.saturating_sub(1);
     }
 
-    /// May an idle connection go, the warm ones remaining?
-    pub fn spare(&self) -> bool {
-        self.open > self.warm
-    }
-
     /// Open connections, idle or in use.
     pub fn open(&self) -> usize {
         self.open
