@@ -49,6 +49,14 @@ fn each_refusal_has_its_status() {
         ("HEAD", "HEAD /openrtb2/auction HTTP/1.1\r\nHost: x\r\n\r\n".into(), 405, true),
         ("no length", "POST /openrtb2/auction HTTP/1.1\r\nHost: x\r\n\r\n".into(), 411, false),
         ("body too large", big, 413, true),
+        ("unknown expectation", post(BODY, "Expect: a-miracle\r\n"), 417, false),
+        (
+            "two codings",
+            "POST /openrtb2/auction HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n".into(),
+            501,
+            true,
+        ),
+        ("another HTTP", "POST /openrtb2/auction HTTP/3.0\r\nHost: x\r\n\r\n".into(), 505, true),
         ("media type", post(BODY, "").replace("application/json", "text/html"), 415, false),
         ("encoding", post(BODY, "Content-Encoding: br\r\n"), 415, false),
         ("head too long", post(BODY, &format!("X-Long: {long}\r\n")), 431, true),
@@ -262,4 +270,26 @@ fn a_core_that_drains_finishes_what_it_has() {
     assert!(answer.status == 200 || answer.status == 204, "{answer:?}");
     stopping.join().expect("no panic").expect("stopped in order");
     assert!(std::net::TcpStream::connect(addr).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn a_full_core_says_no_at_once_and_counts_it() {
+    // Answers when it likes: never.
+    fn silent(_: &serde_json::Value) -> Vec<u8> {
+        Vec::new()
+    }
+    let server = Server::start_with(&[silent], "[http]\nauctions = 1\n");
+    let (mut first, mut second) = (server.connect(), server.connect());
+    // Both in one segment: the first is in flight when the second is looked at.
+    first.write_all([post(BODY, ""), post(BODY, "")].concat().as_bytes()).expect("write");
+    second.write_all(post(BODY, "").as_bytes()).expect("write");
+    for answer in read_answers(&mut first, 2) {
+        assert_eq!((answer.status, answer.header("connection")), (204, None));
+    }
+    assert_eq!(read_answer(&mut second).status, 204);
+    let totals = server.totals();
+    let shed = totals.counter(outcry::record::labels::Counter::ShedNoRoom);
+    let auctions = totals.counter(outcry::record::labels::Counter::Auctions);
+    assert!(shed >= 1, "the second of the first connection found no room");
+    assert_eq!(shed + auctions, 3, "each is an auction or was shed");
 }
