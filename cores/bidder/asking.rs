@@ -44,7 +44,6 @@ impl Bidder {
         let room = Room {
             auctions: self.flights.count(),
             auctions_max: self.snapshots[current].as_ref().map_or(0, |s| s.config().http.auctions),
-            draining: self.draining,
         };
         let key = match gate::admit_head(&room) {
             Verdict::Admit => self.flights.take(),

@@ -10,8 +10,6 @@ pub struct Room {
     pub auctions: usize,
     /// Auctions that may be.
     pub auctions_max: usize,
-    /// The core is about to stop.
-    pub draining: bool,
 }
 
 /// The answer.
@@ -23,7 +21,7 @@ pub enum Verdict {
     Refuse(Nbr),
 }
 
-/// Asked when the head is there. While a core drains, what is on its connections already is still served.
+/// Asked when the head is there. A core that drains admits too: what is on its connections already is still served.
 pub fn admit_head(room: &Room) -> Verdict {
     if room.auctions >= room.auctions_max { Verdict::Refuse(Nbr::Overload) } else { Verdict::Admit }
 }
@@ -42,7 +40,7 @@ mod tests {
 
     #[test]
     fn a_full_core_says_no() {
-        let room = Room { auctions: 3, auctions_max: 4, draining: false };
+        let room = Room { auctions: 3, auctions_max: 4 };
         assert_eq!(admit_head(&room), Verdict::Admit);
         assert_eq!(admit_head(&Room { auctions: 4, ..room }), Verdict::Refuse(Nbr::Overload));
     }
