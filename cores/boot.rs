@@ -135,13 +135,13 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
     let plan = plan_of(&config)?;
     say(&plan.to_string());
 
-    let (driver, ring_flags) = match (config.io_driver, io_probe::probe()) {
-        (IoDriver::Epoll, _) => (IoDriver::Epoll, false),
-        (driver, Ok(flags)) => (driver, flags.deferred),
+    let driver = match (config.io_driver, io_probe::probe()) {
+        (IoDriver::Epoll, _) => IoDriver::Epoll,
+        (driver, Ok(())) => driver,
         (IoDriver::IoUring, Err(why)) => return Err(BootError::IoUring(why)),
         (IoDriver::Auto, Err(why)) => {
             say(&format!("WARNING: falling back to epoll, which costs throughput: {why}"));
-            (IoDriver::Epoll, false)
+            IoDriver::Epoll
         }
     };
 
@@ -193,7 +193,6 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
             },
             rows,
             epoll: driver == IoDriver::Epoll,
-            ring_flags,
             stop_ns,
         };
         threads.push(spawn(&format!("outcry-bid-{core}"), move || thread::run(seat))?);

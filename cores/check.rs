@@ -1,6 +1,6 @@
 //! `outcry check`: every mistake of a configuration, or the plan that would run.
 //! Owns: nothing. Runs on: the main thread of its own process. Called by: main. Never: listens, connects, pins.
-use crate::{io_probe, topology};
+use crate::{bidder::ring, io_probe, topology};
 use outcry::{
     config::{self, Config, IoDriver, plan::Plan},
     limits,
@@ -16,7 +16,7 @@ const CLIENT_BYTES: u64 = 2 * 1024;
 /// A connection to a DSP between auctions: the same.
 const DSP_CONNECTION_BYTES: u64 = 2 * 1024;
 /// The rings of one core: 64 bytes a submission, 16 a completion.
-const RING_BYTES: u64 = io_probe::SQ_ENTRIES as u64 * 64 + io_probe::CQ_ENTRIES as u64 * 16;
+const RING_BYTES: u64 = ring::BYTES;
 
 /// Checks the file at `path`, prints what is found, and says how that ended: success when it would run here.
 /// `explain` adds the reason of each decision.
@@ -55,11 +55,10 @@ pub fn run(path: &Path, explain: bool) -> ExitCode {
 }
 
 /// What would carry the bytes, and whether the exchange would start.
-fn driver(wanted: IoDriver, probed: &Result<io_probe::Flags, io_probe::Forbidden>) -> (String, bool) {
+fn driver(wanted: IoDriver, probed: &Result<(), io_probe::Forbidden>) -> (String, bool) {
     match (wanted, probed) {
         (IoDriver::Epoll, _) => ("epoll, as io_driver says".to_owned(), true),
-        (_, Ok(flags)) if flags.deferred => ("io_uring".to_owned(), true),
-        (_, Ok(_)) => ("io_uring, without the flags that Linux 6.1 brought: slower".to_owned(), true),
+        (_, Ok(())) => ("io_uring".to_owned(), true),
         (IoDriver::Auto, Err(why)) => (format!("epoll, which is slower; warning: {why}"), true),
         (IoDriver::IoUring, Err(why)) => (format!("none: io_driver = \"io_uring\" and {why}"), false),
     }
@@ -205,7 +204,7 @@ answer_bytes = 65536
 
     #[test]
     fn a_forbidden_io_uring_stops_only_who_insists() {
-        let (good, bad) = (Ok(io_probe::Flags { deferred: true, cq_entries: 1 }), Err(io_probe::Forbidden::Sysctl(2)));
+        let (good, bad) = (Ok(()), Err(io_probe::Forbidden::Sysctl(2)));
         for (wanted, probed, starts, says) in [
             (IoDriver::Auto, &good, true, "io_uring"),
             (IoDriver::IoUring, &good, true, "io_uring"),

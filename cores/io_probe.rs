@@ -1,31 +1,17 @@
-//! May this process use io_uring, and with which flags? If not: which of the five usual reasons it is, and what
+//! May this process use io_uring, If not: which of the six usual reasons it is, and what
 //! removes it.
 //! Owns: one ring, for a moment. Runs on: the main thread before the bidder cores start. Called by: boot, `outcry
 //! check`. Never: leaves a ring open.
-use io_uring::{IoUring, cqueue, squeue};
+use crate::bidder::ring;
 use std::{fmt, fs, io};
-
-/// Completions that a ring of a bidder core holds. With 1,000 auctions in flight a small queue overflows into
-/// the kernel's list, which is slower.
-pub const CQ_ENTRIES: u32 = 32_768;
-/// Submissions that a ring holds before they are handed over.
-pub const SQ_ENTRIES: u32 = 1_024;
-
-/// How rings are to be made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Flags {
-    /// SINGLE_ISSUER, DEFER_TASKRUN and COOP_TASKRUN are known: with the large queue they save 18 % of the CPU at
-    /// 1,000 auctions in flight. Linux 6.1 has all three.
-    pub deferred: bool,
-    /// Completion queue entries.
-    pub cq_entries: u32,
-}
 
 /// Why there is no io_uring.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Forbidden {
     /// The kernel has none: older than 5.1, or built without.
     Missing,
+    /// The kernel has one, but not all that is needed of it: older than 6.1.
+    Old,
     /// `kernel.io_uring_disabled` is 1 (for who is not in `io_uring_group`) or 2 (for all).
     Sysctl(u8),
     /// Something else refused: in practice the seccomp profile of a container.
@@ -45,6 +31,10 @@ impl fmt::Display for Forbidden {
             Forbidden::Missing => f.write_str(
                 "this kernel has no io_uring (ENOSYS): run Linux 6.1 or newer with CONFIG_IO_URING=y; in a sandbox \
                  such as gVisor, run outside of it",
+            ),
+            Forbidden::Old => f.write_str(
+                "this kernel's io_uring lacks what Linux 6.1 has (multishot receives, buffers given beforehand, deferred \
+                 task work): run Linux 6.1 or newer",
             ),
             Forbidden::Sysctl(1) => f.write_str(
                 "kernel.io_uring_disabled is 1, so only members of kernel.io_uring_group may use io_uring: `sysctl -w \
@@ -87,59 +77,30 @@ impl fmt::Display for Forbidden {
 
 impl std::error::Error for Forbidden {}
 
-/// What one refusal means.
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Verdict {
-    /// The kernel does not know the flags, or not this size: try without.
-    Plainer,
-    No(Forbidden),
-}
-
-/// Makes a ring as the bidder cores make theirs, and closes it again.
+/// Makes a ring as the bidder cores make theirs, sends and receives with it, and closes it again.
 ///
 /// # Errors
 /// What forbids it.
-pub fn probe() -> Result<Flags, Forbidden> {
+pub fn probe() -> Result<(), Forbidden> {
     let sysctl = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    probe_with(|deferred| ring(deferred).map(drop), &sysctl, memlock(&limits))
-}
-
-fn probe_with(ring: impl Fn(bool) -> io::Result<()>, sysctl: &str, memlock: Option<u64>) -> Result<Flags, Forbidden> {
-    for deferred in [true, false] {
-        let Err(error) = ring(deferred) else { return Ok(Flags { deferred, cq_entries: CQ_ENTRIES }) };
-        let errno = error.raw_os_error().unwrap_or(0);
-        match classify(errno, sysctl, memlock) {
-            Verdict::Plainer if deferred => {}
-            Verdict::Plainer => return Err(Forbidden::Other(errno)),
-            Verdict::No(forbidden) => return Err(forbidden),
-        }
-    }
-    Err(Forbidden::Other(libc::EINVAL))
-}
-
-fn ring(deferred: bool) -> io::Result<IoUring> {
-    let mut builder = IoUring::<squeue::Entry, cqueue::Entry>::builder();
-    builder.setup_cqsize(CQ_ENTRIES);
-    if deferred {
-        builder.setup_single_issuer().setup_defer_taskrun().setup_coop_taskrun();
-    }
-    builder.build(SQ_ENTRIES)
+    ring::trial().map_err(|e| classify(&e, &sysctl, memlock(&limits)))
 }
 
 /// What an error of io_uring_setup(2) means, given `kernel.io_uring_disabled` (empty where the kernel has no such
 /// sysctl, before 6.6) and the limit of locked memory in bytes.
-fn classify(errno: i32, sysctl: &str, memlock: Option<u64>) -> Verdict {
+fn classify(error: &io::Error, sysctl: &str, memlock: Option<u64>) -> Forbidden {
     let disabled = sysctl.trim().parse::<u8>().unwrap_or(0);
-    Verdict::No(match errno {
-        libc::EINVAL => return Verdict::Plainer,
+    match error.raw_os_error().unwrap_or(libc::EINVAL) {
+        // Flags, operations or promises that it does not know.
+        libc::EINVAL | libc::EOPNOTSUPP => Forbidden::Old,
         libc::ENOSYS => Forbidden::Missing,
         libc::EPERM | libc::EACCES if disabled > 0 => Forbidden::Sysctl(disabled),
         libc::EPERM | libc::EACCES => Forbidden::Seccomp,
         libc::ENOMEM => Forbidden::Memlock(memlock),
         libc::EMFILE | libc::ENFILE => Forbidden::Files,
         errno => Forbidden::Other(errno),
-    })
+    }
 }
 
 /// The soft limit of locked memory from `/proc/self/limits`: the same as getrlimit(2) says.
@@ -157,6 +118,8 @@ mod tests {
         let kib64 = Some(65_536);
         for (errno, sysctl, memlock, want, says) in [
             (libc::ENOSYS, "", None, Forbidden::Missing, "6.1 or newer"),
+            (libc::EINVAL, "", None, Forbidden::Old, "6.1 or newer"),
+            (libc::EOPNOTSUPP, "", None, Forbidden::Old, "6.1 or newer"),
             (libc::ENOSYS, "2\n", None, Forbidden::Missing, "ENOSYS"),
             (libc::EPERM, "1\n", None, Forbidden::Sysctl(1), "kernel.io_uring_group"),
             (libc::EPERM, "2\n", None, Forbidden::Sysctl(2), "sysctl -w kernel.io_uring_disabled=0"),
@@ -168,22 +131,11 @@ mod tests {
             (libc::EMFILE, "0\n", None, Forbidden::Files, "ulimit -n"),
             (libc::EIO, "0\n", None, Forbidden::Other(libc::EIO), "io_driver = \"epoll\""),
         ] {
-            assert_eq!(classify(errno, sysctl, memlock), Verdict::No(want.clone()), "{errno} {sysctl:?}");
+            let error = io::Error::from_raw_os_error(errno);
+            assert_eq!(classify(&error, sysctl, memlock), want, "{errno} {sysctl:?}");
             let line = want.to_string();
             assert!(line.contains(says) && !line.contains('\n') && !line.contains("  "), "{line}");
         }
-    }
-
-    #[test]
-    fn an_old_kernel_goes_without_the_flags() {
-        let fail = |errno| Err(io::Error::from_raw_os_error(errno));
-        let old = probe_with(|deferred| if deferred { fail(libc::EINVAL) } else { Ok(()) }, "", None);
-        assert_eq!(old, Ok(Flags { deferred: false, cq_entries: CQ_ENTRIES }));
-        // Without the flags another cause may come to light.
-        let tight = |deferred| fail(if deferred { libc::EINVAL } else { libc::ENOMEM });
-        assert_eq!(probe_with(tight, "", Some(0)), Err(Forbidden::Memlock(Some(0))));
-        assert_eq!(probe_with(|_| fail(libc::EINVAL), "", None), Err(Forbidden::Other(libc::EINVAL)));
-        assert_eq!(probe_with(|_| Ok(()), "", None), Ok(Flags { deferred: true, cq_entries: CQ_ENTRIES }));
     }
 
     #[test]
@@ -198,9 +150,8 @@ mod tests {
     /// Whatever this machine says, it says it without a panic and in words.
     #[test]
     fn this_machine_answers() {
-        match probe() {
-            Ok(flags) => assert_eq!(flags.cq_entries, CQ_ENTRIES),
-            Err(forbidden) => assert!(forbidden.to_string().contains(": ")),
+        if let Err(forbidden) = probe() {
+            assert!(forbidden.to_string().contains(": "));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The floor's work on monoio with nothing of ours but framing: what the product's runtime costs by itself.
+//! The floor's work on monoio with nothing of ours but framing: what a runtime would cost by itself.
 //!
 //!   bare port=9000 up=9100 n=5 cpu=0 add=0 answer=700 defer=1 single=1 coop=1 cq=32768 timer=1 lbuf=1024
 //!

@@ -185,8 +185,8 @@ impl Bidder {
         let (key, leg) = from_token(done.token);
         let Bidder { flights, snapshots, buffers, metrics, view, .. } = self;
         let Some(flight) = flights.get(key) else {
-            if let Reply::Answer { bytes, .. } = done.reply {
-                buffers.put(bytes);
+            if let Reply::Answer { body, .. } = done.reply {
+                buffers.put(body);
             }
             return;
         };

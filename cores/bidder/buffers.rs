@@ -7,7 +7,7 @@ const CLASSES: [usize; 3] = [1024, 4 * 1024, 16 * 1024];
 /// Buffers kept at most in a class; what comes back above that is freed.
 const KEPT_MAX: usize = 16_384;
 /// A buffer that grew beyond this is freed, so that one huge request does not stay paid for.
-const KEPT_BYTES_MAX: usize = 64 * 1024;
+pub(super) const KEPT_BYTES_MAX: usize = 64 * 1024;
 
 /// Stacks of empty buffers.
 #[derive(Debug, Default)]

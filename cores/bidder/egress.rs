@@ -7,7 +7,7 @@
 //! *call*, so a multiplexed transport can take its place. What is pending goes out at the end of the loop turn.
 use super::{
     buffers::Buffers,
-    framing::{Frame, Framing, HEAD_BYTES},
+    framing::{Frame, Framing},
     slab::{Key, Slab},
     transport::{Next, Sent, Sock, Transport},
 };
@@ -21,8 +21,8 @@ use outcry::{
 };
 use std::{collections::VecDeque, net::SocketAddr};
 
-/// First bytes of a DSP's answer are read into this much: most answers fit, and small buffers stay in the cache.
-const READ_BYTES: usize = 1024;
+/// Room for an answer that comes in pieces, at first.
+const PIECES_BYTES: usize = 1024;
 /// What an abandoned answer may still take to come in before its connection is closed.
 const DRAIN_NS: u64 = 1_000 * MS;
 /// After a failed connect, and after a connection that ended before it was of any use, warm ones are made again: ten
@@ -51,14 +51,12 @@ pub struct Target {
 /// How a call ended.
 #[derive(Debug)]
 pub enum Reply {
-    /// A whole answer: its status, and its body in `bytes[at..]`.
+    /// A whole answer.
     Answer {
         /// HTTP status.
         status: u16,
-        /// The buffer the body stands in; the receiver gives it back to the [`Buffers`].
-        bytes: Vec<u8>,
-        /// First byte of the body.
-        at: usize,
+        /// The body of a 200, plain; the receiver gives the buffer back to the [`Buffers`]. Of others nobody reads it.
+        body: Vec<u8>,
     },
     /// None came.
     Failed(Outcome),
@@ -109,13 +107,21 @@ struct Conn {
     /// Which address of the DSP it was made to.
     address: u32,
     /// What was read of an answer that does not come in one piece.
-    partial: Option<Box<Framing>>,
+    partial: Option<Box<Partial>>,
     out: Vec<u8>,
     dirty: bool,
-    /// A send is under way: a DSP may answer before it has taken the whole request.
-    sending: bool,
+    /// The DSP has not taken the whole request yet: it may answer before it has.
+    stuck: bool,
     /// It was given a call at some time.
     used: bool,
+}
+
+/// An answer in pieces.
+#[derive(Debug, Default)]
+struct Partial {
+    framing: Framing,
+    /// What is still needed of it, the head in front.
+    bytes: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -129,8 +135,6 @@ struct Lane {
     waiting: VecDeque<(Key, Vec<u8>)>,
     /// The warm ones are not topped up before this; 0 once an answer came.
     retry_ns: u64,
-    /// What the last answers took, rounded up: the next one is read into this much.
-    read_bytes: usize,
     /// Idle connections that this look at them closes: they still count as open.
     leaving: usize,
 }
@@ -141,8 +145,6 @@ pub struct Egress {
     calls: Slab<Call>,
     lanes: Vec<Lane>,
     dirty: Vec<Key>,
-    /// Sends whose buffer has not come back.
-    sending: Vec<Key>,
     /// Calls that ended outside of a read.
     failed: Vec<Done>,
     /// Buffers of requests, apart from all others: one comes back a turn after it was filled, still in the cache.
@@ -154,7 +156,7 @@ pub struct Egress {
     framing: Framing,
     /// For those that do not.
     #[expect(clippy::vec_box, reason = "the boxes move between here and the connections")]
-    framings: Vec<Box<Framing>>,
+    partials: Vec<Box<Partial>>,
 }
 
 impl Egress {
@@ -165,14 +167,13 @@ impl Egress {
             calls: Slab::new(auctions_max * limits::ASKED_MAX),
             lanes: Vec::new(),
             dirty: Vec::new(),
-            sending: Vec::new(),
             failed: Vec::new(),
             requests: Buffers::default(),
             inflate: Inflate::default(),
             next_check_ns: 0,
             scratch: Vec::new(),
             framing: Framing::default(),
-            framings: Vec::new(),
+            partials: Vec::new(),
         }
     }
 
@@ -202,7 +203,6 @@ impl Egress {
             address: 0,
             waiting: VecDeque::new(),
             retry_ns: 0,
-            read_bytes: READ_BYTES,
             leaving: 0,
         });
         (self.lanes.len() - 1) as u16
@@ -320,25 +320,14 @@ impl Egress {
     }
 
     /// A connect ended.
-    pub fn on_connect(
-        &mut self,
-        ix: u32,
-        ok: bool,
-        now_ns: u64,
-        buffers: &mut Buffers,
-        metrics: &mut CoreMetrics,
-    ) -> Next {
+    pub fn on_connect(&mut self, ix: u32, ok: bool, now_ns: u64, metrics: &mut CoreMetrics) -> Next {
         let Some((key, conn)) = self.conns.at(ix) else { return Next::Close };
         let dsp = conn.lane as usize;
         let lane = &mut self.lanes[dsp];
         if ok {
             metrics.count(Counter::DspOpened);
             lane.pool.connected();
-            let read = lane.read_bytes;
-            if self.release(ix, now_ns, metrics) {
-                return Next::Read(buffers.get(read));
-            }
-            return Next::Close;
+            return if self.release(ix, now_ns, metrics) { Next::Read } else { Next::Close };
         }
         metrics.count(Counter::DspFailed);
         lane.pool.connect_failed();
@@ -401,12 +390,11 @@ impl Egress {
         self.calls.get(call).map(|c| c.token)
     }
 
-    /// Bytes came in, or the end of the stream (`n` = 0), or an error. `buf` holds everything unread so far.
+    /// These bytes came next; none: the end of the stream; or an error.
     pub fn on_read(
         &mut self,
         ix: u32,
-        buf: Vec<u8>,
-        read: Result<usize, ()>,
+        read: Result<&[u8], ()>,
         now_ns: u64,
         buffers: &mut Buffers,
         metrics: &mut CoreMetrics,
@@ -416,10 +404,7 @@ impl Egress {
             Phase::Busy(call) => Some(call),
             Phase::Draining => None,
             // An idle DSP has nothing to say; the end of the stream is its right.
-            Phase::Idle | Phase::Connecting | Phase::Closing => {
-                buffers.put(buf);
-                return (Next::Close, None);
-            }
+            Phase::Idle | Phase::Connecting | Phase::Closing => return (Next::Close, None),
         };
         if let Some(call) = call.and_then(|k| self.calls.get(k))
             && call.first_byte_ns == 0
@@ -429,92 +414,97 @@ impl Egress {
         let lane = &mut self.lanes[conn.lane as usize];
         let max = lane.target.answer_bytes;
         let mut partial = conn.partial.take();
-        let framing = partial.as_deref_mut().unwrap_or(&mut self.framing);
+        let (framing, bytes) = match partial.as_deref_mut() {
+            Some(Partial { framing, bytes }) => {
+                bytes.extend_from_slice(read.unwrap_or(&[]));
+                (framing, bytes.as_slice())
+            }
+            None => (&mut self.framing, read.unwrap_or(&[])),
+        };
         let frame = match read {
             Err(()) => Frame::Broken(Outcome::Reset),
-            Ok(0) => framing.end(&buf),
-            Ok(_) => framing.read(&buf, max),
+            Ok([]) => framing.end(bytes),
+            Ok(_) => framing.read(bytes, max),
         };
         let (status, at, end, reusable) = match frame {
-            Frame::Partial { keep, want } => {
-                conn.partial = Some(partial.unwrap_or_else(|| {
-                    let mut kept = self.framings.pop().unwrap_or_default();
-                    std::mem::swap(&mut *kept, &mut self.framing);
-                    kept
-                }));
-                let mut buf = buf;
-                buf.truncate(keep);
-                let needed = want.max(buf.len() + READ_BYTES / 2);
-                if buf.capacity() < needed {
-                    let doubled = (buf.len() * 2).min(max + HEAD_BYTES);
-                    buf.reserve_exact(needed.max(doubled) - buf.len());
-                }
-                return (Next::Read(buf), None);
+            Frame::Partial { keep } => {
+                let pieces = partial.get_or_insert_with(|| {
+                    let mut pieces = self.partials.pop().unwrap_or_default();
+                    std::mem::swap(&mut pieces.framing, &mut self.framing);
+                    let first = read.unwrap_or(&[]);
+                    pieces.bytes = buffers.get(first.len().max(PIECES_BYTES));
+                    pieces.bytes.extend_from_slice(first);
+                    pieces
+                });
+                pieces.bytes.truncate(keep);
+                conn.partial = partial;
+                return (Next::Read, None);
             }
             Frame::Broken(outcome) => {
                 conn.phase = Phase::Closing;
-                framing.reset(buffers);
-                self.framings.extend(partial);
-                buffers.put(buf);
+                framing.reset();
+                self.over(partial, buffers);
                 return (Next::Close, call.and_then(|k| self.end_call(k, Reply::Failed(outcome))));
             }
             Frame::Whole { status, at, end, reusable } => (status, at, end, reusable),
         };
-        let encoding = framing.encoding();
-        let chunks = framing.take_chunks();
-        framing.reset(buffers);
-        self.framings.extend(partial);
-        let (mut bytes, mut body_at) = match chunks {
-            Some(chunks) => {
-                buffers.put(buf);
-                (chunks, 0)
-            }
-            None => {
-                let mut buf = buf;
-                buf.truncate(end);
-                (buf, at)
-            }
-        };
         lane.retry_ns = 0;
-        // The next answer is read into what this one took, up to 16 KB.
-        lane.read_bytes = lane.read_bytes.max(bytes.len().next_power_of_two().min(16 * 1024));
-        let mut failed = None;
-        match encoding {
-            Encoding::Identity => {}
-            // An empty body is no gzip, whatever its head says; of other statuses nobody reads the body.
-            _ if call.is_none() || status != 200 || bytes.len() <= body_at => {}
-            Encoding::Gzip => {
-                let mut plain = buffers.get(bytes.len() * 4);
-                failed = match self.inflate.inflate(&bytes[body_at..], &mut plain, max) {
-                    Ok(()) => None,
-                    Err(http1::InflateError::TooLarge) => Some(Outcome::TooLarge),
-                    Err(_) => Some(Outcome::BadEncoding),
-                };
-                buffers.put(std::mem::replace(&mut bytes, plain));
-                body_at = 0;
-            }
-            Encoding::Other => failed = Some(Outcome::BadEncoding),
-        }
-        let done = match (call, failed) {
-            (Some(key), None) => self.end_call(key, Reply::Answer { status, bytes, at: body_at }),
-            (Some(key), Some(outcome)) => {
-                buffers.put(bytes);
-                self.end_call(key, Reply::Failed(outcome))
-            }
-            (None, _) => {
-                buffers.put(bytes);
-                None
+        let encoding = framing.encoding();
+        let body = framing.chunks().unwrap_or(bytes.get(at..end).unwrap_or(&[]));
+        // Of a body that nobody awaits or reads nothing is kept. An empty one is no gzip, whatever its head says.
+        let plain = if call.is_none() || status != 200 || body.is_empty() {
+            Ok(Vec::new())
+        } else {
+            match encoding {
+                Encoding::Identity => {
+                    let mut plain = buffers.get(body.len());
+                    plain.extend_from_slice(body);
+                    Ok(plain)
+                }
+                Encoding::Gzip => {
+                    let mut plain = buffers.get(body.len() * 4);
+                    self.inflate.inflate(body, &mut plain, max).map(|()| plain).map_err(|e| match e {
+                        http1::InflateError::TooLarge => Outcome::TooLarge,
+                        _ => Outcome::BadEncoding,
+                    })
+                }
+                Encoding::Other => Err(Outcome::BadEncoding),
             }
         };
+        framing.reset();
+        self.over(partial, buffers);
+        let reply = match plain {
+            Ok(body) => Reply::Answer { status, body },
+            Err(outcome) => Reply::Failed(outcome),
+        };
+        let done = call.and_then(|key| self.end_call(key, reply));
         if reusable && self.release(ix, now_ns, metrics) {
-            let lane = self.conns.at(ix).map_or(0, |(_, c)| c.lane as usize);
-            let want = self.lanes.get(lane).map_or(READ_BYTES, |l| l.read_bytes);
-            return (Next::Read(buffers.get(want)), done);
+            return (Next::Read, done);
         }
         if let Some((_, conn)) = self.conns.at(ix) {
             conn.phase = Phase::Closing;
         }
         (Next::Close, done)
+    }
+
+    /// An answer in pieces is over, its framing reset.
+    fn over(&mut self, partial: Option<Box<Partial>>, buffers: &mut Buffers) {
+        if let Some(mut partial) = partial {
+            buffers.put(std::mem::take(&mut partial.bytes));
+            self.partials.push(partial);
+        }
+    }
+
+    /// What became of a request that was not taken at once. What breaks a send breaks the read too, and that ends the
+    /// call.
+    pub fn on_sent(&mut self, ix: u32, sent: Sent) {
+        let stuck = matches!(sent, Sent::Stuck);
+        if let Sent::Through(bytes) | Sent::Broken(bytes) = sent {
+            self.requests.put(bytes);
+        }
+        if let Some((_, conn)) = self.conns.at(ix) {
+            conn.stuck = stuck;
+        }
     }
 
     fn end_call(&mut self, key: Key, reply: Reply) -> Option<Done> {
@@ -529,9 +519,9 @@ impl Egress {
         let Some((key, conn)) = self.conns.at(ix) else { return };
         let (phase, dsp) = (conn.phase, conn.lane as usize);
         self.requests.put(std::mem::take(&mut conn.out));
-        if let Some(mut framing) = conn.partial.take() {
-            framing.reset(buffers);
-            self.framings.push(framing);
+        let mut partial = conn.partial.take();
+        if let Some(partial) = &mut partial {
+            partial.framing.reset();
         }
         let lane = &mut self.lanes[dsp];
         match phase {
@@ -552,40 +542,26 @@ impl Egress {
         }
         metrics.count(Counter::DspClosed);
         self.conns.free(key);
+        self.over(partial, buffers);
         // Who waited for a connection may have waited for this one.
         self.next_check_ns = self.next_check_ns.min(now_ns);
     }
 
-    /// The end of a loop turn: buffers that were sent come back, what is pending goes out.
+    /// The end of a loop turn: what is pending goes out.
     pub fn flush<T: Transport>(&mut self, t: &mut T) {
-        let Egress { sending, dirty, conns, requests, .. } = self;
-        sending.retain(|key| {
-            let Some(conn) = conns.get(*key) else { return false };
-            match t.sent(Sock::Dsp(key.ix), true) {
-                Sent::Busy => true,
-                // What broke a send breaks the read too, and that ends the call.
-                Sent::Done(bytes) | Sent::Broken(bytes) => {
-                    requests.put(bytes);
-                    conn.sending = false;
-                    false
-                }
-            }
-        });
-        t.warm(dirty.iter().map(|key| Sock::Dsp(key.ix)));
+        let Egress { dirty, conns, requests, .. } = self;
         dirty.retain(|&key| {
             let Some(conn) = conns.get(key) else { return false };
-            if conn.sending {
+            if conn.stuck {
                 return true; // goes out when the one before it is through
             }
             conn.dirty = false;
             let bytes = std::mem::take(&mut conn.out);
             if bytes.is_empty() || matches!(conn.phase, Phase::Closing) {
                 requests.put(bytes);
-                return false;
+            } else {
+                t.send(Sock::Dsp(key.ix), bytes);
             }
-            conn.sending = true;
-            t.send(Sock::Dsp(key.ix), bytes);
-            sending.push(key);
             false
         });
     }

@@ -28,8 +28,7 @@ pub struct Leg {
     pub until_ns: u64,
     /// When it was asked.
     pub asked_ns: u64,
-    bytes: Vec<u8>,
-    at: usize,
+    body: Vec<u8>,
 }
 
 /// One auction in flight.
@@ -105,7 +104,7 @@ impl Flight {
         sum ^= i.imps.first().map_or(0, |x| usize::from(x.refused));
         sum ^= i.legs.iter().fold(0, |s, l| s ^ usize::from(l.bids_seen as u16));
         sum ^= usize::from(i.texts.last().copied().unwrap_or(0));
-        sum ^= self.legs[..self.asked].iter().fold(0, |s, l| s ^ l.at);
+        sum ^= self.legs[..self.asked].iter().fold(0, |s, l| s ^ l.body.len());
         sum ^= usize::from(self.bytes.get(self.body_at).copied().unwrap_or(0));
         std::hint::black_box(sum);
     }
@@ -189,10 +188,9 @@ impl Flight {
         let elapsed_ns = now_ns.saturating_sub(l.asked_ns);
         let failed = match done.reply {
             Reply::Failed(outcome) => outcome,
-            Reply::Answer { status, bytes, at } => {
-                buffers.put(std::mem::replace(&mut l.bytes, bytes));
-                l.at = at;
-                let body = l.bytes.get(at..).unwrap_or(&[]);
+            Reply::Answer { status, body } => {
+                buffers.put(std::mem::replace(&mut l.body, body));
+                let body = l.body.as_slice();
                 match status {
                     204 => Outcome::NoBid,
                     200 if body.iter().all(u8::is_ascii_whitespace) => Outcome::NoBid,
@@ -214,7 +212,7 @@ impl Flight {
     pub fn end(&mut self, buffers: &mut Buffers) {
         buffers.put(std::mem::take(&mut self.bytes));
         for leg in &mut self.legs[..self.asked] {
-            buffers.put(std::mem::take(&mut leg.bytes));
+            buffers.put(std::mem::take(&mut leg.body));
         }
         self.client = None;
         self.asked = 0;
@@ -238,7 +236,7 @@ impl<'a> LegAnswers<'a> {
             if read & 1 << leg == 0 {
                 read |= 1 << leg;
                 // It was read before, from the same bytes, and won.
-                let again = views[leg as usize].parse(legs[leg as usize].body());
+                let again = views[leg as usize].parse(&legs[leg as usize].body);
                 debug_assert!(again.is_ok(), "a winner's answer can be read");
             }
         }
@@ -246,14 +244,8 @@ impl<'a> LegAnswers<'a> {
     }
 }
 
-impl Leg {
-    fn body(&self) -> &[u8] {
-        self.bytes.get(self.at..).unwrap_or(&[])
-    }
-}
-
 impl Answers for LegAnswers<'_> {
     fn leg(&self, leg: u8) -> (&Response, &[u8]) {
-        (&self.views[leg as usize], self.legs[leg as usize].body())
+        (&self.views[leg as usize], &self.legs[leg as usize].body)
     }
 }

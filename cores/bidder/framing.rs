@@ -1,7 +1,7 @@
 //! One DSP's answer as its bytes come in: head, then a body by length, by chunks or to the end of the stream.
 //! Owns: what was read of an answer so far. Runs on: each bidder core. Called by: `egress`.
 //! Never: reads past its answer; what stands behind it makes the connection one that is not used again.
-use super::buffers::Buffers;
+use super::buffers::KEPT_BYTES_MAX;
 use outcry::{
     http1::{self, BodyLen, ChunkError, Chunked, Encoding, HeadScan, Parsed, ResponseHead},
     openrtb::codes::Outcome,
@@ -9,20 +9,16 @@ use outcry::{
 
 /// Head of a DSP's answer at most.
 pub const HEAD_BYTES: usize = 16 * 1024;
-/// Room to read the next chunks into.
-const CHUNK_BYTES: usize = 1024;
 
 /// What the bytes of an answer amount to.
 #[derive(Debug)]
 pub enum Frame {
-    /// More is to come: `buf[..keep]` is still needed, and there should be room for `want` bytes in all.
+    /// More is to come: `buf[..keep]` is still needed.
     Partial {
         /// Bytes to keep.
         keep: usize,
-        /// Bytes to have room for.
-        want: usize,
     },
-    /// `buf[at..end]` is the body, or [`Framing::take_chunks`] is.
+    /// `buf[at..end]` is the body, or [`Framing::chunks`] is.
     Whole {
         /// HTTP status.
         status: u16,
@@ -46,18 +42,19 @@ pub struct Framing {
     interim: usize,
     head: Option<ResponseHead>,
     chunked: Chunked,
-    /// Body decoded from chunks.
+    /// Body decoded from chunks; kept from answer to answer.
     chunks: Vec<u8>,
 }
 
 impl Framing {
     /// Ready for the next answer.
-    pub fn reset(&mut self, buffers: &mut Buffers) {
+    pub fn reset(&mut self) {
         self.interim = 0;
         if let Some(head) = self.head.take() {
             if head.body == BodyLen::Chunked {
                 self.chunked.reset();
-                buffers.put(std::mem::take(&mut self.chunks));
+                self.chunks.clear();
+                self.chunks.shrink_to(KEPT_BYTES_MAX);
             }
         } else {
             self.scan.reset();
@@ -70,8 +67,8 @@ impl Framing {
     }
 
     /// The body, if it came in chunks.
-    pub fn take_chunks(&mut self) -> Option<Vec<u8>> {
-        self.head.filter(|h| h.body == BodyLen::Chunked).map(|_| std::mem::take(&mut self.chunks))
+    pub fn chunks(&self) -> Option<&[u8]> {
+        self.head.filter(|h| h.body == BodyLen::Chunked).map(|_| self.chunks.as_slice())
     }
 
     /// Reads on; `buf` holds everything of the answer that is still needed, the head in front.
@@ -81,7 +78,7 @@ impl Framing {
                 break head;
             }
             match http1::response_head(buf.get(self.interim..).unwrap_or(&[]), &mut self.scan, HEAD_BYTES) {
-                Parsed::Partial => return Frame::Partial { keep: buf.len(), want: 0 },
+                Parsed::Partial => return Frame::Partial { keep: buf.len() },
                 Parsed::Bad(_) => return Frame::Broken(Outcome::BadHttp),
                 Parsed::Done(head) if head.status < 200 => {
                     self.interim += head.len;
@@ -99,7 +96,7 @@ impl Framing {
             BodyLen::Length(n) => {
                 let end = at + n as usize;
                 if buf.len() < end {
-                    return Frame::Partial { keep: buf.len(), want: end };
+                    return Frame::Partial { keep: buf.len() };
                 }
                 Frame::Whole { status, at, end, reusable: head.keep_alive && buf.len() == end }
             }
@@ -109,12 +106,12 @@ impl Framing {
                     Frame::Whole { status, at: 0, end: 0, reusable }
                 }
                 // What is behind the head was taken in.
-                Ok(_) => Frame::Partial { keep: at, want: at + CHUNK_BYTES },
+                Ok(_) => Frame::Partial { keep: at },
                 Err(ChunkError::TooLarge) => Frame::Broken(Outcome::TooLarge),
                 Err(_) => Frame::Broken(Outcome::BadHttp),
             },
             BodyLen::UntilClose if buf.len() - at > max => Frame::Broken(Outcome::TooLarge),
-            BodyLen::UntilClose => Frame::Partial { keep: buf.len(), want: 0 },
+            BodyLen::UntilClose => Frame::Partial { keep: buf.len() },
         }
     }
 

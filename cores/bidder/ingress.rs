@@ -44,7 +44,7 @@ pub struct Whole {
 /// What a connection's bytes amount to.
 #[derive(Debug)]
 pub enum Step {
-    /// More is to come; the buffer should have room for so many bytes in all.
+    /// More is to come, so many bytes in all as far as is known.
     More(usize),
     /// As many as may be are in progress.
     Full,
@@ -69,8 +69,10 @@ enum Phase {
 #[derive(Debug, Default)]
 struct Client {
     phase: Phase,
-    /// Unread bytes, while the reader pauses.
+    /// Bytes that are no whole request yet, or that wait for their turn while the reader pauses.
     held: Option<Vec<u8>>,
+    /// The reader was told to pause.
+    paused: bool,
     /// What was read of a request that does not come in one piece.
     partial: Option<Box<Reading>>,
     /// First byte of the request that is being read; 0: none came.
@@ -87,11 +89,23 @@ struct Client {
     /// "100 Continue" is due once what came before is answered.
     go_on: bool,
     dirty: bool,
+    /// A send is under way, or its end was not looked at yet.
     sending: bool,
+    /// What was said of that send, if it was not taken at once.
+    sent: Said,
     /// Since when the client does not take our bytes; 0: it does.
     stuck_ns: u64,
     active_ns: u64,
     end_of_stream: bool,
+}
+
+/// What the transport said of a send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Said {
+    #[default]
+    Nothing,
+    Stuck,
+    Broken,
 }
 
 /// An answer on its way out.
@@ -346,10 +360,14 @@ impl Ingress {
         }
     }
 
-    /// Keeps what a pausing reader has not read yet.
-    pub fn hold(&mut self, key: Key, buf: Vec<u8>) {
-        if let Some(c) = self.clients.get(key) {
-            c.held = Some(buf);
+    /// Keeps what is no whole request yet, or what a reader that pauses has read.
+    pub fn hold(&mut self, key: Key, buf: Vec<u8>, paused: bool, buffers: &mut Buffers) {
+        match self.clients.get(key) {
+            Some(c) => {
+                c.paused = paused;
+                c.held = Some(buf).filter(|b| b.capacity() > 0);
+            }
+            None => buffers.put(buf),
         }
     }
 
@@ -385,7 +403,7 @@ impl Ingress {
 
     /// The end of a loop turn: what was appended goes out, one write per connection.
     pub fn flush<T: Transport>(&mut self, now_ns: u64, t: &mut T, buffers: &mut Buffers) {
-        self.sweep(now_ns, t, buffers);
+        self.sweep(now_ns, t);
         let mut keys = std::mem::take(&mut self.dirty);
         for key in keys.drain(..) {
             self.send(key, now_ns, t, buffers);
@@ -407,7 +425,7 @@ impl Ingress {
             self.sending.push((key, c.unsent_count, now_ns));
             self.awaiting.extend_from_slice(&c.unsent[..c.unsent_count as usize]);
             c.unsent_count = 0;
-            if c.held.is_some() {
+            if c.paused {
                 t.resume(Sock::Client(key.ix));
             }
         } else if c.end_of_stream && c.phase != Phase::Open && c.answered == c.taken {
@@ -416,15 +434,26 @@ impl Ingress {
             // Closing with unread input would reset the connection and take our answer with it.
             c.phase = Phase::Lingering;
             c.active_ns = now_ns;
-            if let Some(held) = c.held.take() {
-                buffers.put(held);
-            }
+            buffers.put(c.held.take().unwrap_or_default());
             t.shutdown(Sock::Client(key.ix));
             t.resume(Sock::Client(key.ix));
         }
     }
 
-    fn sweep<T: Transport>(&mut self, now_ns: u64, t: &mut T, buffers: &mut Buffers) {
+    /// What the transport says of a send that it could not do at once.
+    pub fn on_sent(&mut self, ix: u32, sent: Sent, buffers: &mut Buffers) {
+        let (said, bytes) = match sent {
+            Sent::Stuck => (Said::Stuck, Vec::new()),
+            Sent::Through(bytes) => (Said::Nothing, bytes),
+            Sent::Broken(bytes) => (Said::Broken, bytes),
+        };
+        buffers.put(bytes);
+        if let Some((_, c)) = self.clients.at(ix) {
+            c.sent = said;
+        }
+    }
+
+    fn sweep<T: Transport>(&mut self, now_ns: u64, t: &mut T) {
         let Ingress { sending, awaiting, delivered, clients, dirty, .. } = self;
         // Both lists keep their order; `seen` and `kept` count answers.
         let (mut seen, mut kept) = (0, 0);
@@ -432,15 +461,14 @@ impl Ingress {
             let (key, answers) = (*key, *answers);
             let these = seen..seen + answers as usize;
             seen = these.end;
-            let fate = match (clients.get(key), t.sent(Sock::Client(key.ix), true)) {
+            let fate = match clients.get(key) {
                 // Another's by now, or nobody's.
-                (None, _) => Some(Delivery::ClientLeft),
-                (Some(_), Sent::Busy) => {
+                None => Some(Delivery::ClientLeft),
+                Some(c) if c.sent == Said::Stuck => {
                     *sent_ns = LATER;
                     None
                 }
-                (Some(c), Sent::Done(bytes)) => {
-                    buffers.put(bytes);
+                Some(c) if c.sent == Said::Nothing => {
                     c.sending = false;
                     c.stuck_ns = 0;
                     c.active_ns = now_ns;
@@ -449,8 +477,7 @@ impl Ingress {
                     }
                     Some(Delivery::Written { at_ns: if *sent_ns == LATER { now_ns } else { *sent_ns } })
                 }
-                (Some(_), Sent::Broken(bytes)) => {
-                    buffers.put(bytes);
+                Some(_) => {
                     t.close(Sock::Client(key.ix));
                     Some(Delivery::Failed)
                 }

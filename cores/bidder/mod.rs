@@ -9,14 +9,15 @@ mod answering;
 mod asking;
 pub mod buffers;
 pub mod egress;
+mod epoll;
 pub mod flight;
 pub mod framing;
 pub mod ingress;
-pub mod io;
-mod metronome;
 pub mod reading;
+pub(crate) mod ring;
 pub mod slab;
 pub mod snapshot;
+mod sockets;
 pub mod thread;
 pub mod transport;
 pub mod turn;
@@ -41,7 +42,7 @@ use outcry::{
 use reading::{Admission, READ_BYTES, Refused};
 use slab::{Key, Slab};
 use snapshot::Snapshot;
-use transport::{Next, Sock, Transport};
+use transport::{Next, Sent, Sock, Transport};
 
 /// One auction in so many has its stages timed: two clock reads a stage are too dear for all of them.
 const SAMPLE: u64 = 64;
@@ -149,6 +150,12 @@ impl Bidder {
         self.flights.count()
     }
 
+    /// Client connections that are let in at most, and connections to DSPs as many as are configured.
+    pub fn connections_max(&self) -> (usize, usize) {
+        let config = self.snapshots[self.current].as_ref().map(Snapshot::config);
+        config.map_or((0, 0), |c| (c.http.connections, c.dsps.iter().map(|d| d.connections).sum()))
+    }
+
     /// Open client connections.
     pub fn connections(&self) -> usize {
         self.ingress.count()
@@ -173,12 +180,12 @@ impl Bidder {
     // --- clients ---------------------------------------------------------------------------------
 
     /// A client connected. `None`: no room, close it.
-    pub fn on_accept(&mut self, now: Now) -> Option<(Sock, Vec<u8>)> {
+    pub fn on_accept(&mut self, now: Now) -> Option<Sock> {
         // While the core drains too: the listener is shut, so this is one whom the kernel had let in before.
         match self.ingress.open(now.boot_ns) {
             Some(key) => {
                 self.metrics.count(Counter::ConnectionsAccepted);
-                Some((Sock::Client(key.ix), self.buffers.get(READ_BYTES)))
+                Some(Sock::Client(key.ix))
             }
             None => {
                 self.metrics.count(Counter::ConnectionsRefused);
@@ -187,35 +194,24 @@ impl Bidder {
         }
     }
 
-    /// A socket was read: `read` bytes more stand in `buf`, 0 is the end of the stream.
-    pub fn on_read<T: Transport>(
-        &mut self,
-        sock: Sock,
-        buf: Vec<u8>,
-        read: Result<usize, ()>,
-        now: Now,
-        t: &mut T,
-    ) -> Next {
+    /// A socket was read: these bytes came next; none: its stream has ended.
+    pub fn on_read<T: Transport>(&mut self, sock: Sock, read: Result<&[u8], ()>, now: Now, t: &mut T) -> Next {
         match sock {
             Sock::Client(ix) => {
                 let Some(key) = self.ingress.key(ix) else { return Next::Close };
-                let Ok(n) = read else {
-                    self.buffers.put(buf);
-                    return Next::Close;
-                };
-                self.metrics.add(Counter::ClientBytesIn, n as u64);
-                self.ingress.arrived(key, n, now.boot_ns);
-                self.client_bytes(key, buf, now, t)
+                let Ok(bytes) = read else { return Next::Close };
+                self.metrics.add(Counter::ClientBytesIn, bytes.len() as u64);
+                self.ingress.arrived(key, bytes.len(), now.boot_ns);
+                self.client_bytes(key, bytes, now, t)
             }
             Sock::Dsp(ix) => {
-                self.metrics.add(Counter::DspBytesIn, read.unwrap_or(0) as u64);
+                self.metrics.add(Counter::DspBytesIn, read.map_or(0, <[u8]>::len) as u64);
                 if let Some(token) = self.egress.token_on(ix)
                     && let Some(flight) = self.flights.get(from_token(token).0)
                 {
                     flight.warm();
                 }
-                let (next, done) =
-                    self.egress.on_read(ix, buf, read, now.boot_ns, &mut self.buffers, &mut self.metrics);
+                let (next, done) = self.egress.on_read(ix, read, now.boot_ns, &mut self.buffers, &mut self.metrics);
                 if let Some(done) = done {
                     self.on_done(done, now, t);
                 }
@@ -225,16 +221,19 @@ impl Bidder {
     }
 
     /// A reader that paused goes on.
-    pub fn take_buffer<T: Transport>(&mut self, sock: Sock, now: Now, t: &mut T) -> Next {
+    pub fn on_resume<T: Transport>(&mut self, sock: Sock, now: Now, t: &mut T) -> Next {
         let Sock::Client(ix) = sock else { return Next::Close };
         let Some(key) = self.ingress.key(ix) else { return Next::Close };
-        match self.ingress.take_held(key) {
-            Some(buf) => self.client_bytes(key, buf, now, t),
-            None => Next::Read(self.buffers.get(READ_BYTES)),
-        }
+        self.client_bytes(key, &[], now, t)
     }
 
-    fn client_bytes<T: Transport>(&mut self, key: ClientKey, mut buf: Vec<u8>, now: Now, t: &mut T) -> Next {
+    fn client_bytes<T: Transport>(&mut self, key: ClientKey, bytes: &[u8], now: Now, t: &mut T) -> Next {
+        let mut buf = match self.ingress.take_held(key) {
+            Some(buf) => buf,
+            None if bytes.is_empty() => Vec::new(),
+            None => self.buffers.get(bytes.len().max(READ_BYTES)),
+        };
+        buf.extend_from_slice(bytes);
         loop {
             let Bidder { ingress, buffers, snapshots, current, metrics, .. } = self;
             let snapshot = snapshots[*current].as_ref().expect("a core has a configuration");
@@ -244,15 +243,17 @@ impl Bidder {
             });
             match step {
                 Step::More(want) => {
-                    if buf.capacity() < want {
-                        buf.reserve_exact(want - buf.len());
-                    } else if buf.capacity() - buf.len() < READ_BYTES / 4 {
-                        buf.reserve(READ_BYTES.max(buf.len()));
+                    if buf.is_empty() {
+                        buffers.put(std::mem::take(&mut buf));
+                    } else if want > buf.capacity() {
+                        // What was announced gets its room as it comes: announcing is free.
+                        buf.reserve_exact((want - buf.len()).min(buf.len()));
                     }
-                    return Next::Read(buf);
+                    self.ingress.hold(key, buf, false, &mut self.buffers);
+                    return Next::Read;
                 }
                 Step::Full => {
-                    self.ingress.hold(key, buf);
+                    self.ingress.hold(key, buf, true, &mut self.buffers);
                     return Next::Pause;
                 }
                 Step::Request(whole) => self.on_request(key, whole, now, t),
@@ -275,18 +276,26 @@ impl Bidder {
     /// A connect that the transport was asked for ended.
     pub fn on_connect<T: Transport>(&mut self, sock: Sock, ok: bool, now: Now, t: &mut T) -> Next {
         let Sock::Dsp(ix) = sock else { return Next::Close };
-        let next = self.egress.on_connect(ix, ok, now.boot_ns, &mut self.buffers, &mut self.metrics);
+        let next = self.egress.on_connect(ix, ok, now.boot_ns, &mut self.metrics);
         self.failed_calls(now, t);
         next
     }
 
     // --- turns -----------------------------------------------------------------------------------
 
-    /// A send that was busy when it was last looked at is so no more.
-    pub fn on_sent<T: Transport>(&mut self, sock: Sock, now: Now, t: &mut T) {
+    /// The kernel has all of a send: its buffer comes back.
+    pub fn on_taken(&mut self, sock: Sock, bytes: Vec<u8>) {
         match sock {
-            Sock::Client(_) => self.ingress.flush(now.boot_ns, t, &mut self.buffers),
-            Sock::Dsp(_) => self.egress.flush(t),
+            Sock::Client(_) => self.buffers.put(bytes),
+            Sock::Dsp(_) => self.egress.put_back(bytes),
+        }
+    }
+
+    /// What became of a send that was not taken at once.
+    pub fn on_sent(&mut self, sock: Sock, sent: Sent) {
+        match sock {
+            Sock::Client(ix) => self.ingress.on_sent(ix, sent, &mut self.buffers),
+            Sock::Dsp(ix) => self.egress.on_sent(ix, sent),
         }
     }
 

@@ -9,7 +9,7 @@ use outcry::{
     units::ExchangeIx,
 };
 
-/// Clients' bytes are read into this much: a request of 2-3 KB and its head.
+/// Room for the bytes of a request at first: one of 2-3 KB and its head.
 pub const READ_BYTES: usize = 4096;
 
 /// Why a request is answered without an auction.
@@ -37,9 +37,9 @@ pub struct Admission {
 /// What the bytes of a request amount to.
 #[derive(Debug)]
 pub enum Read {
-    /// More is to come; the buffer should have room for `want` bytes in all. `go_on`: the client waits to be told so.
+    /// More is to come, `want` bytes in all as far as is known. `go_on`: the client waits to be told so.
     More {
-        /// Bytes to have room for.
+        /// Bytes the request will have; 0: unknown.
         want: usize,
         /// "100 Continue" is due.
         go_on: bool,
@@ -132,7 +132,7 @@ impl Reading {
                     Ok(step) if !step.done => {
                         go_on &= buf.len() == head.len;
                         buf.truncate(head.len);
-                        return Read::More { want: head.len + READ_BYTES, go_on };
+                        return Read::More { want: 0, go_on };
                     }
                     Ok(step) => {
                         buf.drain(..head.len + step.consumed);
@@ -147,9 +147,12 @@ impl Reading {
                 if buf.len() < end {
                     return Read::More { want: end, go_on: go_on && buf.len() == head.len };
                 }
-                // The auction keeps the buffer the bytes came in; the reader goes on with another.
-                let mut rest = buffers.get(READ_BYTES);
-                rest.extend_from_slice(&buf[end..]);
+                // The auction keeps the buffer; what stands behind its request, if anything does, moves to another.
+                let mut rest = Vec::new();
+                if buf.len() > end {
+                    rest = buffers.get(READ_BYTES);
+                    rest.extend_from_slice(&buf[end..]);
+                }
                 let mut bytes = std::mem::replace(buf, rest);
                 bytes.truncate(end);
                 bytes

@@ -1,6 +1,7 @@
 //! The narrow seam between what a bidder core does and what carries its bytes.
-//! Owns: nothing. Implemented by: `io` (monoio) and by the simulation. Called by: `ingress`, `egress`.
-//! The bidder never waits on it: it hands bytes over, and is told of what came in by [`super::Bidder`]'s `on_*` calls.
+//! Owns: nothing. Implemented by: `sockets` (io_uring), `epoll` (monoio) and by the simulation. Called by: `ingress`,
+//! `egress`. The bidder never waits on it: it hands bytes over, and is told of what came in by [`super::Bidder`]'s `on_*`
+//! calls.
 use std::net::SocketAddr;
 
 /// A socket of this core: a client's or a DSP's, by its dense slot.
@@ -12,35 +13,28 @@ pub enum Sock {
     Dsp(u32),
 }
 
-/// How the last send on a socket stands.
+/// What a send came to that the kernel did not take whole and at once.
 #[derive(Debug)]
 pub enum Sent {
-    /// It is with the kernel; the buffer comes back.
-    Done(Vec<u8>),
-    /// Not all of it was taken yet.
-    Busy,
-    /// The socket broke.
+    /// The kernel has not taken all of it yet; it will be said when it has.
+    Stuck,
+    /// One that was stuck is with the kernel; the buffer comes back.
+    Through(Vec<u8>),
+    /// The socket broke; the buffer comes back.
     Broken(Vec<u8>),
 }
 
 /// What carries the bytes.
 pub trait Transport {
-    /// Hands `bytes` to the socket. One send at a time: the next only after [`Transport::sent`] said it is done.
+    /// Hands `bytes` to the socket: one send a turn, and none while one is stuck. Before the next turn's events the
+    /// bidder hears what became of it: by [`super::Bidder::on_taken`], which nearly all come to, or by
+    /// [`super::Bidder::on_sent`].
     fn send(&mut self, sock: Sock, bytes: Vec<u8>);
-
-    /// These sockets are sent to next: time to fetch what that needs into the cache, all at once rather than one after
-    /// the other.
-    fn warm(&mut self, socks: impl Iterator<Item = Sock>) {
-        let _ = socks;
-    }
-
-    /// How the last send stands. `watch`: if it is busy, call [`super::Bidder::on_sent`] when that changes.
-    fn sent(&mut self, sock: Sock, watch: bool) -> Sent;
 
     /// Opens a connection; [`super::Bidder::on_connect`] hears of the end of it.
     fn connect(&mut self, sock: Sock, addr: SocketAddr);
 
-    /// A reader that was told to pause reads again.
+    /// A reader that was told to pause goes on: [`super::Bidder::on_resume`] is called soon.
     fn resume(&mut self, sock: Sock);
 
     /// No more will be sent; the peer sees the end of the stream, what it still sends is read.
@@ -54,11 +48,11 @@ pub trait Transport {
 }
 
 /// What a reader does next.
-#[derive(Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Next {
-    /// Read behind what is in this buffer; it has room.
-    Read(Vec<u8>),
-    /// Stop reading until [`Transport::resume`], then ask [`super::Bidder::take_buffer`].
+    /// Read on.
+    Read,
+    /// Stop reading until [`Transport::resume`]. What was read by then is still handed over.
     Pause,
     /// Close the socket.
     Close,

@@ -9,7 +9,7 @@ const COMPLETIONS: u32 = 32_768;
 
 /// Runs `main` on a runtime of this thread.
 pub(super) fn run<F: Future>(main: F) -> io::Result<F::Output> {
-    let mut flags = io_uring::IoUring::builder();
+    let mut flags = io_uring_monoio::IoUring::builder();
     flags.setup_single_issuer().setup_defer_taskrun().setup_coop_taskrun().setup_cqsize(COMPLETIONS);
     let mut runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new()
         .with_entries(ENTRIES)

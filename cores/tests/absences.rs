@@ -106,8 +106,7 @@ fn a_bidder_core_shares_nothing() {
         "Instant",
         "SystemTime",
     ];
-    // A timerfd is read as a file is.
-    absent("cores/bidder", &shared, &["cores/bidder/metronome.rs"]);
+    absent("cores/bidder", &shared, &[]);
 }
 
 #[test]

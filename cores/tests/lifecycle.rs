@@ -2,7 +2,7 @@
 use outcry::{config, messages::CoreConfig, units::Now};
 use outcry_cores::bidder::{
     Bidder, Identity,
-    transport::{Next, Sent, Sock, Transport},
+    transport::{Next, Sock, Transport},
 };
 use std::net::SocketAddr;
 
@@ -13,9 +13,6 @@ struct Wire(Vec<u8>, Vec<Sock>);
 impl Transport for Wire {
     fn send(&mut self, _: Sock, bytes: Vec<u8>) {
         self.0.extend(bytes);
-    }
-    fn sent(&mut self, _: Sock, _: bool) -> Sent {
-        Sent::Done(Vec::new())
     }
     fn connect(&mut self, _: Sock, _: SocketAddr) {}
     fn resume(&mut self, _: Sock) {}
@@ -45,12 +42,10 @@ fn check(before: &[&str], after: &[&str], status: &str) {
     let request = format!("POST /late HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let (first, rest) = request.as_bytes().split_at(request.len() - 5);
 
-    let (sock, mut buf) = bidder.on_accept(now).expect("room");
-    buf.extend_from_slice(first);
-    let Next::Read(mut buf) = bidder.on_read(sock, buf, Ok(first.len()), now, &mut wire) else { panic!("reads on") };
+    let sock = bidder.on_accept(now).expect("room");
+    assert_eq!(bidder.on_read(sock, Ok(first), now, &mut wire), Next::Read);
     assert!(bidder.apply(configuration(2, after)).is_ok());
-    buf.extend_from_slice(rest);
-    bidder.on_read(sock, buf, Ok(rest.len()), now, &mut wire);
+    bidder.on_read(sock, Ok(rest), now, &mut wire);
     bidder.end_turn(now, &mut wire);
     let answer = String::from_utf8_lossy(&wire.0).into_owned();
     assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{before:?} -> {after:?}: {answer}");
@@ -75,7 +70,7 @@ fn a_draining_core_answers_what_is_on_its_way_to_it() {
     let at = |ms: u64| Now { boot_ns: 1_000_000 * MS + ms * MS, wall_offset_ns: 0 };
     let identity = Identity { node: 1, epoch: 1, core: 0, seed: 1 };
     let (mut bidder, mut wire) = (Bidder::new(identity, configuration(1, &["late"]), 1, at(0)), Wire::default());
-    let (sock, mut buf) = bidder.on_accept(at(0)).expect("room");
+    let sock = bidder.on_accept(at(0)).expect("room");
     bidder.end_turn(at(0), &mut wire);
     // Silent for ten seconds when the core is told to stop.
     bidder.drain();
@@ -85,8 +80,7 @@ fn a_draining_core_answers_what_is_on_its_way_to_it() {
     }
     let body = r#"{"id":"r","imp":[{"id":"1","banner":{}}]}"#;
     let request = format!("POST /late HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    buf.extend_from_slice(request.as_bytes());
-    bidder.on_read(sock, buf, Ok(request.len()), at(10_045), &mut wire);
+    bidder.on_read(sock, Ok(request.as_bytes()), at(10_045), &mut wire);
     bidder.end_turn(at(10_045), &mut wire);
     let answer = String::from_utf8_lossy(&wire.0).into_owned();
     assert!(answer.starts_with("HTTP/1.1 204 ") && answer.contains("Connection: close"), "{answer}");

@@ -66,16 +66,25 @@ struct Side {
     life: u64,
     /// Which DSP is at the other end.
     port: u16,
-    /// What the reader task of the real thing would hold.
-    reading: Option<Vec<u8>>,
+    /// The bidder wants to be told of bytes.
+    reading: bool,
     inbox: VecDeque<u8>,
     end: Option<Result<(), ()>>,
     closing: bool,
+    /// Something was read after the bidder wanted to pause.
+    overran: bool,
     resumed: bool,
     open: bool,
     busy: bool,
     broken: bool,
     shut: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Fate {
+    Taken,
+    Stuck,
+    Broken,
 }
 
 /// The network as the core sees it.
@@ -84,6 +93,8 @@ struct Net {
     lives: u64,
     sides: HashMap<Sock, Side>,
     sent: Vec<(Sock, Vec<u8>)>,
+    /// Sends of this turn, of which the bidder has to hear.
+    fates: Vec<(Sock, Fate)>,
     connects: Vec<Sock>,
     shut: Vec<Sock>,
     closed: Vec<Sock>,
@@ -98,20 +109,19 @@ impl Transport for Net {
         let side = self.sides.get_mut(&sock).expect("sends to a socket that was never opened");
         assert!(!side.busy, "{sock:?}: a send while one is under way");
         assert!(!side.shut, "{sock:?}: a send after the end");
+        assert!(self.fates.iter().all(|(s, _)| *s != sock), "{sock:?}: two sends in a turn");
         self.toggle += 1;
-        if self.slow_sends && self.toggle.is_multiple_of(3) {
+        let fate = if side.broken {
+            Fate::Broken
+        } else if self.slow_sends && self.toggle.is_multiple_of(3) {
             side.busy = true;
             self.became_busy.push(sock);
-        }
+            Fate::Stuck
+        } else {
+            Fate::Taken
+        };
+        self.fates.push((sock, fate));
         self.sent.push((sock, bytes));
-    }
-    fn sent(&mut self, sock: Sock, _watch: bool) -> Sent {
-        match self.sides.get(&sock) {
-            Some(side) if side.broken => Sent::Broken(Vec::new()),
-            Some(side) if side.busy => Sent::Busy,
-            Some(_) => Sent::Done(Vec::new()),
-            None => Sent::Broken(Vec::new()),
-        }
     }
     fn connect(&mut self, sock: Sock, addr: SocketAddr) {
         self.lives += 1;
@@ -332,31 +342,31 @@ impl World {
             if side.closing {
                 return self.gone(sock);
             }
-            let next = if let Some(mut buf) = side.reading.take() {
-                let room = buf.capacity() - buf.len();
-                assert!(room > 0, "seed {}: {sock:?} reads into a full buffer", self.seed);
-                let n = room.min(side.inbox.len());
-                if n > 0 {
-                    buf.extend(side.inbox.drain(..n));
-                    self.bidder.on_read(sock, buf, Ok(n), now, &mut self.net)
-                } else if let Some(end) = side.end.take() {
-                    self.bidder.on_read(sock, buf, end.map(|()| 0), now, &mut self.net)
-                } else {
-                    side.reading = Some(buf);
-                    return;
-                }
-            } else if std::mem::take(&mut side.resumed) {
-                self.bidder.take_buffer(sock, now, &mut self.net)
+            // Of what is there, as much as a buffer of the real thing holds.
+            let n = side.inbox.len().min(1024);
+            // The real thing may have read more when it is told to pause.
+            let overrun = !side.reading && n > 0 && !side.overran;
+            let next = if std::mem::take(&mut side.resumed) {
+                self.bidder.on_resume(sock, now, &mut self.net)
+            } else if side.reading && n > 0 || overrun {
+                side.overran = overrun;
+                let bytes: Vec<u8> = side.inbox.drain(..n).collect();
+                self.bidder.on_read(sock, Ok(&bytes), now, &mut self.net)
+            } else if side.reading
+                && let Some(end) = side.end.take()
+            {
+                let read: Result<&[u8], ()> = end.map(|()| [].as_slice());
+                self.bidder.on_read(sock, read, now, &mut self.net)
             } else {
                 return;
             };
             match next {
-                Next::Read(buf) => {
+                Next::Read | Next::Pause => {
                     if let Some(side) = self.net.sides.get_mut(&sock) {
-                        side.reading = Some(buf);
+                        side.reading = next == Next::Read;
+                        side.overran &= next == Next::Pause;
                     }
                 }
-                Next::Pause => {}
                 Next::Close => return self.gone(sock),
             }
         }
@@ -378,10 +388,10 @@ impl World {
         let now = self.now();
         match event {
             Event::Client(c) => {
-                let Some((sock, buf)) = self.bidder.on_accept(now) else { return };
+                let Some(sock) = self.bidder.on_accept(now) else { return };
                 self.net.lives += 1;
                 let life = self.net.lives;
-                self.net.sides.insert(sock, Side { life, reading: Some(buf), open: true, ..Side::default() });
+                self.net.sides.insert(sock, Side { life, reading: true, open: true, ..Side::default() });
                 self.clients[c].sock = Some(sock);
                 let pieces = std::mem::take(&mut self.clients[c].pieces);
                 let last = pieces.last().map_or(self.now_ns, |p| p.0);
@@ -418,9 +428,9 @@ impl World {
                 assert_eq!(self.net.life(sock), life, "seed {}: a slot used again while it connects", self.seed);
                 let next = self.bidder.on_connect(sock, ok, now, &mut self.net);
                 match next {
-                    Next::Read(buf) => {
+                    Next::Read => {
                         if let Some(side) = self.net.sides.get_mut(&sock) {
-                            side.reading = Some(buf);
+                            side.reading = true;
                             side.open = true;
                         }
                     }
@@ -434,7 +444,8 @@ impl World {
             Event::Sent(sock, life) => {
                 if let Some(side) = self.net.side(sock, life) {
                     side.busy = false;
-                    self.bidder.on_sent(sock, now, &mut self.net);
+                    let sent = if side.broken { Sent::Broken(Vec::new()) } else { Sent::Through(Vec::new()) };
+                    self.bidder.on_sent(sock, sent);
                 }
             }
         }
@@ -525,6 +536,13 @@ impl World {
 
     /// What left the core reaches its peers.
     fn deliver(&mut self) {
+        for (sock, fate) in std::mem::take(&mut self.net.fates) {
+            match fate {
+                Fate::Taken => self.bidder.on_taken(sock, Vec::new()),
+                Fate::Stuck => self.bidder.on_sent(sock, Sent::Stuck),
+                Fate::Broken => self.bidder.on_sent(sock, Sent::Broken(Vec::new())),
+            }
+        }
         for sock in std::mem::take(&mut self.net.connects) {
             let life = self.net.life(sock);
             let ok = !(self.refuse_connects || self.behaviour.chance(3));

@@ -1,16 +1,19 @@
-//! The bidder over monoio: one task per socket reads, sends are started by whoever has the bytes.
-//! Owns: the sockets. Runs on: each bidder core. Called by: `boot`. Never: decides anything.
+//! The bidder over monoio's epoll driver, for machines where io_uring is forbidden or too old: one task per socket reads,
+//! sends are started by whoever has the bytes.
+//! Owns: the sockets. Runs on: each bidder core. Called by: `thread`. Never: decides anything.
 //!
-//! A send is an operation whose future nobody awaits: it is polled once with a waker that does nothing, which puts it on
-//! the submission queue, and looked at again at the end of the next turn, when it is all but always done. So a send costs
-//! no task switch. Only one that is found unfinished gets the reader task's waker.
+//! A send is polled once with a waker that does nothing, which is nearly always all it takes. One that is found unfinished
+//! gets the reader task's waker at the end of the turn.
 use super::{
     Bidder,
+    ring::{LONG_NS, SHORT_NS},
+    thread::Duties,
     transport::{Next, Sent, Sock, Transport},
     turn::{TurnClock, boot_ns},
 };
 use monoio::{
-    buf::{IoBuf, IoBufMut},
+    LegacyDriver, RuntimeBuilder,
+    buf::IoBuf,
     io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable},
     net::{TcpListener, TcpStream},
 };
@@ -21,11 +24,13 @@ use std::{
     io,
     net::SocketAddr,
     pin::{Pin, pin},
-    rc::Rc,
+    rc::{Rc, Weak},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
+/// Clients and DSPs are read into this much.
+const READ_BYTES: usize = 4096;
 /// A connect that takes longer is over: the auctions that waited for it are too.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
 
@@ -91,21 +96,21 @@ struct Slot {
     /// The sending side, while nothing is being sent.
     half: Option<WriteHalf>,
     sending: Option<Box<dyn Sender>>,
-    /// A send that ended as it was started.
-    sent: Option<(io::Result<()>, Vec<u8>)>,
     reader: Option<Waker>,
     closing: bool,
     resumed: bool,
-    watching: bool,
 }
 
 /// The sockets of a core; the [`Transport`] of its bidder.
-pub struct Sockets {
+struct Sockets {
     core: std::rc::Weak<Core>,
     clients: Vec<Slot>,
     dsps: Vec<Slot>,
     /// Senders that nobody uses, last used first.
     senders: Vec<Box<dyn Sender>>,
+    /// Sends of this turn that are over, and sockets whose send is not.
+    sent: Vec<(Sock, io::Result<()>, Vec<u8>)>,
+    stuck: Vec<Sock>,
 }
 
 impl Sockets {
@@ -129,45 +134,18 @@ impl Sockets {
 
 impl Transport for Sockets {
     fn send(&mut self, sock: Sock, bytes: Vec<u8>) {
-        let Some(half) = self.slot(sock).half.take() else { return }; // its socket is gone
+        let Some(half) = self.slot(sock).half.take() else {
+            return self.sent.push((sock, Err(io::ErrorKind::NotConnected.into()), bytes));
+        };
         let mut sender = self.senders.pop().unwrap_or_else(sender);
         let started = sender.start(half, bytes, &mut Context::from_waker(Waker::noop()));
         if let Poll::Ready((half, result, bytes)) = started {
             self.senders.push(sender);
-            let slot = self.slot(sock);
-            (slot.half, slot.sent) = (Some(half), Some((result, bytes)));
+            self.slot(sock).half = Some(half);
+            self.sent.push((sock, result, bytes));
         } else {
             self.slot(sock).sending = Some(sender);
-        }
-    }
-
-    fn warm(&mut self, socks: impl Iterator<Item = Sock>) {
-        // These reads do not depend on each other, so the misses overlap; in the sends themselves they would not.
-        let ready = socks.filter(|sock| self.slot(*sock).half.is_some()).count();
-        std::hint::black_box(ready);
-    }
-
-    fn sent(&mut self, sock: Sock, watch: bool) -> Sent {
-        let slot = self.slot(sock);
-        let (result, bytes) = match (&mut slot.sending, slot.sent.take()) {
-            (None, Some(sent)) => sent,
-            (None, None) if slot.half.is_some() => (Ok(()), Vec::new()),
-            (None, None) => return Sent::Broken(Vec::new()),
-            (Some(sender), _) => {
-                let waker = slot.reader.as_ref().filter(|_| watch).unwrap_or(Waker::noop());
-                let Poll::Ready((half, result, bytes)) = sender.poll(&mut Context::from_waker(waker)) else {
-                    slot.watching = watch;
-                    return Sent::Busy;
-                };
-                slot.half = Some(half);
-                let sender = slot.sending.take();
-                self.senders.extend(sender);
-                (result, bytes)
-            }
-        };
-        match result {
-            Ok(()) => Sent::Done(bytes),
-            Err(_) => Sent::Broken(bytes),
+            self.stuck.push(sock);
         }
     }
 
@@ -199,25 +177,52 @@ impl Transport for Sockets {
     }
 }
 
+impl Sockets {
+    /// The end of a turn: the bidder hears what became of its sends.
+    fn tell(&mut self, bidder: &mut Bidder) {
+        for (sock, result, bytes) in self.sent.drain(..) {
+            match result {
+                Ok(()) => bidder.on_taken(sock, bytes),
+                Err(_) => bidder.on_sent(sock, Sent::Broken(bytes)),
+            }
+        }
+        while let Some(sock) = self.stuck.pop() {
+            bidder.on_sent(sock, Sent::Stuck);
+            self.look_at(sock, bidder);
+        }
+    }
+
+    /// Looks at a send that was stuck; the socket's reader is woken when there is more to see.
+    fn look_at(&mut self, sock: Sock, bidder: &mut Bidder) {
+        let slot = self.slot(sock);
+        let Some(sender) = &mut slot.sending else { return };
+        let waker = slot.reader.as_ref().unwrap_or(Waker::noop());
+        let Poll::Ready((half, result, bytes)) = sender.poll(&mut Context::from_waker(waker)) else { return };
+        slot.half = Some(half);
+        let sender = slot.sending.take();
+        self.senders.extend(sender);
+        bidder.on_sent(sock, if result.is_ok() { Sent::Through(bytes) } else { Sent::Broken(bytes) });
+    }
+}
+
 /// One bidder core: what it decides, what carries it, and its turn.
-pub struct Core {
+struct Core {
     /// What it does.
-    pub bidder: RefCell<Bidder>,
+    bidder: RefCell<Bidder>,
     /// What carries its bytes.
-    pub sockets: RefCell<Sockets>,
+    sockets: RefCell<Sockets>,
     clock: TurnClock,
     main: RefCell<Option<Waker>>,
     listening: Cell<bool>,
     /// Something waits for room in a ring: to be tried again soon.
-    pub pressing: Cell<bool>,
+    pressing: Cell<bool>,
     /// The listener once more, to shut it down.
     door: RefCell<Option<std::net::TcpListener>>,
-    epoll: bool,
 }
 
 impl Core {
     /// A core around a bidder; `door` is its listener once more.
-    pub fn new(bidder: Bidder, door: std::net::TcpListener, epoll: bool) -> Rc<Core> {
+    fn new(bidder: Bidder, door: std::net::TcpListener) -> Rc<Core> {
         Rc::new_cyclic(|core| Core {
             bidder: RefCell::new(bidder),
             sockets: RefCell::new(Sockets {
@@ -225,26 +230,24 @@ impl Core {
                 clients: Vec::new(),
                 dsps: Vec::new(),
                 senders: Vec::new(),
+                sent: Vec::new(),
+                stuck: Vec::new(),
             }),
             clock: TurnClock::new(),
             main: RefCell::new(None),
             listening: Cell::new(true),
             pressing: Cell::new(false),
             door: RefCell::new(Some(door)),
-            epoll,
         })
     }
 
-    /// Accepts no more. Whoever is in the listen queue already is taken in; then the listener is shut down at once, by a
-    /// system call of its own: a close through the ring comes milliseconds later, and until then the kernel would go on
-    /// handing it connections that nobody serves.
-    pub fn stop_listening(self: &Rc<Self>) {
+    /// Accepts no more. Whoever is in the listen queue already is taken in; then the listener is shut down.
+    fn stop_listening(self: &Rc<Self>) {
         self.listening.set(false);
         let Some(door) = self.door.borrow_mut().take() else { return };
         let _ = door.set_nonblocking(true);
         while let Ok((stream, _)) = door.accept() {
-            // The epoll driver wants its sockets non-blocking, io_uring wants them blocking.
-            let _ = stream.set_nonblocking(self.epoll);
+            let _ = stream.set_nonblocking(true);
             if let Ok(stream) = TcpStream::from_std(stream) {
                 self.take_in(stream);
             }
@@ -254,7 +257,7 @@ impl Core {
 
     /// After a panic: nobody new is taken in, and whoever was served hears the end at once instead of waiting for that of
     /// the process. What the bidder holds is not touched.
-    pub fn abandon(&self) {
+    fn abandon(&self) {
         if let Some(door) = self.door.try_borrow_mut().ok().and_then(|mut door| door.take()) {
             let _ = socket2::SockRef::from(&door).shutdown(std::net::Shutdown::Both);
         }
@@ -266,15 +269,15 @@ impl Core {
 
     fn take_in(self: &Rc<Self>, stream: TcpStream) {
         let _ = stream.set_nodelay(true);
-        if let Some((sock, buf)) = self.with(|bidder, _, now| bidder.on_accept(now)) {
+        if let Some(sock) = self.with(|bidder, _, now| bidder.on_accept(now)) {
             let core = self.clone();
             *self.sockets.borrow_mut().slot(sock) = Slot::default();
-            monoio::spawn(async move { run(&core, sock, stream, Next::Read(buf)).await });
+            monoio::spawn(async move { run(&core, sock, stream, Next::Read).await });
         }
     }
 
     /// The turn's time. The first to ask in a turn makes sure that the turn has an end.
-    pub fn now(&self) -> Now {
+    fn now(&self) -> Now {
         let (now, began) = self.clock.now();
         if began && let Some(main) = &*self.main.borrow() {
             main.wake_by_ref();
@@ -282,25 +285,25 @@ impl Core {
         now
     }
 
-    /// The runtime's main future: polled when the tasks of a turn have run, before the core parks. `at_end` is called
-    /// each time, and ends the future by returning something.
-    pub fn turns<R>(self: &Rc<Self>, mut at_end: impl FnMut(&Rc<Core>, Now) -> Option<R>) -> impl Future<Output = R> {
+    /// The runtime's main future: polled when the tasks of a turn have run, before the core parks. Ends with the duties.
+    fn turns(self: &Rc<Self>, duties: &mut impl Duties) -> impl Future<Output = ()> {
         let core = self.clone();
         poll_fn(move |cx| {
             if core.main.borrow().is_none() {
                 *core.main.borrow_mut() = Some(cx.waker().clone());
             }
             let (now, _) = core.clock.now();
-            {
-                let (mut bidder, mut sockets) = (core.bidder.borrow_mut(), core.sockets.borrow_mut());
-                bidder.end_turn(now, &mut *sockets);
+            let stop = duties.orders(&mut core.bidder.borrow_mut(), now);
+            if stop {
+                core.stop_listening();
             }
-            let end = at_end(&core, now);
+            let (mut bidder, mut sockets) = (core.bidder.borrow_mut(), core.sockets.borrow_mut());
+            bidder.end_turn(now, &mut *sockets);
+            sockets.tell(&mut bidder);
+            let over = duties.report(&mut bidder, now);
+            core.pressing.set(duties.pressing());
             core.clock.end();
-            match end {
-                Some(end) => Poll::Ready(end),
-                None => Poll::Pending,
-            }
+            if over { Poll::Ready(()) } else { Poll::Pending }
         })
     }
 
@@ -311,7 +314,7 @@ impl Core {
 }
 
 /// Accepts until the core stops listening.
-pub async fn accept(core: Rc<Core>, listener: TcpListener) {
+async fn accept(core: Rc<Core>, listener: TcpListener) {
     while core.listening.get() {
         match listener.accept().await {
             Ok((stream, _)) => core.take_in(stream),
@@ -346,11 +349,12 @@ async fn run(core: &Rc<Core>, sock: Sock, stream: TcpStream, mut next: Next) {
     core.sockets.borrow_mut().slot(sock).half = Some(write_half);
     // A connection may have been given work before its sender was there.
     core.now();
+    let mut buf = Vec::with_capacity(READ_BYTES);
     loop {
         let event = match next {
             Next::Close => break,
-            Next::Read(buf) => {
-                let mut read = pin!(read(&mut read_half, buf));
+            Next::Read => {
+                let mut read = pin!(read(&mut read_half, std::mem::take(&mut buf)));
                 poll_fn(|cx| {
                     if let Poll::Ready((result, buf)) = read.as_mut().poll(cx) {
                         return Poll::Ready(Event::Read(result, buf));
@@ -363,9 +367,11 @@ async fn run(core: &Rc<Core>, sock: Sock, stream: TcpStream, mut next: Next) {
         };
         next = match event {
             Event::Close => break,
-            Event::Resumed => core.with(|bidder, sockets, now| bidder.take_buffer(sock, now, sockets)),
-            Event::Read(result, buf) => {
-                core.with(|bidder, sockets, now| bidder.on_read(sock, buf, result.map_err(|_| ()), now, sockets))
+            Event::Resumed => core.with(|bidder, sockets, now| bidder.on_resume(sock, now, sockets)),
+            Event::Read(result, bytes) => {
+                buf = bytes;
+                let read = result.map(|_| buf.as_slice()).map_err(|_| ());
+                core.with(|bidder, sockets, now| bidder.on_read(sock, read, now, sockets))
             }
         };
     }
@@ -375,10 +381,10 @@ async fn run(core: &Rc<Core>, sock: Sock, stream: TcpStream, mut next: Next) {
     });
 }
 
-async fn read(half: &mut ReadHalf, buf: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
-    let at = buf.len();
-    let (result, slice) = half.read(buf.slice_mut(at..)).await;
-    (result, slice.into_inner())
+/// The buffer holds what was read, and nothing else.
+async fn read(half: &mut ReadHalf, mut buf: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
+    buf.clear();
+    half.read(buf).await
 }
 
 impl Core {
@@ -396,11 +402,49 @@ impl Core {
             slot.resumed = false;
             return Poll::Ready(Event::Resumed);
         }
-        if slot.watching {
-            slot.watching = false;
-            let now = self.now();
-            self.bidder.borrow_mut().on_sent(sock, now, &mut *sockets);
+        if slot.sending.is_some() {
+            self.now();
+            sockets.look_at(sock, &mut self.bidder.borrow_mut());
         }
         Poll::Pending
     }
+}
+
+/// Wakes the core now and then, more often while something is due.
+async fn tick(core: Rc<Core>) {
+    loop {
+        let short = core.bidder.borrow().is_busy() || core.pressing.get();
+        monoio::time::sleep(Duration::from_nanos(if short { SHORT_NS } else { LONG_NS })).await;
+        core.now();
+    }
+}
+
+/// Serves until its duties end. A panic closes its sockets on its way out: tasks and sockets hold each other, so by itself
+/// it would close none.
+///
+/// # Errors
+/// The runtime could not be made.
+pub(super) fn serve(bidder: Bidder, listener: std::net::TcpListener, duties: &mut impl Duties) -> io::Result<()> {
+    struct Abandon(Weak<Core>);
+    impl Drop for Abandon {
+        fn drop(&mut self) {
+            if std::thread::panicking()
+                && let Some(core) = self.0.upgrade()
+            {
+                core.abandon();
+            }
+        }
+    }
+    let mut abandon = Abandon(Weak::new());
+    RuntimeBuilder::<LegacyDriver>::new().enable_timer().build()?.block_on(async {
+        listener.set_nonblocking(true)?;
+        let door = listener.try_clone()?;
+        let listener = TcpListener::from_std(listener)?;
+        let core = Core::new(bidder, door);
+        abandon.0 = Rc::downgrade(&core);
+        monoio::spawn(accept(core.clone(), listener));
+        monoio::spawn(tick(core.clone()));
+        core.turns(duties).await;
+        Ok(())
+    })
 }
