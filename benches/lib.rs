@@ -1,3 +1,5 @@
-//! Benchmarks of Outcry: the reference meter's common part. The programs are under `meter/`.
+//! Benchmarks of Outcry: the reference meter's common parts. The programs are under `meter/`.
+#[path = "meter/fate.rs"]
+pub mod fate;
 #[path = "meter/kit.rs"]
 pub mod kit;

@@ -52,7 +52,9 @@ async fn leg(p: Rc<Proxy>, dsp: usize, request: Rc<Vec<u8>>) {
     let mut c = match idle {
         Some(c) => c,
         None => {
-            let s = TcpStream::connect_addr(p.up).await.expect("connect to the DSPs");
+            let s = TcpStream::connect_addr(SocketAddr::new(p.up.ip(), p.up.port() + dsp as u16))
+                .await
+                .expect("connect to the DSPs");
             s.set_nodelay(true).expect("TCP_NODELAY");
             Conn { s, buf: Vec::with_capacity(p.lbuf) }
         }

@@ -4,7 +4,7 @@
 //!
 //!   floor port=9000 up=9100 n=5 cpu=0 add=0 answer=700
 //!
-//! `add` bytes go on top of each body sent to a DSP (below zero: are cut off) and `answer` is the size of the answer's
+//! DSP `i` is at port `up` + `i`. //! `add` bytes go on top of each body sent to a DSP (below zero: are cut off) and `answer` is the size of the answer's
 //! body: so it can be made to move the bytes that a product moves.
 use outcry_benches::kit::*;
 use std::io::Write;
@@ -60,7 +60,7 @@ impl Proxy {
         if let Some(u) = self.idle[dsp].pop() {
             return u;
         }
-        let s = std::net::TcpStream::connect(("127.0.0.1", self.up_port)).expect("connect to the DSPs");
+        let s = std::net::TcpStream::connect(("127.0.0.1", self.up_port + dsp as u16)).expect("connect to the DSPs");
         let fd = self.ring.install(s);
         let u = self.ups.len();
         self.ups.push(Upstream { fd, dsp, client: usize::MAX, acc: Vec::new() });

@@ -1,17 +1,19 @@
 //! Closed-loop load: `c` connections, each with one request in flight, for `ms` milliseconds.
 //!
 //!   floor-load port=9000 c=64 ms=3000 body=1800 cpu=1
-//!   floor-load port=8000 c=64 ms=3000 file=requests.jsonl path=/openrtb2/auction
+//!   floor-load port=8000 c=64 ms=3000 file=requests.jsonl path=/openrtb2/auction dsps=5
 //!
 //! Posts `body` bytes of filler to `path`, or the lines of `file` in turn (a file that is not one JSON object a line is
 //! one request as a whole); a run of 16 zeros in a line is replaced by a number of its own in each request.
 //!
 //! Prints one JSON object. An answer is a bid when it is a 200 with a seat in its seatbid that echoes its request's
 //! number, if that had one; a no-bid when it is a 204. `mismatched` are answers that carry another request's number
-//! or bring a second one along: mix-ups that no figure makes good. Exits 1 when a request was never answered.
+//! or bring a second one along: mix-ups that no figure makes good. With `dsps` the DSPs are so many of `floor-dsp`'s, and
+//! it is known who bids: `due_bids` are the requests that at least one of them bids on, `missed` those of them that came
+//! back without a bid, and a bid that none of them made is `mismatched`. Exits 1 when a request was never answered.
 use memchr::{memchr, memmem};
-use outcry_benches::kit::*;
-use std::{process::ExitCode, time::Instant};
+use outcry_benches::{fate, kit::*};
+use std::{ops::Range, process::ExitCode, time::Instant};
 
 const RECV: u8 = 1;
 const SENT: u8 = 2;
@@ -19,10 +21,26 @@ const SLOT: &[u8] = b"0000000000000000";
 /// Nothing at all for this long, and who is waiting waits for ever.
 const STALL_NS: u64 = 4_000_000_000;
 
-/// A request to be posted, and where its number goes.
+/// Where a request's number goes, and the string it is in: the id.
+#[derive(Clone)]
+struct Slot {
+    at: usize,
+    id: Range<usize>,
+}
+
+/// A request to be posted.
 struct Template {
     post: Vec<u8>,
-    slot: Option<usize>,
+    slot: Option<Slot>,
+}
+
+impl Slot {
+    fn of(post: &[u8]) -> Option<Slot> {
+        let at = memmem::find(post, SLOT)?;
+        let start = post[..at].iter().rposition(|b| *b == b'"').map_or(at, |quote| quote + 1);
+        let end = memchr(b'"', &post[at..]).map_or(at + SLOT.len(), |n| at + n);
+        Some(Slot { at, id: start..end })
+    }
 }
 
 fn templates(path: &str, file: &[u8]) -> Vec<Template> {
@@ -31,7 +49,7 @@ fn templates(path: &str, file: &[u8]) -> Vec<Template> {
     let bodies = if objects { lines } else { vec![file] };
     let make = |body: &&[u8]| {
         let post = request(path, body);
-        Template { slot: memmem::find(&post, SLOT), post }
+        Template { slot: Slot::of(&post), post }
     };
     bodies.iter().map(make).collect()
 }
@@ -64,7 +82,7 @@ fn whole_answer(b: &[u8]) -> Option<usize> {
 struct Conn {
     fd: u32,
     post: Vec<u8>,
-    slot: Option<usize>,
+    slot: Option<Slot>,
     acc: Vec<u8>,
     at: u64,
     lost: bool,
@@ -78,27 +96,40 @@ struct Counts {
     others: u64,
     mismatched: u64,
     bytes: u64,
+    due_bids: u64,
+    missed: u64,
 }
 
 /// What an answer is.
 struct Judge {
     seat: memmem::Finder<'static>,
+    dsps: usize,
     counts: Counts,
 }
 
 impl Judge {
-    /// `received` begins with an answer of `len` bytes; what follows it was not asked for.
-    fn look(&mut self, received: &[u8], len: usize, number: Option<&[u8]>) {
+    fn new(dsps: usize) -> Judge {
+        Judge { seat: memmem::Finder::new(br#""seatbid":[{"#), dsps, counts: Counts::default() }
+    }
+
+    /// `received` begins with an answer of `len` bytes; what follows it was not asked for. `id` is its request's.
+    fn look(&mut self, received: &[u8], len: usize, id: Option<&[u8]>) {
+        let due = self.dsps > 0 && id.is_some_and(|id| fate::any_bids(id, self.dsps));
         let (n, answer) = (&mut self.counts, &received[..len]);
         n.done += 1;
         n.bytes += len as u64;
+        n.due_bids += u64::from(due);
         match answer.get(9..12) {
             _ if len < received.len() => n.mismatched += 1,
-            Some(b"200") if self.seat.find(answer).is_some() => match number {
-                Some(number) if memmem::find(answer, number).is_none() => n.mismatched += 1,
+            Some(b"200") if self.seat.find(answer).is_some() => match id {
+                Some(id) if memmem::find(answer, id).is_none() => n.mismatched += 1,
+                Some(_) if self.dsps > 0 && !due => n.mismatched += 1,
                 _ => n.bids += 1,
             },
-            Some(b"204") => n.nobids += 1,
+            Some(b"204") => {
+                n.nobids += 1;
+                n.missed += u64::from(due);
+            }
             _ => n.others += 1,
         }
     }
@@ -122,9 +153,9 @@ impl Load {
         let c = &mut self.conns[i];
         c.post.clear();
         c.post.extend_from_slice(&t.post);
-        c.slot = t.slot;
-        if let Some(s) = c.slot {
-            hex16(&mut c.post[s..s + SLOT.len()], self.sent);
+        c.slot.clone_from(&t.slot);
+        if let Some(s) = &c.slot {
+            hex16(&mut c.post[s.at..s.at + SLOT.len()], self.sent);
         }
         c.at = now;
         self.ring.send(c.fd, &c.post, ud(SENT, i));
@@ -132,15 +163,15 @@ impl Load {
 
     fn bytes(&mut self, i: usize, b: &[u8], now: u64) {
         let c = &mut self.conns[i];
-        let number = c.slot.map(|s| &c.post[s..s + SLOT.len()]);
+        let id = c.slot.as_ref().map(|s| &c.post[s.id.clone()]);
         if c.acc.is_empty()
             && let Some(n) = whole_answer(b)
         {
-            self.judge.look(b, n, number);
+            self.judge.look(b, n, id);
         } else {
             c.acc.extend_from_slice(b);
             let Some(n) = whole_answer(&c.acc) else { return };
-            self.judge.look(&c.acc, n, number);
+            self.judge.look(&c.acc, n, id);
             c.acc.clear();
         }
         let us = (now.saturating_sub(c.at) / 1000) as usize;
@@ -209,7 +240,7 @@ fn quantile(hist: &[u32], p: f64) -> usize {
 }
 
 fn main() -> ExitCode {
-    let a = Args::parse(&["cpu", "c", "ms", "port", "body", "file", "path"]);
+    let a = Args::parse(&["cpu", "c", "ms", "port", "body", "file", "path", "dsps"]);
     pin(a.count("cpu", 1));
     let (n, file, path) = (a.count("c", 64), a.text("file", ""), a.text("path", "/bid"));
     let body = match file.as_str() {
@@ -230,7 +261,7 @@ fn main() -> ExitCode {
         ring,
         templates: templates(&path, &body),
         conns,
-        judge: Judge { seat: memmem::Finder::new(br#""seatbid":[{"#), counts: Counts::default() },
+        judge: Judge::new(a.count("dsps", 0)),
         hist: vec![0; 1_000_001],
         sent: 0,
         open: n,
@@ -239,12 +270,12 @@ fn main() -> ExitCode {
     let cpu = cpu_ns();
     let (secs, answered) = load.run();
     let share = (cpu_ns() - cpu) as f64 / 1e9 / secs;
-    let Counts { done, bids, nobids, others, mismatched, bytes } = load.judge.counts;
+    let Counts { done, bids, nobids, others, mismatched, bytes, due_bids, missed } = load.judge.counts;
     let unanswered = load.sent - done;
     let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|p| quantile(&load.hist, p));
     let max = load.hist.iter().rposition(|k| *k > 0).unwrap_or(0);
     println!(
-        "{{\"sent\":{},\"done\":{done},\"bids\":{bids},\"nobids\":{nobids},\"others\":{others},\"mismatched\":{mismatched},\
+        "{{\"sent\":{},\"done\":{done},\"bids\":{bids},\"due_bids\":{due_bids},\"missed\":{missed},\"nobids\":{nobids},\"others\":{others},\"mismatched\":{mismatched},\
         \"unanswered\":{unanswered},\"secs\":{secs:.3},\"rps\":{:.0},\"p50_us\":{p50},\"p99_us\":{p99},\"p999_us\":{p999},\
         \"max_us\":{max},\"answer_bytes\":{:.1},\"cpu_share\":{share:.3}}}",
         load.sent,
@@ -276,24 +307,40 @@ mod tests {
     fn a_file_is_a_request_a_line_or_one_request() {
         let lines = templates("/x", b"{\"id\":\"rq-0000000000000000\"}\n\n{\"id\":\"b\"}\n");
         assert_eq!(lines.iter().map(|t| t.slot.is_some()).collect::<Vec<_>>(), [true, false]);
+        assert_eq!(lines[0].slot.as_ref().map(|s| &lines[0].post[s.id.clone()]), Some(&b"rq-0000000000000000"[..]));
         assert_eq!(templates("/x", b"{\n\"id\":\"b\"\n}\n").len(), 1);
     }
 
     #[test]
     fn an_answer_counts_as_what_it_is() {
         let bid = br#"HTTP/1.1 200 OK  {"id":"rq-000000000000002a","seatbid":[{"bid":[]}]}"#;
-        let mut number = [0; 16];
-        hex16(&mut number, 42);
-        let mut judge = Judge { seat: memmem::Finder::new(br#""seatbid":[{"#), counts: Counts::default() };
-        let mut look = |answer: &[u8], len, number: Option<&[u8]>| judge.look(answer, len, number);
+        let mut number = *b"rq-0000000000000000";
+        hex16(&mut number[3..], 42);
+        let mut judge = Judge::new(0);
+        let mut look = |answer: &[u8], len, id: Option<&[u8]>| judge.look(answer, len, id);
         look(bid, bid.len(), Some(&number));
         look(bid, bid.len(), None);
-        look(bid, bid.len(), Some(b"000000000000002b"));
+        look(bid, bid.len(), Some(b"rq-000000000000002b"));
         look(bid, bid.len() - 1, Some(&number));
         look(b"HTTP/1.1 204 No Content\r\n\r\n", 27, Some(&number));
         look(b"HTTP/1.1 200 OK\r\n\r\n{\"seatbid\":[]}", 33, Some(&number));
         let n = judge.counts;
-        assert_eq!((n.done, n.bids, n.mismatched, n.nobids, n.others), (6, 2, 2, 1, 1));
+        assert_eq!((n.done, n.bids, n.mismatched, n.nobids, n.others, n.missed), (6, 2, 2, 1, 1, 0));
+    }
+
+    #[test]
+    fn who_bids_is_known_beforehand() {
+        let id =
+            |wanted: bool| (0..).map(|i| format!("rq-{i:016x}")).find(|id| fate::any_bids(id.as_bytes(), 5) == wanted);
+        let (wanted, unwanted) = (id(true).expect("one"), id(false).expect("one"));
+        let mut judge = Judge::new(5);
+        for id in [&wanted, &unwanted] {
+            let bid = format!("HTTP/1.1 200 OK\r\n\r\n{{\"id\":\"{id}\",\"seatbid\":[{{\"bid\":[]}}]}}");
+            judge.look(bid.as_bytes(), bid.len(), Some(id.as_bytes()));
+            judge.look(b"HTTP/1.1 204 No Content\r\n\r\n", 27, Some(id.as_bytes()));
+        }
+        let n = judge.counts;
+        assert_eq!((n.due_bids, n.bids, n.missed, n.mismatched, n.nobids), (2, 1, 1, 1, 2));
     }
 
     #[test]
