@@ -120,6 +120,16 @@ pub fn response(body: usize) -> Vec<u8> {
     v
 }
 
+/// Where a request's own number goes.
+pub const SLOT: &[u8] = b"0000000000000000";
+
+/// Writes `n` as 16 hexadecimal digits.
+pub fn hex16(out: &mut [u8], n: u64) {
+    for (i, b) in out.iter_mut().rev().enumerate().take(16) {
+        *b = b"0123456789abcdef"[(n >> (4 * i) & 15) as usize];
+    }
+}
+
 /// `n` bytes that look like JSON.
 pub fn filler(n: usize) -> Vec<u8> {
     br#"{"id":"8f3c1e","imp":[{"id":"1","bidfloor":0.35}]},"#.iter().copied().cycle().take(n).collect()

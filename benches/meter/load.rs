@@ -17,7 +17,6 @@ use std::{ops::Range, process::ExitCode, time::Instant};
 
 const RECV: u8 = 1;
 const SENT: u8 = 2;
-const SLOT: &[u8] = b"0000000000000000";
 /// Nothing at all for this long, and who is waiting waits for ever.
 const STALL_NS: u64 = 4_000_000_000;
 
@@ -52,13 +51,6 @@ fn templates(path: &str, file: &[u8]) -> Vec<Template> {
         Template { slot: Slot::of(&post), post }
     };
     bodies.iter().map(make).collect()
-}
-
-/// Writes `n` as 16 hexadecimal digits.
-fn hex16(out: &mut [u8], n: u64) {
-    for (i, b) in out.iter_mut().rev().enumerate().take(16) {
-        *b = b"0123456789abcdef"[(n >> (4 * i) & 15) as usize];
-    }
 }
 
 /// Bytes of the first answer in `b` once it is whole: by length or chunks (Go sends long bodies in chunks), or a 204.

@@ -1,0 +1,1 @@
+"""The parts of scripts/bench. Reading order: machine, cells, figures; profile and micro stand alone."""
