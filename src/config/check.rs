@@ -174,6 +174,9 @@ impl Checker<'_, '_> {
     }
 
     fn misshapen(&mut self, section: &Section, found: &Found<'_>) {
+        if found.span().is_empty() {
+            return; // made up by the parser, as in `get`
+        }
         let (at, what) = (found.span().start, describe(found.get_ref()));
         let hint = Some(section.header());
         let allowed = format!("the section {}", section.header());
@@ -187,6 +190,9 @@ impl Checker<'_, '_> {
         if let Some(found) = table.entries.and_then(|e| e.get(key.name)) {
             let (at, mut wrong) = (found.span().start, Vec::new());
             let value = key.kind.read(found, &mut wrong);
+            // Where it could not read a value the parser puts one that stands nowhere, and tells the break itself. At the
+            // first byte of a file stands a key, never a value.
+            wrong.retain(|w| w.at > 0);
             for Wrong { at, entry, found, allowed, nearest } in wrong {
                 let name = table.section.key(key.name);
                 let name = entry.map_or(name.clone(), |entry| format!("{name}.{entry}"));

@@ -231,6 +231,9 @@ fn broken_syntax_hides_only_what_hangs_on_it() {
     check("listen\nstop_ms = 1", &[(1, "", None), (2, "stop_ms", Some("100"))]);
     check("stop_ms = 1000\nstop_ms = 2000", &[(2, "", None)]);
     check("[http]\n[http]", &[(2, "", None)]);
+    // The parser puts a value of its own, which stands nowhere, in place of the one it could not read.
+    check("\n[[exchange]]\nname == [1]\npath = \"/\"", &[(3, "", None)]);
+    check("\nhttp == [1]", &[(2, "", None)]);
     check("stop_ms = 1\n[http\nhead_byte = 1", &[(1, "stop_ms", Some("100")), (2, "", None)]);
     // The url may be what was meant by the broken line: that it is missing is not told.
     check("[[dsp]]\nname = \"a\"\nurl = http://x/", &[(3, "", None)]);
