@@ -285,7 +285,8 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    /// `user.ext`: 2.5's `consent` (2.6's, read before or after, comes first), and the community's `buyeruids`.
+    /// `user.ext`: 2.5's `consent` (2.6's, read before or after, comes first), and the community's `buyeruids`, of which
+    /// those of `prebid` come first.
     fn user_ext(&mut self) -> Step {
         let Some(mut walk) = self.object(Field::UserExt)? else { return Ok(()) };
         while let Some((key, at)) = self.next::<UserExtKey>(&mut walk)? {
@@ -299,7 +300,10 @@ impl Reader<'_, '_> {
                 UserExtKey::Prebid => {
                     if let Some(mut walk) = self.object(Field::UserExtPrebid)? {
                         while let Some((PrebidKey::Buyeruids, at)) = self.next(&mut walk)? {
+                            let others = self.out.buyeruids.len();
                             self.buyeruids(Field::UserExtPrebidBuyeruids)?;
+                            // These come first wherever they stand: the order of members means nothing.
+                            self.out.buyeruids.rotate_left(others);
                             self.out.anchors.buyeruids = self.c.since(at);
                         }
                     }

@@ -193,18 +193,19 @@ fn request() -> impl Strategy<Value = Value> {
         2 => Some(object(vec![("fd", fd), ("schain", schain)])),
         _ => Some(object(vec![("fd", fd), ("schain", schain), ("ext", Some(object(vec![("schain", in_ext)])))])),
     });
-    let ids = || member(vec![Value::Null, json!({}), json!({"two": "2"}), json!({"two": "2", "one": "\"1\""})]);
-    let user = (member(vec![Value::Null, json!(""), json!("own")]), ids(), ids(), member(vec![json!("u")]), 0..4u8)
-        .prop_map(|(own, prebid, ext, id, kind)| match kind {
-            0 => None,
-            1 => Some(Value::Null),
-            2 => Some(object(vec![("id", id), ("buyeruid", own)])),
-            _ => {
-                let prebid = object(vec![("buyeruids", prebid)]);
-                let ext = object(vec![("prebid", Some(prebid)), ("buyeruids", ext)]);
-                Some(object(vec![("id", id), ("buyeruid", own), ("ext", Some(ext))]))
-            }
-        });
+    let ids = |one| member(vec![Value::Null, json!({}), json!({"two": "2"}), json!({"two": "2", "one": one})]);
+    let user =
+        (member(vec![Value::Null, json!(""), json!("own")]), ids("\"1\""), ids("x"), member(vec![json!("u")]), 0..4u8)
+            .prop_map(|(own, prebid, ext, id, kind)| match kind {
+                0 => None,
+                1 => Some(Value::Null),
+                2 => Some(object(vec![("id", id), ("buyeruid", own)])),
+                _ => {
+                    let prebid = object(vec![("buyeruids", prebid)]);
+                    let ext = object(vec![("prebid", Some(prebid)), ("buyeruids", ext)]);
+                    Some(object(vec![("id", id), ("buyeruid", own), ("ext", Some(ext))]))
+                }
+            });
     let seats = || member(vec![Value::Null, json!([]), json!(["a"]), json!(["b", "a", "\"c\""])]);
     let small = (
         member(vec![Value::Null, json!(0), json!(500)]),
