@@ -8,7 +8,7 @@ use outcry::units::Now;
 use outcry_benches::{answers::Bidder as Dsps, fate};
 use outcry_cores::bidder::{
     Bidder, Identity,
-    transport::{Next, Sent, Sock, Transport},
+    transport::{Next, Sock, Transport},
 };
 use std::net::SocketAddr;
 
@@ -27,49 +27,26 @@ pub(crate) enum Half {
     Both,
 }
 
-/// One end of a connection, as the transport sees it.
-#[derive(Default)]
-struct Side {
-    /// What the core sent last; goes back to it.
-    sent: Vec<u8>,
-    /// Which DSP is at the other end.
-    dsp: usize,
-    /// What the reader of the real thing would hold.
-    reading: Option<Vec<u8>>,
-}
+/// Bytes come in so many at a time at most, as from the ring.
+const PIECE: usize = 4096;
 
 #[derive(Default)]
 struct Net {
-    clients: Vec<Side>,
-    dsps: Vec<Side>,
-    fresh: Vec<Sock>,
+    /// Which DSP is at the other end of a connection.
+    dsps: Vec<usize>,
+    sent: Vec<(Sock, Vec<u8>)>,
     connects: Vec<Sock>,
     now_ns: u64,
 }
 
-impl Net {
-    fn side(&mut self, sock: Sock) -> &mut Side {
-        let (sides, ix) = match sock {
-            Sock::Client(ix) => (&mut self.clients, ix as usize),
-            Sock::Dsp(ix) => (&mut self.dsps, ix as usize),
-        };
-        if sides.len() <= ix {
-            sides.resize_with(ix + 1, Side::default);
-        }
-        &mut sides[ix]
-    }
-}
-
 impl Transport for Net {
     fn send(&mut self, sock: Sock, bytes: Vec<u8>) {
-        self.side(sock).sent = bytes;
-        self.fresh.push(sock);
-    }
-    fn sent(&mut self, sock: Sock, _watch: bool) -> Sent {
-        Sent::Done(std::mem::take(&mut self.side(sock).sent))
+        self.sent.push((sock, bytes));
     }
     fn connect(&mut self, sock: Sock, addr: SocketAddr) {
-        self.side(sock).dsp = usize::from(addr.port() - PORT);
+        let Sock::Dsp(ix) = sock else { panic!("a client is connected to") };
+        self.dsps.resize(self.dsps.len().max(ix as usize + 1), 0);
+        self.dsps[ix as usize] = usize::from(addr.port() - PORT);
         self.connects.push(sock);
     }
     fn resume(&mut self, _sock: Sock) {}
@@ -104,9 +81,7 @@ impl World {
         };
         world.turn(false);
         for _ in 0..BATCH {
-            let (sock, buf) = world.core.on_accept(now).expect("room for a client");
-            world.net.side(sock).reading = Some(buf);
-            world.clients.push(sock);
+            world.clients.push(world.core.on_accept(now).expect("room for a client"));
         }
         world
     }
@@ -120,33 +95,26 @@ impl World {
         let now = self.now();
         counted(count, || self.core.end_turn(now, &mut self.net));
         while let Some(sock) = self.net.connects.pop() {
-            match self.core.on_connect(sock, true, now, &mut self.net) {
-                Next::Read(buf) => self.net.side(sock).reading = Some(buf),
-                other => panic!("{sock:?}: {other:?} after a connect"),
-            }
+            assert_eq!(self.core.on_connect(sock, true, now, &mut self.net), Next::Read, "{sock:?}");
             // A call may have waited for it.
             self.core.end_turn(now, &mut self.net);
         }
     }
 
-    /// Bytes come in at a socket, as many at a time as its reader has room for.
-    fn bytes(&mut self, count: bool, sock: Sock, mut bytes: &[u8]) {
+    /// Bytes come in at a socket.
+    fn bytes(&mut self, count: bool, sock: Sock, bytes: &[u8]) {
         let now = self.now();
-        while !bytes.is_empty() {
-            let mut buf = self.net.side(sock).reading.take().expect("a reader reads");
-            let (piece, rest) = bytes.split_at(bytes.len().min(buf.capacity() - buf.len()));
-            buf.extend_from_slice(piece);
-            bytes = rest;
-            let (mut given, mut next) = (Some(buf), None);
-            counted(count, || {
-                let buf = given.take().unwrap_or_default();
-                next = Some(self.core.on_read(sock, buf, Ok(piece.len()), now, &mut self.net));
-            });
-            match next {
-                Some(Next::Read(buf)) => self.net.side(sock).reading = Some(buf),
-                other => panic!("{sock:?}: {other:?} after a read"),
-            }
+        for piece in bytes.chunks(PIECE) {
+            let mut next = Next::Close;
+            counted(count, || next = self.core.on_read(sock, Ok(piece), now, &mut self.net));
+            assert_eq!(next, Next::Read, "{sock:?}");
         }
+    }
+
+    /// What was sent is with the kernel.
+    fn taken(&mut self, count: bool, sock: Sock, bytes: Vec<u8>) {
+        let mut bytes = Some(bytes);
+        counted(count, || self.core.on_taken(sock, bytes.take().unwrap_or_default()));
     }
 
     /// A batch of auctions, all asked in one turn and heard in another.
@@ -155,13 +123,11 @@ impl World {
             self.bytes(ask, self.clients[client], post);
         }
         self.turn(ask);
-        while let Some(sock) = self.net.fresh.pop() {
+        while let Some((sock, bytes)) = self.net.sent.pop() {
             let mut out = Vec::new();
-            let side = self.net.side(sock);
-            assert!(matches!(sock, Sock::Dsp(_)), "an answer before any DSP's");
-            let (dsp, bytes) = (side.dsp, std::mem::take(&mut side.sent));
-            self.dsps.answer(&bytes, dsp, &mut out);
-            self.net.side(sock).sent = bytes;
+            let Sock::Dsp(ix) = sock else { panic!("an answer before any DSP's") };
+            self.dsps.answer(&bytes, self.net.dsps[ix as usize], &mut out);
+            self.taken(ask, sock, bytes);
             self.answers.push((sock, out));
         }
         assert_eq!(self.answers.len(), posts.len() * DSPS, "every DSP is asked");
@@ -170,12 +136,13 @@ impl World {
             self.bytes(hear, sock, &answer);
         }
         self.turn(hear);
-        assert_eq!(self.net.fresh.len(), posts.len(), "every request is answered");
-        for sock in std::mem::take(&mut self.net.fresh) {
+        assert_eq!(self.net.sent.len(), posts.len(), "every request is answered");
+        for (sock, bytes) in std::mem::take(&mut self.net.sent) {
             let client = self.clients.iter().position(|c| *c == sock).expect("a client");
             let id = posts[client].windows(6).position(|w| w == b"\"id\":\"").expect("an id") + 6;
             let bids = fate::any_bids(&posts[client][id..id + 24], DSPS);
-            assert_eq!(&self.net.side(sock).sent[9..12], if bids { b"200" } else { b"204" });
+            assert_eq!(&bytes[9..12], if bids { b"200" } else { b"204" });
+            self.taken(hear, sock, bytes);
         }
         self.net.now_ns += MS;
     }
