@@ -383,11 +383,15 @@ impl Egress {
         true
     }
 
-    /// Whose answer is awaited on a connection.
-    pub fn token_on(&mut self, ix: u32) -> Option<u64> {
-        let (_, conn) = self.conns.at(ix)?;
-        let Phase::Busy(call) = conn.phase else { return None };
-        self.calls.get(call).map(|c| c.token)
+    /// The call whose answer is awaited on a connection.
+    pub fn call_on(&self, ix: u32) -> Option<Key> {
+        let Phase::Busy(call) = self.conns.peek_at(ix)?.phase else { return None };
+        Some(call)
+    }
+
+    /// What a caller named a call.
+    pub fn token_of(&self, call: Key) -> Option<u64> {
+        self.calls.peek(call).map(|c| c.token)
     }
 
     /// These bytes came next; none: the end of the stream; or an error.

@@ -92,21 +92,35 @@ impl Flight {
         (&self.bytes, self.body_at)
     }
 
-    /// An answer for this flight has come: it lay still while the answer took its time, and the cache has forgotten it.
-    /// One read of each of its parts fetches them together, while the answer is being read.
-    pub fn warm(&self) {
+    /// One read of each cache line of the flight itself that an answer needs.
+    pub fn touch(&self) -> usize {
+        let (r, i) = (&self.request, self.auction.inputs());
+        self.asked
+            ^ self.bytes.len()
+            ^ self.legs.len()
+            ^ usize::from(self.deadlines.is_some())
+            ^ r.imps.len()
+            ^ r.texts.len()
+            ^ r.deals.len()
+            ^ i.imps.len()
+            ^ i.legs.len()
+            ^ i.bids.len()
+            ^ i.texts.len()
+    }
+
+    /// One read of each of its parts elsewhere.
+    pub fn touch_parts(&self) -> usize {
         let r = &self.request;
         let i = self.auction.inputs();
-        let mut sum = self.asked;
-        sum ^= r.imps.first().map_or(0, |x| x.exp_s as usize);
+        let mut sum = r.imps.first().map_or(0, |x| x.exp_s as usize);
         sum ^= r.texts.first().map_or(0, |x| usize::from(x.is_some()));
         sum ^= r.sizes.first().map_or(0, |x| x.0 as usize);
         sum ^= i.imps.first().map_or(0, |x| usize::from(x.refused));
-        sum ^= i.legs.iter().fold(0, |s, l| s ^ usize::from(l.bids_seen as u16));
+        sum ^= i.legs.iter().fold(0, |s, l| s ^ l.bids_seen as usize);
+        sum ^= i.bids.last().map_or(0, |b| usize::from(b.index));
         sum ^= usize::from(i.texts.last().copied().unwrap_or(0));
         sum ^= self.legs[..self.asked].iter().fold(0, |s, l| s ^ l.body.len());
-        sum ^= usize::from(self.bytes.get(self.body_at).copied().unwrap_or(0));
-        std::hint::black_box(sum);
+        sum ^ usize::from(self.bytes.get(self.body_at).copied().unwrap_or(0))
     }
 
     /// Reads the request.

@@ -48,6 +48,8 @@ use transport::{Next, Sent, Sock, Transport};
 const SAMPLE: u64 = 64;
 /// The arena to begin with; it grows to what the largest native request needs.
 const ARENA_BYTES: usize = 16 * 1024;
+/// Connections that are looked at ahead together: their flights fit into the first-level cache.
+pub const FORESIGHT: usize = 8;
 /// Snapshots that may be in use at once: the current one and those of auctions that began before a reload.
 const SNAPSHOTS_MAX: usize = 4;
 
@@ -194,6 +196,29 @@ impl Bidder {
         }
     }
 
+    /// These connections to DSPs are heard of next, at most [`FORESIGHT`] of them. What an answer touches has left the cache
+    /// while the DSP took its time; each step here touches one thing of each connection, and none waits for another, so the
+    /// misses of a step overlap instead of following one upon the other.
+    pub fn foresee(&self, dsps: &[u32]) {
+        let mut calls = [None; FORESIGHT];
+        for (call, &ix) in calls.iter_mut().zip(dsps) {
+            *call = self.egress.call_on(ix);
+        }
+        let mut flights = [None; FORESIGHT];
+        for (flight, call) in flights.iter_mut().zip(calls) {
+            *flight = call.and_then(|call| self.egress.token_of(call)).map(|token| from_token(token).0);
+        }
+        let mut sum = 0;
+        for key in flights.iter().flatten() {
+            sum ^= self.flights.peek(*key).map_or(0, Flight::touch);
+        }
+        for key in flights.iter().flatten() {
+            let Some(flight) = self.flights.peek(*key) else { continue };
+            sum ^= flight.touch_parts() ^ flight.client.map_or(0, |client| self.ingress.touch(client));
+        }
+        std::hint::black_box(sum);
+    }
+
     /// A socket was read: these bytes came next; none: its stream has ended.
     pub fn on_read<T: Transport>(&mut self, sock: Sock, read: Result<&[u8], ()>, now: Now, t: &mut T) -> Next {
         match sock {
@@ -206,11 +231,6 @@ impl Bidder {
             }
             Sock::Dsp(ix) => {
                 self.metrics.add(Counter::DspBytesIn, read.map_or(0, <[u8]>::len) as u64);
-                if let Some(token) = self.egress.token_on(ix)
-                    && let Some(flight) = self.flights.get(from_token(token).0)
-                {
-                    flight.warm();
-                }
                 let (next, done) = self.egress.on_read(ix, read, now.boot_ns, &mut self.buffers, &mut self.metrics);
                 if let Some(done) = done {
                     self.on_done(done, now, t);

@@ -66,6 +66,16 @@ impl<T: Default> Slab<T> {
         self.slots.get_mut(key.ix as usize).filter(|s| s.used && s.generation == key.generation).map(|s| &mut s.value)
     }
 
+    /// The same, to look at.
+    pub fn peek(&self, key: Key) -> Option<&T> {
+        self.slots.get(key.ix as usize).filter(|s| s.used && s.generation == key.generation).map(|s| &s.value)
+    }
+
+    /// What a slot in use holds, whoever uses it.
+    pub fn peek_at(&self, ix: u32) -> Option<&T> {
+        self.slots.get(ix as usize).filter(|s| s.used).map(|s| &s.value)
+    }
+
     /// The value of a slot in use, whoever uses it, and its key.
     pub fn at(&mut self, ix: u32) -> Option<(Key, &mut T)> {
         self.slots.get_mut(ix as usize).filter(|s| s.used).map(|s| (Key { ix, generation: s.generation }, &mut s.value))

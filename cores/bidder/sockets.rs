@@ -2,7 +2,7 @@
 //! Owns: which socket is which file, and what is under way on it. Runs on: each bidder core. Called by: `thread`.
 //! Never: decides anything.
 use super::{
-    Bidder,
+    Bidder, FORESIGHT,
     ring::{self, End, Event, File, Received, Ring},
     thread::Duties,
     transport::{Next, Sent, Sock, Transport},
@@ -292,7 +292,7 @@ pub(super) fn serve(bidder: &mut Bidder, listener: TcpListener, duties: &mut imp
     let mut core = Core { bidder, sockets, received, listener: Some(listener), accepting: false };
     core.accept();
     let clock = TurnClock::new();
-    let mut events = Vec::with_capacity(1024);
+    let (mut events, mut answered) = (Vec::with_capacity(1024), Vec::with_capacity(1024));
     // When the timer that is over first will be; there may be a longer one behind it.
     let mut beat_ns = 0;
     loop {
@@ -320,7 +320,19 @@ pub(super) fn serve(bidder: &mut Bidder, listener: TcpListener, duties: &mut imp
         let (now, _) = clock.now();
         let bidder = &mut *core.bidder;
         core.sockets.ring.take(&mut events, |sock, bytes| bidder.on_taken(sock, bytes));
+        answered.clear();
+        answered.extend(events.iter().filter_map(|event| match event {
+            Event::Read(Sock::Dsp(ix), _) => Some(*ix),
+            _ => None,
+        }));
+        let (mut ahead, mut heard) = (answered.chunks(FORESIGHT), 0);
         for event in events.drain(..) {
+            if matches!(event, Event::Read(Sock::Dsp(_), _)) {
+                if heard % FORESIGHT == 0 {
+                    core.bidder.foresee(ahead.next().unwrap_or(&[]));
+                }
+                heard += 1;
+            }
             core.happened(event, now);
         }
     }
