@@ -17,8 +17,10 @@ pub fn check(data: &[u8]) {
         }
         Err(mistakes) => told(text, mistakes),
     }
-    // What says nothing changes nothing but places; only a byte order mark must come first.
-    if text.starts_with('\u{feff}') {
+    // What says nothing changes nothing but places. Only a byte order mark must come first; and of what the parser finds
+    // nested too deeply it says no place, so it is told of the first line and whatever else is there is not.
+    let placeless = |m: &Mistake| m.key.is_empty() && (m.line, m.column) == (1, 1);
+    if text.starts_with('\u{feff}') || read.as_ref().is_err_and(|all| all.iter().any(placeless)) {
         return;
     }
     let spaced = format!("# a comment\n\n{text}");

@@ -11,10 +11,12 @@ pub mod chunked;
 pub mod config;
 pub mod gzip;
 pub mod head;
+pub mod mutate;
 pub mod node;
 pub mod request;
 pub mod response;
 pub mod rules;
+pub mod simd;
 pub mod splice;
 
 /// Returns if what must hold of an input holds, else panics.

@@ -17,8 +17,8 @@ use outcry::{
     units::{Cpm, Currency, Multiplier},
 };
 
-/// The bytes are the body. True if it was accepted.
-pub fn check(body: &[u8]) -> bool {
+/// The bytes are the body. What became of it is returned.
+pub fn check(body: &[u8]) -> Result<(), Refusal> {
     let (mut request, arena) = (Request::default(), bumpalo::Bump::new());
     let read = request.parse(body, 0, &arena);
     match (read, Node::read(body, JSON_DEPTH_MAX)) {
@@ -31,7 +31,7 @@ pub fn check(body: &[u8]) -> bool {
         (Ok(()), Err(trouble)) => panic!("accepted: {trouble:?}"),
         (Err(refusal), node) => refused(&refusal, body, node),
     }
-    read.is_ok()
+    read
 }
 
 fn refused(refusal: &Refusal, body: &[u8], node: Result<Node<'_>, Trouble>) {
