@@ -91,8 +91,8 @@ fn parse_decimal(text: &[u8], places: i64, max: i64, round: Round) -> Result<i64
             if !digits(e) {
                 return Err(PriceError::NotANumber);
             }
-            // Saturates: the text is bounded, so a shift of a million already is "far away".
-            sign * e.iter().fold(0i64, |n, b| (n * 10 + i64::from(b - b'0')).min(1_000_000))
+            // Far beyond any length of text, so that it saturates without changing the value.
+            sign * e.iter().fold(0i64, |n, b| (n * 10 + i64::from(b - b'0')).min(1 << 40))
         }
     };
     // The value is all digits read as one integer, times 10^-shift.
@@ -367,6 +367,16 @@ mod tests {
         ];
         for (text, round, want) in rows {
             assert_eq!(Cpm::parse(text.as_bytes(), *round).map(|c| c.0), *want, "{text} {round:?}");
+        }
+    }
+
+    /// As long as a body may be: a million and more zeros, and an exponent that takes them back.
+    #[test]
+    fn an_exponent_is_as_far_as_the_text_is_long() {
+        let zeros = "0".repeat(1_100_000);
+        for (text, want) in [(format!("0.{zeros}125e1100000"), 125_000), (format!("125{zeros}e-1100003"), 125_000)] {
+            assert_eq!(Cpm::parse(text.as_bytes(), Round::Down), Ok(Cpm(want)));
+            assert_eq!(Cpm::parse(text.as_bytes(), Round::Up), Ok(Cpm(want)));
         }
     }
 
