@@ -3,3 +3,7 @@
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let _ = outcry_fuzz::request::check(data);
 });
+libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    outcry_fuzz::mutate::in_place(&mut data[..max_size], size, 0, seed)
+        .unwrap_or_else(|| libfuzzer_sys::fuzzer_mutate(data, size, max_size))
+});

@@ -350,3 +350,18 @@ fn damage(out: &mut Vec<u8>, draw: &mut Draw) {
         _ => out.insert(at, draw.of(b"\"\\{}[],:0-.e \x0b\x0c")),
     }
 }
+
+/// For a fuzzer: changes the JSON behind the `choices` in `data[..size]`, every other time and where the result fits;
+/// returns the new size. None: nothing was changed, and the fuzzer may do as it likes.
+pub fn in_place(data: &mut [u8], size: usize, choices: usize, seed: u32) -> Option<usize> {
+    let mut draw = Draw::new(u64::from(seed));
+    if draw.once_in(2) {
+        return None;
+    }
+    let body = data.get(choices..size)?;
+    Node::read(body, usize::MAX).ok()?;
+    let body = mutate(body, &mut draw);
+    let place = data.get_mut(choices..choices + body.len())?;
+    place.copy_from_slice(&body);
+    Some(choices + body.len())
+}
