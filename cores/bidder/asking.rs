@@ -180,19 +180,20 @@ impl Bidder {
         }
     }
 
-    /// A DSP's answer, or the lack of one.
-    pub(super) fn on_done<T: Transport>(&mut self, done: Done, now: Now, t: &mut T) {
+    /// A DSP's answer, or the lack of one: what it was, if its auction still waited for it.
+    pub(super) fn on_done<T: Transport>(&mut self, done: Done, now: Now, t: &mut T) -> Option<Outcome> {
         let (key, leg) = from_token(done.token);
         let Bidder { flights, snapshots, buffers, metrics, view, .. } = self;
         let Some(flight) = flights.get(key) else {
             if let Reply::Answer { body, .. } = done.reply {
                 buffers.put(body);
             }
-            return;
+            return None;
         };
-        let Some(snapshot) = snapshots[flight.snapshot].as_ref() else { return };
+        let snapshot = snapshots[flight.snapshot].as_ref()?;
         let started_ns = if flight.sampled { t.precise_ns() } else { 0 };
-        if let Some((dsp, outcome, elapsed_ns)) = flight.answered(leg, done, snapshot, view, now.boot_ns, buffers) {
+        let answered = flight.answered(leg, done, snapshot, view, now.boot_ns, buffers);
+        if let Some((dsp, outcome, elapsed_ns)) = answered {
             metrics.dsp_outcome(snapshot.core.slot(dsp), outcome, elapsed_ns);
         }
         if flight.sampled {
@@ -201,6 +202,7 @@ impl Bidder {
         if flight.auction.pending() == 0 {
             self.finish(key, now, t);
         }
+        answered.map(|(_, outcome, _)| outcome)
     }
 
     /// Whoever has not answered by now is late.

@@ -84,6 +84,8 @@ struct Call {
     asked_ns: u64,
     sent_ns: u64,
     first_byte_ns: u64,
+    /// It was taken off a connection before it had left.
+    moved: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -404,6 +406,11 @@ impl Egress {
         metrics: &mut CoreMetrics,
     ) -> (Next, Option<Done>) {
         let Some((_, conn)) = self.conns.at(ix) else { return (Next::Close, None) };
+        if conn.dirty {
+            // Its request has not left: whatever this is, it is no answer to that.
+            self.distrust(ix, now_ns);
+            return (Next::Close, None);
+        }
         let call = match conn.phase {
             Phase::Busy(call) => Some(call),
             Phase::Draining => None,
@@ -511,6 +518,40 @@ impl Egress {
         }
     }
 
+    /// What a connection said was not for what it was asked: whoever is asked on it next would get another's answer too.
+    /// It is to be closed. A request that was put on it and has not left goes to another, once.
+    pub fn distrust(&mut self, ix: u32, now_ns: u64) {
+        let Some((_, conn)) = self.conns.at(ix) else { return };
+        let (phase, bytes) = (conn.phase, if conn.dirty { std::mem::take(&mut conn.out) } else { Vec::new() });
+        conn.phase = Phase::Closing;
+        let lane = &mut self.lanes[conn.lane as usize];
+        match phase {
+            Phase::Idle => lane.pool.remove_idle(ix),
+            Phase::Busy(key) if bytes.is_empty() => self.fail(key, Outcome::Reset),
+            Phase::Busy(key) => {
+                let Some(call) = self.calls.get(key) else { return self.requests.put(bytes) };
+                if std::mem::replace(&mut call.moved, true) {
+                    self.requests.put(bytes);
+                    return self.fail(key, Outcome::Reset);
+                }
+                (call.conn, call.sent_ns) = (None, 0);
+                let address = lane.address;
+                match lane.pool.take_idle() {
+                    None => lane.waiting.push_front((key, bytes)),
+                    Some(other) if self.conns.at(other).is_some_and(|(_, c)| c.address == address) => {
+                        self.put_on(key, other, bytes, now_ns);
+                    }
+                    // A reload has moved the DSP: it is closed as it is looked at next.
+                    Some(old) => {
+                        let _ = lane.pool.give_back(old);
+                        lane.waiting.push_front((key, bytes));
+                    }
+                }
+            }
+            Phase::Connecting | Phase::Draining | Phase::Closing => self.requests.put(bytes),
+        }
+    }
+
     fn end_call(&mut self, key: Key, reply: Reply) -> Option<Done> {
         let call = self.calls.get(key)?;
         let done = Done { token: call.token, reply, sent_ns: call.sent_ns, first_byte_ns: call.first_byte_ns };
@@ -588,7 +629,7 @@ impl Egress {
             }
             // Everybody who waits has a connection on its way or in use; after a loss some may have neither.
             while lane.pool.connecting() < waiting.min(lane.target.connections) {
-                if lane.pool.take(waiting) != Take::Open {
+                if !lane.pool.open_one() {
                     break;
                 }
                 open += 1;

@@ -31,7 +31,7 @@ use ingress::{ClientKey, Ingress, Step};
 use outcry::{
     http1::{BodyLen, ContentType, Deflate, Method, RequestHead},
     messages::CoreConfig,
-    openrtb::response::Response,
+    openrtb::{codes::Outcome, response::Response},
     record::{
         labels::{Counter, Gauge, Refusal},
         metrics::CoreMetrics,
@@ -231,10 +231,15 @@ impl Bidder {
             }
             Sock::Dsp(ix) => {
                 self.metrics.add(Counter::DspBytesIn, read.map_or(0, <[u8]>::len) as u64);
-                let (next, done) = self.egress.on_read(ix, read, now.boot_ns, &mut self.buffers, &mut self.metrics);
-                if let Some(done) = done {
-                    self.on_done(done, now, t);
+                let (mut next, done) = self.egress.on_read(ix, read, now.boot_ns, &mut self.buffers, &mut self.metrics);
+                if let Some(done) = done
+                    && self.on_done(done, now, t) == Some(Outcome::WrongId)
+                {
+                    // Most likely a second answer to an earlier request, with the one we wait for behind it.
+                    self.egress.distrust(ix, now.boot_ns);
+                    next = Next::Close;
                 }
+                self.failed_calls(now, t);
                 next
             }
         }

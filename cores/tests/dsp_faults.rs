@@ -252,7 +252,11 @@ fn answers_that_say_nothing_or_the_wrong_thing() {
             kept("302", Outcome::BadStatus, |_| http("302 Found", "Location: http://127.0.0.1:1/\r\n", "moved")),
             kept("garbage", Outcome::NotJson, |_| ok("<html>Bad gateway</html>")),
             kept("a list", Outcome::NotJson, |a| ok(&format!("[{}]", a.bid()))),
-            kept("wrong id", Outcome::WrongId, |a| ok(&a.bid().replace(&a.id, "another"))),
+            // It may be the answer to an earlier request, and ours the next thing this connection says.
+            Row {
+                conn: Conn::Dropped,
+                ..kept("wrong id", Outcome::WrongId, |a| ok(&a.bid().replace(&a.id, "another")))
+            },
             kept("wrong imp", Outcome::WrongImp, |a| ok(&a.bid_with(json!({"impid": "2"})))),
             kept("wrong currency", Outcome::WrongCurrency, |a| ok(&a.bid().replacen('{', r#"{"cur":"EUR","#, 1))),
             kept("no price", Outcome::NoPrice, |a| ok(&a.bid_with(json!({"price": null})))),
@@ -507,6 +511,30 @@ fn an_answer_may_come_in_any_pieces() {
         assert_eq!(outcomes(&server.totals(), 0), [(Outcome::Bid, 12)]);
         assert_eq!(dsp.conns(), 1);
     }
+}
+
+#[test]
+fn a_second_answer_is_not_taken_for_the_answers_to_all_that_follow() {
+    let (go, wait) = mpsc::channel();
+    let wait = Mutex::new(wait);
+    let twice = Faulty::new(move |asked, out| {
+        if asked.nth == 1 {
+            // The first request's once more; the one to this only when that has been read.
+            out.write_all(&ok(&asked.bid().replace(&asked.id, "first")))?;
+            let _ = wait.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        }
+        out.write_all(&ok(&asked.bid())).map(|()| Then::Stay)
+    });
+    let server = Server::start_as(&[(twice.addr, CALM)], RULES);
+    let mut conn = server.connect();
+    bid_for(&mut conn, "first");
+    no_bid_for(&mut conn, "second");
+    ask(&mut conn, "third");
+    go.send(()).expect("a DSP that waits");
+    let answer = read_answer(&mut conn);
+    assert!(answer.status == 200 && answer.text().contains("for third"), "{answer:?}");
+    assert_eq!(bid_for(&mut conn, "fourth"), "for fourth");
+    assert_eq!(outcomes(&server.totals(), 0), [(Outcome::Bid, 3), (Outcome::WrongId, 1)]);
 }
 
 #[test]

@@ -1,24 +1,40 @@
-//! What a reload and a stop must not break, in virtual time: a request that is half read, and one that is on its way.
-use outcry::{config, messages::CoreConfig, units::Now};
+//! What a reload, a stop and an answer to nothing must not break, in virtual time: a request that is half read,
+//! one that is on its way, and whoever is served.
+use outcry::{
+    config,
+    messages::CoreConfig,
+    units::{DspIx, Now},
+};
 use outcry_cores::bidder::{
     Bidder, Identity,
     transport::{Next, Sock, Transport},
 };
 use std::net::SocketAddr;
 
-/// Takes everything at once and keeps what clients were sent, and whom it was told to close.
+/// Takes everything at once and keeps what clients were sent, which DSPs' sockets were opened and sent to, and whom it
+/// was told to close.
 #[derive(Default)]
-struct Wire(Vec<u8>, Vec<Sock>);
+struct Wire {
+    answers: Vec<u8>,
+    opened: Vec<Sock>,
+    asked: Vec<Sock>,
+    closed: Vec<Sock>,
+}
 
 impl Transport for Wire {
-    fn send(&mut self, _: Sock, bytes: Vec<u8>) {
-        self.0.extend(bytes);
+    fn send(&mut self, sock: Sock, bytes: Vec<u8>) {
+        match sock {
+            Sock::Client(_) => self.answers.extend(bytes),
+            Sock::Dsp(_) => self.asked.push(sock),
+        }
     }
-    fn connect(&mut self, _: Sock, _: SocketAddr) {}
+    fn connect(&mut self, sock: Sock, _: SocketAddr) {
+        self.opened.push(sock);
+    }
     fn resume(&mut self, _: Sock) {}
     fn shutdown(&mut self, _: Sock) {}
     fn close(&mut self, sock: Sock) {
-        self.1.push(sock);
+        self.closed.push(sock);
     }
     fn precise_ns(&mut self) -> u64 {
         0
@@ -34,20 +50,34 @@ fn configuration(id: u64, exchanges: &[&str]) -> Box<CoreConfig> {
     Box::new(CoreConfig { config, dsp_addrs: vec![], dsp_slots: vec![], epoch: 1, node: 1 })
 }
 
-fn check(before: &[&str], after: &[&str], status: &str) {
-    let now = Now { boot_ns: 1_000_000_000, wall_offset_ns: 0 };
-    let identity = Identity { node: 1, epoch: 1, core: 0, seed: 1 };
-    let (mut bidder, mut wire) = (Bidder::new(identity, configuration(1, before), 1, now), Wire::default());
+const MS: u64 = 1_000_000;
+
+fn at(ms: u64) -> Now {
+    Now { boot_ns: 1_000_000 * MS + ms * MS, wall_offset_ns: 0 }
+}
+
+fn bidder(config: Box<CoreConfig>) -> Bidder {
+    Bidder::new(Identity { node: 1, epoch: 1, core: 0, seed: 1 }, config, 1, at(0))
+}
+
+/// For the exchange `late`.
+fn request() -> Vec<u8> {
     let body = r#"{"id":"r","imp":[{"id":"1","banner":{}}]}"#;
-    let request = format!("POST /late HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    let (first, rest) = request.as_bytes().split_at(request.len() - 5);
+    format!("POST /late HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+fn check(before: &[&str], after: &[&str], status: &str) {
+    let now = at(0);
+    let (mut bidder, mut wire) = (bidder(configuration(1, before)), Wire::default());
+    let request = request();
+    let (first, rest) = request.split_at(request.len() - 5);
 
     let sock = bidder.on_accept(now).expect("room");
     assert_eq!(bidder.on_read(sock, Ok(first), now, &mut wire), Next::Read);
     assert!(bidder.apply(configuration(2, after)).is_ok());
     bidder.on_read(sock, Ok(rest), now, &mut wire);
     bidder.end_turn(now, &mut wire);
-    let answer = String::from_utf8_lossy(&wire.0).into_owned();
+    let answer = String::from_utf8_lossy(&wire.answers).into_owned();
     assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{before:?} -> {after:?}: {answer}");
     assert_eq!(bidder.retired().map(|c| c.config.id), Some(1), "nothing holds the old configuration");
 }
@@ -66,31 +96,70 @@ fn a_request_is_auctioned_under_the_configuration_it_ended_in() {
 /// met a reset.
 #[test]
 fn a_draining_core_answers_what_is_on_its_way_to_it() {
-    const MS: u64 = 1_000_000;
-    let at = |ms: u64| Now { boot_ns: 1_000_000 * MS + ms * MS, wall_offset_ns: 0 };
-    let identity = Identity { node: 1, epoch: 1, core: 0, seed: 1 };
-    let (mut bidder, mut wire) = (Bidder::new(identity, configuration(1, &["late"]), 1, at(0)), Wire::default());
+    let (mut bidder, mut wire) = (bidder(configuration(1, &["late"])), Wire::default());
     let sock = bidder.on_accept(at(0)).expect("room");
     bidder.end_turn(at(0), &mut wire);
     // Silent for ten seconds when the core is told to stop.
     bidder.drain();
     for ms in [10_000, 10_010, 10_040] {
         bidder.end_turn(at(ms), &mut wire);
-        assert!(wire.1.is_empty(), "closed {} ms into the drain", ms - 10_000);
+        assert!(wire.closed.is_empty(), "closed {} ms into the drain", ms - 10_000);
     }
-    let body = r#"{"id":"r","imp":[{"id":"1","banner":{}}]}"#;
-    let request = format!("POST /late HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    bidder.on_read(sock, Ok(request.as_bytes()), at(10_045), &mut wire);
+    bidder.on_read(sock, Ok(&request()), at(10_045), &mut wire);
     bidder.end_turn(at(10_045), &mut wire);
-    let answer = String::from_utf8_lossy(&wire.0).into_owned();
+    let answer = String::from_utf8_lossy(&wire.answers).into_owned();
     assert!(answer.starts_with("HTTP/1.1 204 ") && answer.contains("Connection: close"), "{answer}");
     // Who connected before the listener was shut is taken in, and leaves like the others.
     assert!(bidder.on_accept(at(10_050)).is_some());
     for ms in (10_100..10_500).step_by(10) {
         bidder.end_turn(at(ms), &mut wire);
     }
-    for sock in std::mem::take(&mut wire.1) {
+    for sock in std::mem::take(&mut wire.closed) {
         bidder.on_closed(sock, at(10_500), &mut wire);
     }
     assert!(bidder.is_drained(), "{} connections are left", bidder.connections());
+}
+
+/// What a DSP says before its request has left was said to an earlier one. It was taken for the answer, and the answer for
+/// that of the next request.
+#[test]
+fn bytes_before_their_request_are_no_answer_to_it() {
+    let stale = b"HTTP/1.1 204 No Content\r\n\r\n";
+    for (said, others) in [(&stale[..], true), (&stale[..], false), (b"", true), (b"", false)] {
+        let warm = if others { 2 } else { 1 };
+        let mut config = configuration(1, &["late"]);
+        let dsp = format!(
+            "state_dir = \"/nowhere\"\n[[exchange]]\nname = \"late\"\npath = \"/late\"\n[[dsp]]\nname = \"d\"\nurl = \"http://127.0.0.1:1/\"\nwarm = {warm}\n"
+        );
+        config.config = config::load(&dsp, 1).expect("a configuration");
+        (config.dsp_addrs, config.dsp_slots) = (vec!["127.0.0.1:1".parse().expect("an address")], vec![DspIx(0)]);
+        let (mut bidder, mut wire) = (bidder(config), Wire::default());
+        bidder.end_turn(at(0), &mut wire);
+        assert_eq!(wire.opened.len(), warm);
+        let mut readers = std::mem::take(&mut wire.opened);
+        for sock in &readers {
+            assert_eq!(bidder.on_connect(*sock, true, at(1), &mut wire), Next::Read);
+        }
+        let client = bidder.on_accept(at(2)).expect("room");
+        bidder.on_read(client, Ok(&request()), at(2), &mut wire);
+        // In the same turn, on the connection that the request was put on: the last one that became idle.
+        let first = readers.pop().expect("a connection");
+        assert_eq!(bidder.on_read(first, Ok(said), at(2), &mut wire), Next::Close);
+        bidder.on_closed(first, at(2), &mut wire);
+        bidder.end_turn(at(2), &mut wire);
+        assert_eq!(wire.answers, b"", "the auction goes on");
+        let second = match readers.pop() {
+            Some(sock) => sock,
+            None => {
+                let sock = *wire.opened.first().expect("another connection is made");
+                assert_eq!(bidder.on_connect(sock, true, at(3), &mut wire), Next::Read);
+                bidder.end_turn(at(3), &mut wire);
+                sock
+            }
+        };
+        assert_eq!(wire.asked, [second], "it is asked there");
+        assert_eq!(bidder.on_read(second, Ok(stale), at(4), &mut wire), Next::Read);
+        bidder.end_turn(at(4), &mut wire);
+        assert!(wire.answers.starts_with(b"HTTP/1.1 204 "), "{:?}", String::from_utf8_lossy(&wire.answers));
+    }
 }

@@ -38,14 +38,23 @@ impl Pool {
     /// The connection used last, if one is idle. `waiting` callers are already queued: a connection is opened for each
     /// of them and no more.
     pub fn take(&mut self, waiting: usize) -> Take {
-        if let Some(conn) = self.idle.pop() {
-            return Take::Idle(conn);
+        match self.take_idle() {
+            Some(conn) => Take::Idle(conn),
+            None if self.connecting <= waiting && self.open_one() => Take::Open,
+            None => Take::Full,
         }
-        if self.connecting <= waiting && self.open + self.connecting < self.max {
-            self.connecting += 1;
-            return Take::Open;
-        }
-        Take::Full
+    }
+
+    /// The connection used last, if one is idle.
+    pub fn take_idle(&mut self) -> Option<u32> {
+        self.idle.pop()
+    }
+
+    /// May one more be opened? Then it counts as connecting from now.
+    pub fn open_one(&mut self) -> bool {
+        let may = self.open + self.connecting < self.max;
+        self.connecting += usize::from(may);
+        may
     }
 
     /// How many to open so that the warm ones are there; they count as connecting from now.
