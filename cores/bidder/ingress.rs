@@ -95,6 +95,7 @@ struct Client {
     sent: Said,
     /// Since when the client does not take our bytes; 0: it does.
     stuck_ns: u64,
+    /// When it was opened, answered last, or began to linger. Bytes that are no request do not keep it.
     active_ns: u64,
     end_of_stream: bool,
 }
@@ -210,9 +211,6 @@ impl Ingress {
     /// Bytes came in. To be called before [`Ingress::step`].
     pub fn arrived(&mut self, key: Key, n: usize, now_ns: u64) {
         if let Some(c) = self.clients.get(key) {
-            if c.phase != Phase::Lingering {
-                c.active_ns = now_ns;
-            }
             if n == 0 {
                 c.end_of_stream = true;
                 c.phase = if c.phase == Phase::Open { Phase::Ending } else { c.phase };
@@ -517,6 +515,8 @@ impl Ingress {
         if now_ns < self.next_check_ns {
             return;
         }
+        // After a turn that took long, what was sent before it has long been taken: that is looked at first.
+        self.sweep(now_ns, t);
         self.next_check_ns = now_ns + 100 * MS;
         if self.draining && self.last_call_ns == 0 {
             self.last_call_ns = now_ns;

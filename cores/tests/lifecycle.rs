@@ -1,4 +1,4 @@
-//! What a reload, a stop and an answer to nothing must not break, in virtual time: a request that is half read,
+//! What a reload, a stop, a stall and an answer to nothing must not break, in virtual time: a request that is half read,
 //! one that is on its way, and whoever is served.
 use outcry::{
     config,
@@ -118,6 +118,21 @@ fn a_draining_core_answers_what_is_on_its_way_to_it() {
         bidder.on_closed(sock, at(10_500), &mut wire);
     }
     assert!(bidder.is_drained(), "{} connections are left", bidder.connections());
+}
+
+/// A core that stood still for longer than a client has to take its answer closed every connection it had just answered on:
+/// it looked at their age before it looked whether the answers had been taken.
+#[test]
+fn a_stall_is_not_laid_to_its_clients() {
+    let (mut bidder, mut wire) = (bidder(configuration(1, &["late"])), Wire::default());
+    let sock = bidder.on_accept(at(0)).expect("room");
+    bidder.on_read(sock, Ok(&request()), at(0), &mut wire);
+    bidder.end_turn(at(0), &mut wire);
+    assert!(wire.answers.starts_with(b"HTTP/1.1 204 "), "{:?}", String::from_utf8_lossy(&wire.answers));
+    for ms in [20_000, 20_200] {
+        bidder.end_turn(at(ms), &mut wire);
+        assert_eq!(wire.closed, [], "after {ms} ms");
+    }
 }
 
 /// What a DSP says before its request has left was said to an earlier one. It was taken for the answer, and the answer for
