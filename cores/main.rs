@@ -3,7 +3,7 @@ use clap::{Parser, Subcommand};
 use outcry_cores::{
     boot::{self, Source},
     check,
-    lab::{demo, dsp_sim, in_process, load},
+    lab::{attack, demo, dsp_sim, in_process, load},
 };
 use std::{path::PathBuf, process::ExitCode};
 
@@ -43,6 +43,8 @@ enum Command {
     DspSim(dsp_sim::DspSimArgs),
     /// Drive a bidder with an open-loop load of realistic requests.
     Load(load::LoadArgs),
+    /// Do to an exchange on this machine what a hostile client would.
+    Attack(attack::AttackArgs),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args, in_process::start),
         Command::DspSim(args) => dsp_sim::run(args),
         Command::Load(args) => load::run(args),
+        Command::Attack(args) => attack::run(args),
     }
 }
 

@@ -2,9 +2,11 @@
 //! for any bidder; they read HTTP and JSON with code of their own, so that they can verify the exchange's.
 //!
 //! Reading order: [`requests`] (what is asked), [`character`] and [`bids`] (what a DSP says to it), [`dsp_sim`],
-//! [`arrivals`] (when it is asked), [`check`] (what an answer must be), [`load`] and its generator, [`report`], [`demo`].
+//! [`arrivals`] (when it is asked), [`check`] (what an answer must be), [`load`] and its generator, [`report`], [`demo`],
+//! [`attack`] (what hostile clients do).
 
 pub mod arrivals;
+pub mod attack;
 pub mod bids;
 pub mod character;
 pub mod check;
