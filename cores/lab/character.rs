@@ -1,7 +1,7 @@
 //! How a simulated DSP behaves: how fast, how often, how dear, how wrong.
 //! Owns: plain parameters. Called by: `dsp_sim`, `bids`. Never: draws from anything but its seed and the request's id,
 //! so a request meets the same fate whatever came before it.
-use super::rng::Rng;
+use super::{hostile::Hostile, rng::Rng};
 
 /// A simulated DSP.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,8 @@ pub struct Character {
     pub cur: String,
     /// `Some(n)`: always the same bid on the first impression, in a body of about `n` bytes, nothing parsed but ids.
     pub fixed_bytes: Option<usize>,
+    /// What it does with its answers on the wire instead of just sending them.
+    pub hostile: Option<Hostile>,
 }
 
 /// What is wrong with an answer on purpose.
@@ -75,6 +77,7 @@ impl Character {
             seats: seats(1),
             cur: "USD".to_owned(),
             fixed_bytes: None,
+            hostile: None,
         };
         Some(match name {
             // Answers at once, to nearly everything, and pays little.

@@ -8,6 +8,7 @@
 use super::{
     bids,
     character::{Character, Wrong},
+    hostile::Hostile,
     http::{Frame, Kind, Step, frame},
     json::Reader,
     ring,
@@ -154,9 +155,13 @@ async fn connection(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
                 if delay_us > 0 {
                     monoio::time::sleep(Duration::from_micros(delay_us)).await;
                 }
-                let (written, buffer) = stream.write_all(output).await;
-                output = buffer;
-                written?;
+                if let Some(hostile) = shared.character.hostile {
+                    abuse(&mut stream, hostile, std::mem::take(&mut output)).await?;
+                } else {
+                    let (written, buffer) = stream.write_all(output).await;
+                    output = buffer;
+                    written?;
+                }
                 if after == After::Close {
                     return Ok(());
                 }
@@ -165,6 +170,23 @@ async fn connection(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
             }
         }
     }
+}
+
+async fn abuse(stream: &mut TcpStream, hostile: Hostile, answer: Vec<u8>) -> io::Result<()> {
+    for mut part in hostile.instead_of(answer) {
+        loop {
+            let (written, bytes) = stream.write_all(part.bytes).await;
+            written?;
+            if part.pause_us > 0 {
+                monoio::time::sleep(Duration::from_micros(part.pause_us)).await;
+            }
+            if !part.endless {
+                break;
+            }
+            part.bytes = bytes;
+        }
+    }
+    Ok(())
 }
 
 /// Writes the answer to one request; gives its delay in microseconds.
@@ -297,6 +319,9 @@ pub struct DspSimArgs {
     /// Bytes of the body of a `fixed` answer.
     #[arg(long, default_value_t = 700)]
     pub body_bytes: usize,
+    /// What it does with its answers on the wire, instead of just sending them.
+    #[arg(long, value_enum)]
+    pub hostile: Option<Hostile>,
     /// Pin it to this CPU.
     #[arg(long)]
     pub cpu: Option<usize>,
@@ -316,6 +341,7 @@ impl DspSimArgs {
         c.error_permille = self.error_rate.map_or(c.error_permille, permille);
         c.late_permille = self.late_rate.map_or(c.late_permille, permille);
         c.cur = self.cur.clone().unwrap_or(c.cur);
+        c.hostile = self.hostile;
         c.fixed_bytes = c.fixed_bytes.map(|_| self.body_bytes.min(REQUEST_BYTES_MAX));
         Some(c)
     }

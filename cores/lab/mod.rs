@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`requests`] (what is asked), [`character`] and [`bids`] (what a DSP says to it), [`dsp_sim`],
 //! [`arrivals`] (when it is asked), [`check`] (what an answer must be), [`load`] and its generator, [`report`], [`demo`],
-//! [`attack`] (what hostile clients do).
+//! [`attack`] (what hostile clients do), [`hostile`] (what hostile DSPs do).
 
 pub mod arrivals;
 pub mod attack;
@@ -13,6 +13,7 @@ pub mod check;
 pub mod demo;
 pub mod dsp_sim;
 mod generator;
+pub mod hostile;
 pub mod http;
 pub mod in_process;
 pub mod json;

@@ -1,0 +1,110 @@
+//! What a hostile DSP does with an answer on the wire: two for one, one behind another, one without an end.
+//! Owns: constants. Called by: `dsp_sim`. Never: goes on when the connection was closed, which is what it asks for.
+use flate2::{Compression, write::GzEncoder};
+use std::{io::Write as _, sync::OnceLock};
+
+/// How a DSP abuses its connections.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hostile {
+    /// Each answer twice, in one piece.
+    Twice,
+    /// Each answer twice, the second a few milliseconds later, when the connection may carry another request.
+    Stale,
+    /// A 204, and behind it the answer it hides.
+    Hidden,
+    /// An answer with a length and chunks.
+    LengthAndChunks,
+    /// A length that is longer than the answer, and then nothing.
+    Short,
+    /// Interim answers without an end.
+    Interim,
+    /// A head without an end.
+    Head,
+    /// A body without an end, which would be that of the connection.
+    Body,
+    /// Chunks without an end.
+    Chunks,
+    /// A byte a second.
+    Drip,
+    /// A small answer that unpacks to as much as is allowed by default.
+    Bomb,
+}
+
+/// Bytes and what comes after them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Part {
+    /// Written.
+    pub bytes: Vec<u8>,
+    /// Then nothing for so many microseconds.
+    pub pause_us: u64,
+    /// Again and again, until the connection is closed.
+    pub endless: bool,
+}
+
+/// Between the answer and its like: longer than a turn, shorter than an auction.
+const STALE_US: u64 = 3_000;
+/// Between two bytes that drip.
+const DRIP_US: u64 = 1_000_000;
+/// Between two pieces of what has no end: some megabytes a second on each connection that lets it.
+const ENDLESS_US: u64 = 5_000;
+/// What a bomb unpacks to.
+const BOMB_BYTES: usize = outcry::limits::ANSWER_BYTES_DEFAULT - 1_024;
+
+impl Hostile {
+    /// Every one of them.
+    pub const ALL: [Hostile; 11] = [
+        Hostile::Twice,
+        Hostile::Stale,
+        Hostile::Hidden,
+        Hostile::LengthAndChunks,
+        Hostile::Short,
+        Hostile::Interim,
+        Hostile::Head,
+        Hostile::Body,
+        Hostile::Chunks,
+        Hostile::Drip,
+        Hostile::Bomb,
+    ];
+
+    /// What is written instead of `answer`, a whole one with its head.
+    pub fn instead_of(self, answer: Vec<u8>) -> Vec<Part> {
+        let once = |bytes| Part { bytes, pause_us: 0, endless: false };
+        let endless = |bytes| Part { bytes, pause_us: ENDLESS_US, endless: true };
+        let with_field = |field: &[u8]| {
+            let at = memchr::memmem::find(&answer, b"\r\n").map_or(0, |at| at + 2);
+            [&answer[..at], field, &answer[at..]].concat()
+        };
+        let opening = |head: &[u8]| once(head.to_vec());
+        match self {
+            Hostile::Twice => vec![once(answer.repeat(2))],
+            Hostile::Stale => vec![Part { pause_us: STALE_US, ..once(answer.clone()) }, once(answer)],
+            Hostile::Hidden => vec![once([b"HTTP/1.1 204 No Content\r\n\r\n", answer.as_slice()].concat())],
+            Hostile::LengthAndChunks => vec![once(with_field(b"Transfer-Encoding: chunked\r\n"))],
+            Hostile::Short => {
+                vec![Part { pause_us: DRIP_US, ..opening(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{") }]
+            }
+            Hostile::Interim => vec![endless(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n".repeat(100))],
+            Hostile::Head => vec![opening(b"HTTP/1.1 200 OK\r\n"), endless(b"X-Long: and longer\r\n".repeat(30))],
+            Hostile::Body => vec![opening(b"HTTP/1.1 200 OK\r\n\r\n"), endless(vec![b' '; 32 * 1024])],
+            Hostile::Chunks => vec![
+                opening(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+                endless([b"8000\r\n".as_slice(), &[b' '; 32 * 1024], b"\r\n"].concat()),
+            ],
+            Hostile::Drip => answer.iter().map(|b| Part { pause_us: DRIP_US, ..once(vec![*b]) }).collect(),
+            Hostile::Bomb => vec![once(bomb().to_vec())],
+        }
+    }
+}
+
+/// No bid, behind as many blanks as fit, packed.
+fn bomb() -> &'static [u8] {
+    static BOMB: OnceLock<Vec<u8>> = OnceLock::new();
+    BOMB.get_or_init(|| {
+        let mut packer = GzEncoder::new(Vec::new(), Compression::best());
+        // Writing to memory cannot fail.
+        let _ = packer.write_all(&[vec![b' '; BOMB_BYTES], b"{}".to_vec()].concat());
+        let body = packer.finish().unwrap_or_default();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", body.len());
+        [head.as_bytes(), &body].concat()
+    })
+}

@@ -1,0 +1,82 @@
+//! What hostile DSPs do, over real sockets: the auction is answered by the others, nothing hidden counts, and whatever has
+//! no end is ended. `outcry dsp-sim --hostile KIND` does the same to an exchange that runs.
+mod common;
+use common::{Server, bidder, dsp, outcomes, read_answer};
+use outcry::{openrtb::codes::Outcome, record::labels::Counter};
+use outcry_cores::lab::{character::Character, dsp_sim, hostile::Hostile};
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, atomic::AtomicBool},
+};
+
+const RULES: &str = "[auction]\ntmax_max_ms = 10000\ntmax_default_ms = 10000\ndsp_ms = 8000\n";
+const ROUNDS: usize = 12;
+
+/// A simulator that lives as long as the process.
+fn simulate(hostile: Hostile) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let addr = listener.local_addr().expect("an address");
+    let fixed = Character::named("fixed", 1).expect("a built-in name");
+    let character = Character { delay_min_us: 0, price_micros: (100_000, 100_000), hostile: Some(hostile), ..fixed };
+    std::thread::spawn(move || dsp_sim::serve(listener, character, Arc::default(), Arc::new(AtomicBool::new(false))));
+    addr
+}
+
+#[test]
+fn an_auction_is_that_of_the_honest_and_nothing_hidden_counts() {
+    use Hostile::*;
+    use Outcome::*;
+    // What may become of asking each: for Stale it depends on where the second answer finds the connection.
+    let may: [(Hostile, &[Outcome]); 11] = [
+        (Twice, &[Bid]),
+        (Stale, &[Bid, WrongId, Reset]),
+        (Hidden, &[NoBid]),
+        (LengthAndChunks, &[BadHttp]),
+        (Short, &[Late]),
+        (Interim, &[BadHttp]),
+        (Head, &[BadHttp]),
+        (Body, &[TooLarge]),
+        (Chunks, &[TooLarge]),
+        (Drip, &[Late]),
+        (Bomb, &[NoBid]),
+    ];
+    assert_eq!(may.map(|m| m.0), Hostile::ALL);
+    let keys = |hostile: Hostile| match hostile {
+        // Half of what the simulator takes between two bytes.
+        Short | Drip => "timeout_ms = 100\nwarm = 1\ngzip = true\n",
+        // A second answer on the only connection meets the next request more often.
+        Stale => "timeout_ms = 8000\nwarm = 1\nconnections = 1\ngzip = true\n",
+        _ => "timeout_ms = 8000\nwarm = 1\ngzip = true\n",
+    };
+    let mut dsps: Vec<_> = may.iter().map(|(hostile, _)| (simulate(*hostile), keys(*hostile))).collect();
+    dsps.push((dsp(bidder), "timeout_ms = 8000\nwarm = 1\n"));
+    let server = Server::start_as(&dsps, RULES);
+    let mut conn = server.connect();
+    for round in 0..ROUNDS {
+        let id = format!("r-{round}");
+        let body =
+            format!(r#"{{"id":"{id}","tmax":10000,"imp":[{{"id":"1","banner":{{"w":300,"h":250}}}}],"site":{{}}}}"#);
+        let head = format!("POST /openrtb2/auction HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+        conn.write_all((head + &body).as_bytes()).expect("write");
+        let answer = read_answer(&mut conn);
+        assert_eq!(answer.status, 200, "{id}: {answer:?}");
+        let answer: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+        assert_eq!(answer["id"], id.as_str());
+        let markup = answer["seatbid"][0]["bid"][0]["adm"].as_str().unwrap_or("");
+        assert!(markup.contains("x.example"), "{id}: the honest DSP wins: {answer}");
+    }
+    let totals = server.totals();
+    for (row, (hostile, may)) in may.iter().enumerate() {
+        let seen: BTreeMap<String, u64> =
+            outcomes(&totals, row).into_iter().map(|(o, n)| (format!("{o:?}"), n)).collect();
+        let may: Vec<String> = may.iter().map(|o| format!("{o:?}")).collect();
+        assert!(seen.keys().all(|o| may.contains(o)), "{hostile:?}: {seen:?}, may be {may:?}");
+        assert_eq!(seen.values().sum::<u64>(), ROUNDS as u64, "{hostile:?}: {seen:?}");
+    }
+    assert_eq!(outcomes(&totals, may.len()), [(Bid, ROUNDS as u64)], "the honest one");
+    // Each of Twice, Hidden, LengthAndChunks, Interim, Head, Body and Chunks costs its connection, each time.
+    let closed = totals.counter(Counter::DspClosed);
+    assert!(closed >= 7 * ROUNDS as u64, "{closed} connections to DSPs closed");
+}
