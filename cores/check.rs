@@ -1,6 +1,9 @@
 //! `outcry check`: every mistake of a configuration, or the plan that would run.
 //! Owns: nothing. Runs on: the main thread of its own process. Called by: main. Never: listens, connects, pins.
-use crate::{bidder::ring, io_probe, topology};
+use crate::{
+    bidder::{framing, ring},
+    io_probe, topology,
+};
 use outcry::{
     config::{self, Config, IoDriver, plan::Plan},
     limits,
@@ -121,10 +124,15 @@ fn memory(config: &Config, plan: &Plan, out: &mut String) -> std::fmt::Result {
     let steady = sum(&terms);
     writeln!(out, "  {:<33}{:>8}   {:>9} = {:>9}", "one core", "", "", size(steady))?;
     writeln!(out, "  {:<33}{cores:>8} x {:>9} = {:>9}", "all bidder cores", size(steady), size(cores * steady))?;
-    // Only an attack or a very strange day comes near; it is what the limits promise.
+    // Only an attack or a very strange day comes near; it is what the limits promise. Who sends slowly holds what he sent
+    // without an auction.
+    let request = (http.head_bytes + http.body_bytes) as u64;
+    let longest_answer = config.dsps.iter().map(|d| d.answer_bytes + framing::HEAD_BYTES).max().unwrap_or(0);
     let longest = [
-        ("requests, each at its longest", http.auctions as u64, (http.head_bytes + http.body_bytes) as u64),
-        ("answers, each at its longest", http.auctions as u64, answers as u64),
+        ("requests being received", http.connections as u64, request),
+        ("answers being received", pools as u64, longest_answer as u64),
+        ("requests of auctions", http.auctions as u64, request),
+        ("answers of auctions", http.auctions as u64, answers as u64),
     ];
     writeln!(out, "and on top, if every message were at its limit")?;
     longest.iter().try_for_each(|t| line(out, *t))?;
