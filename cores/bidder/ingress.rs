@@ -71,6 +71,9 @@ struct Client {
     phase: Phase,
     /// Bytes that are no whole request yet, or that wait for their turn while the reader pauses.
     held: Option<Vec<u8>>,
+    /// What came behind that before the kernel heard of the pause, and how much of it was looked at: up to all the buffers
+    /// of a ring.
+    behind: Option<Box<(Vec<u8>, usize)>>,
     /// The reader was told to pause.
     paused: bool,
     /// What was read of a request that does not come in one piece.
@@ -374,6 +377,27 @@ impl Ingress {
         }
     }
 
+    /// Of a reader that pauses: keeps these bytes as they are. `false`: it does not pause, or wants none.
+    pub fn keep_behind(&mut self, key: Key, bytes: &[u8]) -> bool {
+        let Some(c) = self.clients.get(key).filter(|c| c.paused && c.phase == Phase::Open) else { return false };
+        if !bytes.is_empty() {
+            c.behind.get_or_insert_default().0.extend_from_slice(bytes);
+        }
+        !bytes.is_empty()
+    }
+
+    /// What was kept, and where to go on in it.
+    pub fn take_behind(&mut self, key: Key) -> (Vec<u8>, usize) {
+        self.clients.get(key).and_then(|c| c.behind.take()).map_or_else(Default::default, |behind| *behind)
+    }
+
+    /// Gives it back, looked at up to `at`.
+    pub fn put_behind(&mut self, key: Key, behind: Vec<u8>, at: usize) {
+        if let Some(c) = self.clients.get(key).filter(|c| c.phase == Phase::Open) {
+            c.behind = Some(Box::new((behind, at)));
+        }
+    }
+
     /// What was held.
     pub fn take_held(&mut self, key: Key) -> Option<Vec<u8>> {
         self.clients.get(key)?.held.take()
@@ -387,6 +411,7 @@ impl Ingress {
     /// The socket is gone. Auctions in flight find out when they answer.
     pub fn on_closed(&mut self, ix: u32, buffers: &mut Buffers, metrics: &mut CoreMetrics) {
         let Some((key, c)) = self.clients.at(ix) else { return };
+        c.behind = None;
         for buf in [c.held.take().unwrap_or_default(), std::mem::take(&mut c.out)] {
             buffers.put(buf);
         }
@@ -438,6 +463,7 @@ impl Ingress {
             c.phase = Phase::Lingering;
             c.active_ns = now_ns;
             buffers.put(c.held.take().unwrap_or_default());
+            c.behind = None;
             t.shutdown(Sock::Client(key.ix));
             t.resume(Sock::Client(key.ix));
         }

@@ -227,6 +227,9 @@ impl Bidder {
                 let Ok(bytes) = read else { return Next::Close };
                 self.metrics.add(Counter::ClientBytesIn, bytes.len() as u64);
                 self.ingress.arrived(key, bytes.len(), now.boot_ns);
+                if self.ingress.keep_behind(key, bytes) {
+                    return Next::Pause;
+                }
                 self.client_bytes(key, bytes, now, t)
             }
             Sock::Dsp(ix) => {
@@ -249,7 +252,18 @@ impl Bidder {
     pub fn on_resume<T: Transport>(&mut self, sock: Sock, now: Now, t: &mut T) -> Next {
         let Sock::Client(ix) = sock else { return Next::Close };
         let Some(key) = self.ingress.key(ix) else { return Next::Close };
-        self.client_bytes(key, &[], now, t)
+        let mut next = self.client_bytes(key, &[], now, t);
+        // A piece at a time: each request that is taken from the front moves what is behind it in the same buffer.
+        let (behind, mut at) = self.ingress.take_behind(key);
+        while next == Next::Read && at < behind.len() {
+            let end = (at + READ_BYTES).min(behind.len());
+            next = self.client_bytes(key, &behind[at..end], now, t);
+            at = end;
+        }
+        if at < behind.len() {
+            self.ingress.put_behind(key, behind, at);
+        }
+        next
     }
 
     fn client_bytes<T: Transport>(&mut self, key: ClientKey, bytes: &[u8], now: Now, t: &mut T) -> Next {

@@ -30,9 +30,10 @@ fn attacks_stay_within_the_limits_of_their_connections() {
     let before = memory("VmRSS");
     let (head, body) = (outcry::limits::HEAD_BYTES_DEFAULT, outcry::limits::BODY_BYTES_DEFAULT);
     // Chunks are joined as they come: the allocator may still have what the body outgrew.
-    for (kind, bodies) in [("hoard", 1), ("slow-read", 1), ("bomb", 1), ("chunks", 2)] {
+    for (kind, bodies) in [("hoard", 1), ("slow-read", 1), ("bomb", 1), ("burst", 1), ("chunks", 2)] {
         let bound = before + BASE_BYTES + CONNECTIONS * (CONNECTION_BYTES + head + bodies * body);
-        let most = CONNECTIONS.to_string();
+        // A burst lives on what one connection sends.
+        let most = if kind == "burst" { 2 } else { CONNECTIONS }.to_string();
         let args =
             ["attack", kind, "--target", &target, "--seconds", "1.2", "--beat-ms", "500", "--connections", &most];
         let status = Command::new(env!("CARGO_BIN_EXE_outcry")).args(args).stdout(Stdio::null()).status();

@@ -144,6 +144,14 @@ fn bodies_above_the_limit_are_refused_when_it_is_known() {
 }
 
 #[test]
+fn many_requests_at_once_are_answered() {
+    let (tally, totals) = flood(Kind::Burst, 2, 50, 1_500);
+    assert_eq!(statuses(&tally), [404], "{tally}");
+    assert!(tally.ended_after_ms.is_empty(), "{tally}");
+    assert!(totals.counter(Counter::Requests) > 10_000, "{tally}");
+}
+
+#[test]
 fn a_bomb_that_fits_is_a_request() {
     let (tally, _) = flood(Kind::Bomb, 4, 50, 500);
     assert!(statuses(&tally).iter().all(|s| [200, 204].contains(s)), "{tally}");

@@ -120,6 +120,11 @@ impl Flood {
             Kind::SlowRead => flood(300, 1_000, Reads::Byte, Vec::new(), with_length(auction).repeat(4).into_bytes()),
             // Refused before an auction: what it costs is answering.
             Kind::Pipeline => flood(300, 500, Reads::Nothing, Vec::new(), with_length("{").repeat(8).into_bytes()),
+            // For nobody: what it costs is reading.
+            Kind::Burst => {
+                let request = b"GET /nobody HTTP/1.1\r\nHost: x\r\n\r\n";
+                flood(4, 1_000, Reads::All, Vec::new(), request.repeat(20_000))
+            }
             Kind::Idle | Kind::Shapes => flood(5_000, 1_000, Reads::All, Vec::new(), Vec::new()),
             Kind::Blank => flood(100, 100, Reads::All, Vec::new(), b"\r\n".repeat(50)),
             Kind::Length => flood(16, 50, Reads::All, head("Content-Length: 1073741824\r\n\r\n"), vec![b' '; BLOCK]),

@@ -28,6 +28,8 @@ pub enum Kind {
     SlowRead,
     /// Requests in batches, whose answers nobody takes.
     Pipeline,
+    /// Twenty thousand requests at once, whose answers are taken.
+    Burst,
     /// Connections that say nothing.
     Idle,
     /// Connections that send nothing but empty lines.
