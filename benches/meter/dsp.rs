@@ -1,5 +1,6 @@
 //! `n` DSPs in one thread, on ports of their own from `port` up, that answer every request after `delay` microseconds:
-//! with the same `body` bytes of filler, or with `bid=1` with what `fate` says, in bodies of about that size.
+//! with the same `body` bytes of filler, or with `bid=1` with what `fate` says, in bodies of about that size. They are
+//! numbers `first` and up to `fate`, where several processes share the work.
 //!
 //!   floor-dsp port=9100 n=5 delay=20000 bid=1 body=700 cpu=1
 //!
@@ -24,6 +25,7 @@ struct Conn {
 struct Dsp {
     ring: Ring,
     bidder: Bidder,
+    first: usize,
     delay_ns: u64,
     conns: Vec<Conn>,                 // by descriptor
     due: VecDeque<(u64, usize, u32)>, // when, connection, its life; in order, as all wait equally long
@@ -36,7 +38,7 @@ impl Dsp {
         }
         let c = &mut self.conns[fd];
         c.acc.clear();
-        (c.life, c.live, c.dsp) = (c.life.wrapping_add(1), true, dsp);
+        (c.life, c.live, c.dsp) = (c.life.wrapping_add(1), true, self.first + dsp);
         self.ring.recv(fd as u32, ud(RECV, fd));
     }
 
@@ -122,15 +124,16 @@ impl Dsp {
 }
 
 fn main() {
-    let a = Args::parse(&["cpu", "port", "n", "delay", "bid", "body"]);
+    let a = Args::parse(&["cpu", "port", "n", "delay", "bid", "body", "first"]);
     pin(a.count("cpu", 1));
     let mut cfg = Cfg::from(&a);
     cfg.fixed = false; // more connections than slots for accepted ones
-    let first = a.port("port", 9100);
-    let listeners: Vec<_> = (0..a.count("n", 1) as u16).map(|dsp| listen(first + dsp)).collect();
+    let port = a.port("port", 9100);
+    let listeners: Vec<_> = (0..a.count("n", 1) as u16).map(|dsp| listen(port + dsp)).collect();
     let mut d = Dsp {
         ring: Ring::new(cfg).expect("io_uring"),
         bidder: Bidder::new(a.flag("bid", false), a.count("body", 700)),
+        first: a.count("first", 0),
         delay_ns: a.count("delay", 0) as u64 * 1000,
         conns: Vec::new(),
         due: VecDeque::new(),

@@ -6,8 +6,12 @@
 //!
 //! DSP `i` is at port `up` + `i`. //! `add` bytes go on top of each body sent to a DSP (below zero: are cut off) and `answer` is the size of the answer's
 //! body: so it can be made to move the bytes that a product moves.
+//!
+//! `own=1` also measures each request's own time: from its bytes to the end of the turn that asks, and from the last
+//! answer to the end of the turn that answers, a turn's sends included (they are submitted by themselves then, one system
+//! call more). `GET` is answered with requests, p50, p99, p99.9 and the longest, microseconds, and begins anew.
 use outcry_benches::kit::*;
-use std::io::Write;
+use std::{io::Write, time::Instant};
 
 const ACCEPT: u8 = 1;
 const CLIENT_RECV: u8 = 2;
@@ -21,6 +25,17 @@ struct Client {
     out: Vec<u8>, // the request that all legs share
     legs: u32,    // answers of DSPs still to come
     open: bool,
+    arrived: u64, // with `own=1`: when, and the time spent on it until it was asked for
+    own: u64,
+}
+
+/// Own times: what `own=1` keeps.
+struct Own {
+    start: Instant,
+    turn: u64,            // when the completions at hand were taken
+    asked: Vec<usize>,    // clients whose request goes out in this turn
+    answered: Vec<usize>, // and whose answer does
+    hist: Vec<u32>,       // microseconds
 }
 
 struct Upstream {
@@ -41,6 +56,8 @@ struct Proxy {
     free_clients: Vec<usize>,
     ups: Vec<Upstream>,
     idle: Vec<Vec<usize>>, // per DSP, last used first
+    own: Option<Own>,
+    said: Vec<u8>, // the answer to the last GET
 }
 
 impl Proxy {
@@ -88,11 +105,28 @@ impl Proxy {
             self.ups[u].client = i;
             self.ring.send(self.ups[u].fd, &out, ud(SENT, 0));
         }
+        if let Some(own) = &mut self.own {
+            own.asked.push(i);
+        }
         let c = &mut self.clients[i];
         (c.out, c.legs) = (out, self.n as u32);
     }
 
     fn client_bytes(&mut self, i: usize, b: &[u8]) {
+        if let Some(own) = &mut self.own {
+            if b.starts_with(b"GET ") {
+                let n: u64 = own.hist.iter().map(|n| u64::from(*n)).sum();
+                let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|p| quantile(&own.hist, p));
+                let max = own.hist.iter().rposition(|n| *n > 0).unwrap_or(0);
+                own.hist.fill(0);
+                let line = format!("{n} {p50} {p99} {p999} {max}\n");
+                self.said = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{line}", line.len()).into_bytes();
+                return self.ring.send(self.clients[i].fd, &self.said, ud(SENT, 0));
+            }
+            if self.clients[i].acc.is_empty() {
+                self.clients[i].arrived = own.turn;
+            }
+        }
         if self.clients[i].acc.is_empty()
             && let Some((head, len)) = frame(b)
             && b.len() == head + len
@@ -132,6 +166,9 @@ impl Proxy {
         c.legs -= 1;
         if c.legs == 0 {
             if c.open {
+                if let Some(own) = &mut self.own {
+                    own.answered.push(i);
+                }
                 self.ring.send(c.fd, &self.answer, ud(SENT, 0));
             } else {
                 self.free_clients.push(i);
@@ -168,10 +205,33 @@ impl Proxy {
         }
     }
 
+    /// The end of a turn, sends submitted.
+    fn times(&mut self) {
+        let Some(own) = &mut self.own else { return };
+        if own.asked.is_empty() && own.answered.is_empty() {
+            return;
+        }
+        self.ring.submit();
+        let end = own.start.elapsed().as_nanos() as u64;
+        for i in own.asked.drain(..) {
+            let c = &mut self.clients[i];
+            c.own = end - c.arrived;
+        }
+        let last = own.hist.len() - 1;
+        for i in own.answered.drain(..) {
+            let us = (self.clients[i].own + end - own.turn) / 1000;
+            own.hist[(us as usize).min(last)] += 1;
+        }
+    }
+
     fn run(&mut self, listener: i32) {
         self.ring.accept(listener, ud(ACCEPT, 0));
         loop {
+            self.times();
             self.ring.wait(None);
+            if let Some(own) = &mut self.own {
+                own.turn = own.start.elapsed().as_nanos() as u64;
+            }
             let batch = self.ring.completions();
             for &(u, res, flags) in &batch {
                 match un(u) {
@@ -195,7 +255,7 @@ impl Proxy {
 }
 
 fn main() {
-    let a = Args::parse(&["cpu", "n", "port", "up", "add", "answer"]);
+    let a = Args::parse(&["cpu", "n", "port", "up", "add", "answer", "own"]);
     pin(a.count("cpu", 0));
     let (n, add) = (a.count("n", 5), a.num("add", 0));
     let listener = listen(a.port("port", 9000));
@@ -210,6 +270,14 @@ fn main() {
         free_clients: Vec::new(),
         ups: Vec::new(),
         idle: vec![Vec::new(); n],
+        own: a.flag("own", false).then(|| Own {
+            start: Instant::now(),
+            turn: 0,
+            asked: Vec::new(),
+            answered: Vec::new(),
+            hist: vec![0; 1_000_001],
+        }),
+        said: Vec::new(),
     };
     p.run(std::os::fd::AsRawFd::as_raw_fd(&listener));
 }

@@ -130,6 +130,19 @@ pub fn hex16(out: &mut [u8], n: u64) {
     }
 }
 
+/// The index of the cell in which the share `p` of all counts is reached.
+pub fn quantile(hist: &[u32], p: f64) -> usize {
+    let total: u64 = hist.iter().map(|n| u64::from(*n)).sum();
+    let want = ((total as f64 * p).ceil() as u64).max(1);
+    let mut sum = 0;
+    hist.iter()
+        .position(|n| {
+            sum += u64::from(*n);
+            sum >= want
+        })
+        .unwrap_or(0)
+}
+
 /// `n` bytes that look like JSON.
 pub fn filler(n: usize) -> Vec<u8> {
     br#"{"id":"8f3c1e","imp":[{"id":"1","bidfloor":0.35}]},"#.iter().copied().cycle().take(n).collect()
@@ -340,6 +353,15 @@ impl Ring {
         }
     }
 
+    /// Submits what is queued, now: who wants to know how long that takes need not wait for completions too.
+    pub fn submit(&mut self) {
+        match self.ring.submit() {
+            Ok(_) => {}
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN)) => {}
+            Err(e) => panic!("io_uring_enter: {e}"),
+        }
+    }
+
     /// Takes the completions that are there; hand the vector back with [`Ring::done`].
     pub fn completions(&mut self) -> Vec<Done> {
         let mut v = std::mem::take(&mut self.batch);
@@ -488,5 +510,13 @@ mod tests {
         for (op, i) in [(0, 0), (4, 16_383), (255, 0xff_ffff_ffff)] {
             assert_eq!(un(ud(op, i)), (op, i));
         }
+    }
+
+    #[test]
+    fn quantiles_are_of_what_was_counted() {
+        let mut hist = vec![0; 100];
+        (hist[10], hist[20], hist[99]) = (98, 1, 1);
+        assert_eq!([0.5, 0.98, 0.99, 1.0].map(|p| quantile(&hist, p)), [10, 10, 20, 99]);
+        assert_eq!(quantile(&[0, 0], 0.5), 0);
     }
 }

@@ -1,6 +1,10 @@
-//! Closed-loop load: `c` connections, each with one request in flight, for `ms` milliseconds.
+//! Load for `ms` milliseconds over `c` connections, each with one request in flight. Closed loop: the next request leaves
+//! when the answer before it is there. With `rate` open loop: that many requests a second are due, at random moments,
+//! whatever became of those before; latency counts from when a request was due, and stands there only if the rate was
+//! reached.
 //!
 //!   floor-load port=9000 c=64 ms=3000 body=1800 cpu=1
+//!   floor-load port=9000 c=512 ms=5000 body=1800 cpu=1 rate=8000
 //!   floor-load port=8000 c=64 ms=3000 file=requests.jsonl path=/openrtb2/auction dsps=5
 //!
 //! Posts `body` bytes of filler to `path`, or the lines of `file` in turn (a file that is not one JSON object a line is
@@ -13,12 +17,18 @@
 //! back without a bid, and a bid that none of them made is `mismatched`. Exits 1 when a request was never answered.
 use memchr::{memchr, memmem};
 use outcry_benches::{fate, kit::*};
+use outcry_cores::lab::{
+    arrivals::{Book, Spacing},
+    load::ACHIEVED_MIN,
+};
 use std::{ops::Range, process::ExitCode, time::Instant};
 
 const RECV: u8 = 1;
 const SENT: u8 = 2;
 /// Nothing at all for this long, and who is waiting waits for ever.
 const STALL_NS: u64 = 4_000_000_000;
+/// Arrivals closer than this leave together.
+const NAP_NS: u64 = 20_000;
 
 /// Where a request's number goes, and the string it is in: the id.
 #[derive(Clone)]
@@ -77,6 +87,7 @@ struct Conn {
     slot: Option<Slot>,
     acc: Vec<u8>,
     at: u64,
+    busy: bool,
     lost: bool,
 }
 
@@ -134,12 +145,15 @@ struct Load {
     judge: Judge,
     hist: Vec<u32>, // microseconds
     sent: u64,
-    open: usize,
+    busy: usize,
     end_ns: u64,
+    book: Option<Book>, // open loop
+    idle: Vec<usize>,   // then; last used first
 }
 
 impl Load {
-    fn post(&mut self, i: usize, now: u64) {
+    /// Sends the next request on a connection that has none; its time counts from `due`.
+    fn post(&mut self, i: usize, due: u64) {
         self.sent += 1;
         let t = &self.templates[(self.sent % self.templates.len() as u64) as usize];
         let c = &mut self.conns[i];
@@ -149,8 +163,21 @@ impl Load {
         if let Some(s) = &c.slot {
             hex16(&mut c.post[s.at..s.at + SLOT.len()], self.sent);
         }
-        c.at = now;
+        (c.at, c.busy) = (due, true);
+        self.busy += 1;
         self.ring.send(c.fd, &c.post, ud(SENT, i));
+    }
+
+    /// A connection has no request in flight.
+    fn free(&mut self, i: usize, now: u64) {
+        let due = match &mut self.book {
+            None => (now < self.end_ns).then_some(now),
+            Some(book) => book.take(now).map(|due| due.due_ns),
+        };
+        match due {
+            Some(due) => self.post(i, due),
+            None => self.idle.push(i),
+        }
     }
 
     fn bytes(&mut self, i: usize, b: &[u8], now: u64) {
@@ -169,7 +196,9 @@ impl Load {
         let us = (now.saturating_sub(c.at) / 1000) as usize;
         let last = self.hist.len() - 1;
         self.hist[us.min(last)] += 1;
-        if now < self.end_ns { self.post(i, now) } else { self.open -= 1 }
+        c.busy = false;
+        self.busy -= 1;
+        self.free(i, now);
     }
 
     fn received(&mut self, i: usize, res: i32, flags: u32, now: u64) {
@@ -184,10 +213,34 @@ impl Load {
         let c = &mut self.conns[i];
         if res > 0 || res == -libc::ENOBUFS {
             self.ring.recv(c.fd, ud(RECV, i));
-        } else if now < self.end_ns && !c.lost {
+        } else if !c.lost {
             c.lost = true;
-            self.open -= 1;
+            self.busy -= usize::from(c.busy);
+            self.idle.retain(|&j| j != i);
         }
+    }
+
+    /// What is due by now leaves; gives the time until more is.
+    fn pace(&mut self, now: u64) -> Option<u64> {
+        let book = self.book.as_mut()?;
+        book.advance(now);
+        book.expire(now, STALL_NS);
+        while let Some(i) = self.idle.pop() {
+            match self.book.as_mut().and_then(|b| b.take(now)) {
+                Some(due) => self.post(i, due.due_ns),
+                None => {
+                    self.idle.push(i);
+                    break;
+                }
+            }
+        }
+        let next = self.book.as_ref().and_then(Book::next_due)?;
+        Some(next.saturating_sub(now).max(NAP_NS))
+    }
+
+    fn is_over(&self, now: u64) -> bool {
+        let more = self.book.as_ref().map_or(now < self.end_ns, |b| !b.is_over());
+        self.busy == 0 && (!more || self.conns.iter().all(|c| c.lost))
     }
 
     /// Runs to the end of the load and of the last answer; false when some never came.
@@ -195,11 +248,15 @@ impl Load {
         let start = Instant::now();
         let clock = || start.elapsed().as_nanos() as u64;
         for i in 0..self.conns.len() {
-            self.post(i, clock());
+            self.free(i, clock());
         }
         let mut last = clock();
-        while self.open > 0 {
-            self.ring.wait(Some(STALL_NS / 4));
+        loop {
+            let nap = self.pace(clock());
+            if self.is_over(clock()) {
+                break;
+            }
+            self.ring.wait(Some(nap.unwrap_or(STALL_NS).min(STALL_NS / 4)));
             let now = clock();
             let batch = self.ring.completions();
             if !batch.is_empty() {
@@ -218,23 +275,11 @@ impl Load {
     }
 }
 
-/// The value below which the share `p` of all lies.
-fn quantile(hist: &[u32], p: f64) -> usize {
-    let total: u64 = hist.iter().map(|n| u64::from(*n)).sum();
-    let want = ((total as f64 * p).ceil() as u64).max(1);
-    let mut sum = 0;
-    hist.iter()
-        .position(|n| {
-            sum += u64::from(*n);
-            sum >= want
-        })
-        .unwrap_or(0)
-}
-
 fn main() -> ExitCode {
-    let a = Args::parse(&["cpu", "c", "ms", "port", "body", "file", "path", "dsps"]);
+    let a = Args::parse(&["cpu", "c", "ms", "port", "body", "file", "path", "dsps", "rate"]);
     pin(a.count("cpu", 1));
     let (n, file, path) = (a.count("c", 64), a.text("file", ""), a.text("path", "/bid"));
+    let (ms, rate) = (a.count("ms", 3000) as u64, a.count("rate", 0));
     let body = match file.as_str() {
         "" => filler(a.count("body", 1800)),
         file => std::fs::read(file).unwrap_or_else(|e| panic!("{file}: {e}")),
@@ -246,9 +291,10 @@ fn main() -> ExitCode {
         let s = std::net::TcpStream::connect(("127.0.0.1", a.port("port", 9000))).expect("connect");
         let fd = ring.install(s);
         ring.recv(fd, ud(RECV, i));
-        Conn { fd, post: Vec::new(), slot: None, acc: Vec::new(), at: 0, lost: false }
+        Conn { fd, post: Vec::new(), slot: None, acc: Vec::new(), at: 0, busy: false, lost: false }
     };
     let conns: Vec<Conn> = (0..n).map(conn).collect();
+    let book = (rate > 0).then(|| Book::new(rate as f64, ms as f64 / 1e3, Spacing::Poisson, 1));
     let mut load = Load {
         ring,
         templates: templates(&path, &body),
@@ -256,20 +302,28 @@ fn main() -> ExitCode {
         judge: Judge::new(a.count("dsps", 0)),
         hist: vec![0; 1_000_001],
         sent: 0,
-        open: n,
-        end_ns: a.count("ms", 3000) as u64 * 1_000_000,
+        busy: 0,
+        end_ns: ms * 1_000_000,
+        book,
+        idle: Vec::with_capacity(n),
     };
     let cpu = cpu_ns();
     let (secs, answered) = load.run();
     let share = (cpu_ns() - cpu) as f64 / 1e9 / secs;
     let Counts { done, bids, nobids, others, mismatched, bytes, due_bids, missed } = load.judge.counts;
     let unanswered = load.sent - done;
-    let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|p| quantile(&load.hist, p));
-    let max = load.hist.iter().rposition(|k| *k > 0).unwrap_or(0);
+    let achieved = load.book.as_ref().map_or(1.0, Book::achieved);
+    let times = if achieved >= ACHIEVED_MIN {
+        let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|p| quantile(&load.hist, p));
+        let max = load.hist.iter().rposition(|k| *k > 0).unwrap_or(0);
+        format!("\"p50_us\":{p50},\"p99_us\":{p99},\"p999_us\":{p999},\"max_us\":{max},")
+    } else {
+        String::new()
+    };
     println!(
-        "{{\"sent\":{},\"done\":{done},\"bids\":{bids},\"due_bids\":{due_bids},\"missed\":{missed},\"nobids\":{nobids},\"others\":{others},\"mismatched\":{mismatched},\
-        \"unanswered\":{unanswered},\"secs\":{secs:.3},\"rps\":{:.0},\"p50_us\":{p50},\"p99_us\":{p99},\"p999_us\":{p999},\
-        \"max_us\":{max},\"answer_bytes\":{:.1},\"cpu_share\":{share:.3}}}",
+        "{{\"sent\":{},\"done\":{done},\"bids\":{bids},\"due_bids\":{due_bids},\"missed\":{missed},\"nobids\":{nobids},\
+        \"others\":{others},\"mismatched\":{mismatched},\"unanswered\":{unanswered},\"secs\":{secs:.3},\"rps\":{:.0},{times}\
+        \"achieved\":{achieved:.4},\"answer_bytes\":{:.1},\"cpu_share\":{share:.3}}}",
         load.sent,
         done as f64 / secs,
         bytes as f64 / done.max(1) as f64
@@ -333,13 +387,5 @@ mod tests {
         }
         let n = judge.counts;
         assert_eq!((n.due_bids, n.bids, n.missed, n.mismatched, n.nobids), (2, 1, 1, 1, 2));
-    }
-
-    #[test]
-    fn quantiles_are_of_what_was_counted() {
-        let mut hist = vec![0; 100];
-        (hist[10], hist[20], hist[99]) = (98, 1, 1);
-        assert_eq!([0.5, 0.98, 0.99, 1.0].map(|p| quantile(&hist, p)), [10, 10, 20, 99]);
-        assert_eq!(quantile(&[0, 0], 0.5), 0);
     }
 }

@@ -1,0 +1,230 @@
+"""The figures: each measures, prints what it saw, and gives lines of (name, value, must, met or None for information)."""
+import os, re, resource, shutil, statistics, subprocess, time
+from benchlib import micro
+from benchlib.machine import Quota, Void, get
+
+RATIO_MAX = 1.30        # whole process / floor, 256 clients
+DEEP_RATIO_MAX = 1.40   # the same at 1,024 ...
+DEEP_OVER_BARE = 0.15   # ... or this above the bare runtime of the same rounds, where that is more
+BIDS_MIN = 0.999        # of the auctions that a DSP bids in
+OWN_RATE = 0.70         # of the peak at which own times are measured
+OWN_LIMITS = ((0.99, 1_000), (0.999, 3_000))  # share of auctions, microseconds of own time
+MEMORY_MAX = 16 * 1024  # bytes an auction in flight
+FLIGHT = (256, 3072)
+CORES_MAX = 1.05        # CPU an auction on two cores / on one, over the floor's same ratio
+VARIANTS = ["floor", "bare", "product"]
+
+
+def table(rows):
+    print(f"\n{'clients':>7} {'load':<8} {'variant':<8} {'runs':>4} {'CPU us':>7} {'kcycles':>8} {'bidder':>7} {'spread':>13} "
+          f"{'kinsn':>6} {'util':>5} {'req/s':>7} {'p50 us':>7} {'p99 us':>7} {'bids':>6} {'load':>5}")
+    for clients, how in sorted({(r["clients"], r["how"]) for r in rows}):
+        for variant in VARIANTS:
+            rs = [r for r in rows if (r["clients"], r["how"], r["variant"]) == (clients, how, variant)]
+            if not rs:
+                continue
+            m = lambda k: statistics.median(r[k] for r in rs)
+            c = [r["cycles"] / 1e3 for r in rs]
+            bids = f"{m('bids'):>6.1%}" if variant == "product" else f"{'-':>6}"
+            print(f"{clients:>7} {how:<8} {variant:<8} {len(rs):>4} {m('cpu_us'):>7.2f} {m('cycles') / 1e3:>8.1f} "
+                  f"{m('cycles_bidder') / 1e3:>7.1f} {min(c):>6.1f}-{max(c):<6.1f} {m('insn') / 1e3:>6.1f} {m('util'):>5.2f} "
+                  f"{m('rps'):>7.0f} {m('p50'):>7.0f} {m('p99'):>7.0f} {bids} {m('load'):>5.0%}")
+
+
+def rounds_of(b, clients, rounds, ms, **kinds):
+    """[{variant: row}]; every other round the other way round."""
+    found = []
+    for k in range(rounds):
+        done = {v: b.try_cell(v, clients, ms, **kinds) for v in (VARIANTS if k % 2 == 0 else VARIANTS[::-1])}
+        print(f"{clients} clients, round {k + 1} of {rounds}, kcycles: "
+              + ", ".join(f"{v} {r['cycles'] / 1e3:.1f}" for v, r in done.items() if r), flush=True)
+        found.append({v: r for v, r in done.items() if r})
+    return found
+
+
+def ratio(rounds, top, bottom, key="cycles"):
+    """Median over the rounds that have both; None if there is none."""
+    found = [r[top][key] / r[bottom]["cycles"] for r in rounds if top in r and bottom in r]
+    return statistics.median(found) if found else None
+
+
+def bids(b, name, rounds):
+    least = min((r["product"]["bids"] for r in rounds if "product" in r), default=None)
+    return [] if b.opt.product_cmd else [(f"{name}_bids_of_due", least, f">= {BIDS_MIN}", lambda v: v >= BIDS_MIN)]
+
+
+def cpu(b, clients, name, rounds, ms, must):
+    found = rounds_of(b, clients, rounds, ms)
+    return [
+        (name, ratio(found, "product", "floor"), f"<= {must}" if must else "-", must and (lambda v: v <= must)),
+        (f"{name}_bidder_thread", ratio(found, "product", "floor", "cycles_bidder"), "-", None),
+        (f"{name}_bare_runtime", ratio(found, "bare", "floor"), "-", None),
+        (f"{name}_product_to_bare", ratio(found, "product", "bare"), "-", None),
+    ] + bids(b, name, found)
+
+
+def cpu256(b):
+    """CPU of the whole process an auction / the floor's, one bidder core, metrics on."""
+    return cpu(b, 256, "cpu256", b.rounds, b.ms, RATIO_MAX)
+
+
+def cpu64(b):
+    """The same at 64 clients, for information."""
+    return cpu(b, 64, "cpu64", max(1, b.rounds // 2), b.ms, None)
+
+
+def cpu1024(b):
+    """The same at 1,024. One CPU cannot make the load that another can serve then, so the serving threads get a share of
+    theirs, all variants the same: per auction it costs what it costs, only fewer are served. Flush and control are
+    outside of the quota: they run on the other CPU, and are counted."""
+    try:
+        Quota(b.opt.quota).close()
+    except Void as e:
+        print(e)
+        return [("cpu1024", None, f"<= {DEEP_RATIO_MAX}", lambda v: False)]
+    print(f"1,024 clients: the serving threads get {b.opt.quota:.0%} of their CPU, in periods of {Quota.PERIOD_US / 1000:g} ms")
+    found = rounds_of(b, 1024, max(1, b.rounds - 1), b.ms, quota=b.opt.quota, warm_ms=1500)
+    value, bare = ratio(found, "product", "floor"), ratio(found, "bare", "floor")
+    must = max(DEEP_RATIO_MAX, (bare or 0) + DEEP_OVER_BARE)
+    return [
+        ("cpu1024", value, f"<= {must:.2f}", lambda v: v <= must),
+        ("cpu1024_bidder_thread", ratio(found, "product", "floor", "cycles_bidder"), "-", None),
+        ("cpu1024_bare_runtime", bare, "-", None),
+        ("cpu1024_product_to_bare", ratio(found, "product", "bare"), "-", None),
+    ] + bids(b, "cpu1024", found)
+
+
+def allocs(b):
+    """Heap allocations of a bidder thread after warm-up: the allocation test passes when three rounds of its traffic in a
+    row make none."""
+    p = subprocess.run(["cargo", "test", "-q", "-p", "outcry-cores", "--test", "allocations"], cwd=b.top, capture_output=True, text=True)
+    ran = " 0 passed" not in p.stdout and "passed" in p.stdout + p.stderr
+    said = re.search(r"there are still (\d+) allocations", p.stdout + p.stderr)
+    value = 0.0 if p.returncode == 0 and ran else float(said.group(1)) if said else None
+    return [("allocs_per_auction", value, "= 0", lambda v: v == 0)]
+
+
+def parse(b):
+    """Instructions of reading and validating a 2 KB banner request / of simd-json's fill_tape on the same bytes."""
+    if not shutil.which("valgrind"):
+        print("parse: needs valgrind (Debian: apt-get install valgrind)")
+        return [("parse_to_fill_tape", None, f"<= {micro.RIVAL_MAX}", lambda v: False)]
+    files = micro.make_inputs(b.top, os.path.join(b.bin, "floor-requests"))
+    ours, rival = (micro.count(os.path.join(b.bin, "micro"), case, files["banner"], b.dir) for case in ("parse", "fill_tape"))
+    print(f"instructions of a 2 KB banner request: read and validated {ours:.0f}, fill_tape {rival:.0f}")
+    return [("parse_to_fill_tape", ours / rival, f"<= {micro.RIVAL_MAX}", lambda v: v <= micro.RIVAL_MAX)]
+
+
+def own_buckets(admin):
+    """{upper bound in microseconds: auctions} of outcry_own_seconds so far."""
+    found = re.findall(r'^outcry_own_seconds_bucket\{le="([^"]+)"\} (\d+)', get(admin, "/metrics"), re.M)
+    return {float(le) * 1e6 if le != "+Inf" else float("inf"): int(n) for le, n in found}
+
+
+def quantile(counts, share):
+    """Milliseconds below which this share lies: between two bounds of buckets as if evenly spread."""
+    want, low, below = share * counts[float("inf")], 0.0, 0
+    for bound, n in sorted(counts.items()):
+        if n >= want:
+            return (low + (bound - low) * (want - below) / max(n - below, 1)) / 1000
+        low, below = bound, n
+    return low / 1000
+
+
+def own(b):
+    """Own time of an auction (arrival to answer less the waiting for DSPs) at 70 % of the peak, from the server's own
+    histogram; the floor's at the same rate beside it."""
+    peak = b.try_cell("product", 1024, b.ms, quiet=False, warm_ms=1500)
+    if not peak:
+        return [("own_p99", None, "", lambda v: False)]
+    # Where the other CPU is full before this one is, the peak is what this one would do.
+    most = peak["rps"] / min(1.0, max(peak["util"], 0.05))
+    rate = OWN_RATE * most
+    print(f"peak: {peak['rps']:.0f}/s at {peak['util']:.0%} of the CPU (load and DSPs {peak['load']:.0%} of theirs), so {most:.0f}/s; "
+          f"offered: {rate:.0f}/s, open loop")
+    seen = {}
+
+    def look(server, bidders, admin, port, phase):
+        if phase != "run":
+            time.sleep(1.5)  # counts leave a core once a second
+            seen[phase] = own_buckets(admin)
+
+    def look_at_floor(server, bidders, admin, port, phase):
+        if phase != "run":
+            seen["floor"] = [int(n) for n in get(port, "/own").split()]
+
+    ms = max(4000, 3 * b.ms)
+    row = b.try_cell("product", 1024, ms, rate=rate, during=look)
+    # For information, so a disturbance is no reason to have nothing; the table says what else its run was like.
+    floor = b.try_cell("floor", 1024, ms, rate=rate, during=look_at_floor, switches=dict(own=1), quiet=False)
+    lines = []
+    if row:
+        counts = {bound: n - seen["before"].get(bound, 0) for bound, n in seen["after"].items()}
+        total = counts[float("inf")]
+        print("own time, share of " + f"{total} auctions: "
+              + ", ".join(f"<= {bound / 1000:g} ms {n / total:.3%}" for bound, n in counts.items() if 100 <= bound <= 10_000))
+        print(f"whole time at the client: p50 {row['p50']:.0f} us, p99 {row['p99']:.0f} us, DSPs {b.opt.delay_us} of it; "
+              f"{row['achieved']:.1%} of the rate reached")
+    for share, limit in OWN_LIMITS:
+        name = f"own_p{share * 100:g}_ms"
+        value = None
+        if row and row["achieved"] >= 0.99:
+            value = quantile(counts, share)
+        lines.append((name, value, f"< {limit / 1000:g}", lambda v, limit=limit: v <= limit / 1000))
+        if floor and "floor" in seen:
+            lines.append((f"{name}_floor", seen["floor"][2 if share == 0.99 else 3] / 1000, "-", None))
+    return lines
+
+
+def memory(b):
+    """Resident memory of the product an auction in flight: the slope between 256 and 3,072. Sockets' buffers are the
+    kernel's and not in it. DSPs take half a second here, so that a modest rate keeps so many in flight."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    sockets = 1 + b.opt.dsps
+    most = min(FLIGHT[1], (files - 500) // sockets)
+    if most < FLIGHT[1]:
+        print(f"memory: {files} descriptors are enough for {most} auctions in flight, of {sockets} connections each")
+    value = None
+    for _ in range(2):
+        try:
+            # The first is the warm-up: pools grow to what 256 need.
+            found = b.in_flight([FLIGHT[0], FLIGHT[0], most], 500_000, 4_000)
+            (n0, m0), (n1, m1) = found[1:]
+            value = (m1 - m0) / (n1 - n0)
+            print(f"resident memory: {m0 / 2**20:.1f} MB at {n0} auctions in flight, {m1 / 2**20:.1f} MB at {n1}")
+            break
+        except (Void, subprocess.SubprocessError, OSError) as e:
+            b.voids += 1
+            print(f"void: memory: {e}")
+    return [("memory_bytes_in_flight", value, f"<= {MEMORY_MAX}", lambda v: v <= MEMORY_MAX)]
+
+
+def cores(b):
+    """CPU an auction on two bidder cores / on one, over the same ratio of the floor (a process a core, SO_REUSEPORT).
+    The second core shares its CPU with others whatever it does on two CPUs, so generators and DSPs run on both in either
+    case, and each core is offered the same rate: what differs is the second core alone."""
+    rate, clients = b.opt.cores_rate, 256
+    print(f"cores: {rate} requests/s offered for each core, open loop, {clients} connections each")
+    ratios = {}
+    for variant in ("floor", "product"):
+        found = []
+        for _ in range(max(1, b.rounds - 1)):
+            try:
+                one, two = (b.spread(variant, b.opt.cpus[:n], rate, clients, b.ms) for n in (1, 2))
+                found.append(two["cycles"] / one["cycles"])
+                print(f"{variant}: one core {one['cycles'] / 1e3:.1f} kcycles at {one['rps']:.0f}/s, two {two['cycles'] / 1e3:.1f} at "
+                      f"{two['rps']:.0f}/s: {found[-1]:.3f}", flush=True)
+            except (Void, subprocess.SubprocessError, OSError) as e:
+                b.voids += 1
+                print(f"void: cores, {variant}: {e}", flush=True)
+        ratios[variant] = statistics.median(found) if found else None
+    value = ratios["product"] / ratios["floor"] if all(ratios.values()) else None
+    return [
+        ("cores_two_to_one", value, f"<= {CORES_MAX}", lambda v: v <= CORES_MAX),
+        ("cores_two_to_one_product", ratios["product"], "-", None),
+        ("cores_two_to_one_floor", ratios["floor"], "-", None),
+    ]
+
+
+ALL = dict(cpu256=cpu256, cpu64=cpu64, cpu1024=cpu1024, allocs=allocs, parse=parse, own=own, memory=memory, cores=cores)
