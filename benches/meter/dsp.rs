@@ -4,6 +4,10 @@
 //!
 //!   floor-dsp port=9100 n=5 delay=20000 bid=1 body=700 cpu=1
 //!
+//! `jitter` spreads the delays evenly over so many microseconds around `delay`. Without it clients of a closed loop that
+//! were served in one turn stay together for ever, and their crowds only grow, until every program under test works in
+//! bursts of its own making.
+//!
 //! A GET is answered at once with one line: requests, their bytes, how many of them no bid could be made for, and the
 //! nanoseconds of CPU that the process has used.
 use outcry_benches::{answers::Bidder, kit::*};
@@ -12,6 +16,8 @@ use std::{collections::VecDeque, os::fd::AsRawFd, time::Instant};
 const ACCEPT: u8 = 1;
 const RECV: u8 = 2;
 const SENT: u8 = 3;
+/// Different delays.
+const DELAYS: usize = 16;
 
 #[derive(Default)]
 struct Conn {
@@ -26,9 +32,10 @@ struct Dsp {
     ring: Ring,
     bidder: Bidder,
     first: usize,
-    delay_ns: u64,
-    conns: Vec<Conn>,                 // by descriptor
-    due: VecDeque<(u64, usize, u32)>, // when, connection, its life; in order, as all wait equally long
+    delays_ns: [u64; DELAYS],
+    asked: usize,
+    conns: Vec<Conn>,                           // by descriptor
+    due: [VecDeque<(u64, usize, u32)>; DELAYS], // when, connection, its life; for each delay in order
 }
 
 impl Dsp {
@@ -55,8 +62,11 @@ impl Dsp {
             acc.clear();
             later
         };
-        if later && self.delay_ns > 0 {
-            self.due.push_back((now + self.delay_ns, i, *life));
+        if later && self.delays_ns[DELAYS - 1] > 0 {
+            // The five of one auction come one after the other: an odd step keeps their delays apart.
+            self.asked += 1;
+            let delay = self.asked * 7 % DELAYS;
+            self.due[delay].push_back((now + self.delays_ns[delay], i, *life));
         } else {
             self.ring.send(i as u32, out, ud(SENT, 0));
         }
@@ -79,13 +89,15 @@ impl Dsp {
     }
 
     fn send_due(&mut self, now: u64) {
-        while let Some(&(at, i, life)) = self.due.front()
-            && at <= now
-        {
-            self.due.pop_front();
-            let c = &self.conns[i];
-            if c.live && c.life == life {
-                self.ring.send(i as u32, &c.out, ud(SENT, 0));
+        for due in &mut self.due {
+            while let Some(&(at, i, life)) = due.front()
+                && at <= now
+            {
+                due.pop_front();
+                let c = &self.conns[i];
+                if c.live && c.life == life {
+                    self.ring.send(i as u32, &c.out, ud(SENT, 0));
+                }
             }
         }
     }
@@ -99,7 +111,8 @@ impl Dsp {
         loop {
             let now = clock();
             self.send_due(now);
-            self.ring.wait(self.due.front().map(|d| d.0 - now));
+            let next = self.due.iter().filter_map(|due| due.front()).map(|d| d.0 - now).min();
+            self.ring.wait(next);
             let now = clock();
             let batch = self.ring.completions();
             for &(u, res, flags) in &batch {
@@ -123,8 +136,14 @@ impl Dsp {
     }
 }
 
+/// Nanoseconds, evenly over `jitter_us` around `delay_us`.
+fn delays(delay_us: u64, jitter_us: u64) -> [u64; DELAYS] {
+    let least = delay_us.saturating_sub(jitter_us / 2) * 1000;
+    std::array::from_fn(|i| least + jitter_us * 1000 * i as u64 / (DELAYS as u64 - 1))
+}
+
 fn main() {
-    let a = Args::parse(&["cpu", "port", "n", "delay", "bid", "body", "first"]);
+    let a = Args::parse(&["cpu", "port", "n", "delay", "jitter", "bid", "body", "first"]);
     pin(a.count("cpu", 1));
     let mut cfg = Cfg::from(&a);
     cfg.fixed = false; // more connections than slots for accepted ones
@@ -134,9 +153,24 @@ fn main() {
         ring: Ring::new(cfg).expect("io_uring"),
         bidder: Bidder::new(a.flag("bid", false), a.count("body", 700)),
         first: a.count("first", 0),
-        delay_ns: a.count("delay", 0) as u64 * 1000,
+        delays_ns: delays(a.count("delay", 0) as u64, a.count("jitter", 0) as u64),
+        asked: 0,
         conns: Vec::new(),
-        due: VecDeque::new(),
+        due: Default::default(),
     };
     d.run(&listeners.iter().map(AsRawFd::as_raw_fd).collect::<Vec<_>>());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_are_spread_around_the_one_that_was_asked_for() {
+        let spread = delays(20_000, 4_000);
+        assert_eq!((spread[0], spread[DELAYS - 1]), (18_000_000, 22_000_000));
+        assert_eq!(spread.iter().sum::<u64>() / DELAYS as u64 / 1_000_000, 19, "rounded down: 20 ms on average");
+        assert_eq!(delays(20_000, 0), [20_000_000; DELAYS]);
+        assert_eq!(delays(0, 0), [0; DELAYS]);
+    }
 }
