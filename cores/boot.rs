@@ -27,7 +27,7 @@ use std::{
 };
 
 /// Listen queue of a core: a burst of a whole exchange reconnecting.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 /// Longest that a start may take until every core is ready: warm connections are waited for two seconds.
 const READY: Duration = Duration::from_secs(20);
 

@@ -19,32 +19,15 @@ const CLIENT_BYTES: u64 = 2 * 1024;
 /// A connection to a DSP between auctions: the same.
 const DSP_CONNECTION_BYTES: u64 = 2 * 1024;
 /// The rings of one core: 64 bytes a submission, 16 a completion.
-const RING_BYTES: u64 = ring::BYTES;
+pub(crate) const RING_BYTES: u64 = ring::BYTES;
 
 /// Checks the file at `path`, prints what is found, and says how that ended: success when it would run here.
 /// `explain` adds the reason of each decision.
 pub fn run(path: &Path, explain: bool) -> ExitCode {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => {
-            eprintln!("{}: cannot be read: {error}", path.display());
-            return ExitCode::FAILURE;
-        }
-    };
-    let config = match config::load(&text, 1) {
-        Ok(config) => config,
-        Err(mistakes) => {
-            for mistake in &mistakes {
-                eprintln!("{}: {mistake}", path.display());
-            }
-            eprintln!("{}: {} mistake{}", path.display(), mistakes.len(), if mistakes.len() == 1 { "" } else { "s" });
-            return ExitCode::FAILURE;
-        }
-    };
-    let mut plan = match config::plan::plan(&topology::machine(), &config.cpus) {
-        Ok(plan) => plan,
-        Err(error) => {
-            eprintln!("{}: {error}", path.display());
+    let (config, mut plan) = match load(path) {
+        Ok(loaded) => loaded,
+        Err(lines) => {
+            lines.iter().for_each(|line| eprintln!("{line}"));
             return ExitCode::FAILURE;
         }
     };
@@ -55,6 +38,21 @@ pub fn run(path: &Path, explain: bool) -> ExitCode {
     let (line, runs) = driver(config.io_driver, &io_probe::probe());
     println!("\nio        {line}");
     if runs { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The configuration at `path` and the plan that would run here.
+///
+/// # Errors
+/// Why there is none, in lines for the operator.
+pub fn load(path: &Path) -> Result<(Config, Plan), Vec<String>> {
+    let of_file = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+    let text = fs::read_to_string(path).map_err(|error| vec![of_file(&format!("cannot be read: {error}"))])?;
+    let config = config::load(&text, 1).map_err(|mistakes| {
+        let count = format!("{} mistake{}", mistakes.len(), if mistakes.len() == 1 { "" } else { "s" });
+        mistakes.iter().map(|m| of_file(m)).chain([of_file(&count)]).collect::<Vec<_>>()
+    })?;
+    let plan = config::plan::plan(&topology::machine(), &config.cpus).map_err(|error| vec![of_file(&error)])?;
+    Ok((config, plan))
 }
 
 /// What would carry the bytes, and whether the exchange would start.
@@ -140,12 +138,17 @@ fn memory(config: &Config, plan: &Plan, out: &mut String) -> std::fmt::Result {
     writeln!(out, "  {:<33}{cores:>8} x {:>9} = {:>9}", "all bidder cores", size(worst), size(cores * worst))
 }
 
-/// Sockets are files: the usual soft limit of 1,024 is less than one core may open.
-fn files(config: &Config, plan: &Plan, out: &mut String) -> std::fmt::Result {
+/// Files that a process with so many bidder cores opens at most. Sockets are files: the usual soft limit of 1,024 is less
+/// than one core may open.
+pub fn open_files(config: &Config, cores: usize) -> u64 {
     // Per core its listener, ring, event and timer; for the process logs, admin clients, journal.
     let (core, process) = (8, 128);
     let pools: usize = config.dsps.iter().map(|d| d.connections).sum();
-    let files = plan.bidders.len() * (config.http.connections + pools + core) + process;
+    (cores * (config.http.connections + pools + core) + process) as u64
+}
+
+fn files(config: &Config, plan: &Plan, out: &mut String) -> std::fmt::Result {
+    let files = open_files(config, plan.bidders.len());
     writeln!(out, "\nopen files at most: {files} (`ulimit -n`, LimitNOFILE= in the unit)")
 }
 

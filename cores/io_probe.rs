@@ -2,7 +2,10 @@
 //! removes it.
 //! Owns: one ring, for a moment. Runs on: the main thread before the bidder cores start. Called by: boot, `outcry
 //! check`. Never: leaves a ring open.
-use crate::bidder::ring;
+use crate::{
+    bidder::ring,
+    rlimit::{Limit, limit},
+};
 use std::{fmt, fs, io};
 
 /// Why there is no io_uring.
@@ -103,10 +106,9 @@ fn classify(error: &io::Error, sysctl: &str, memlock: Option<u64>) -> Forbidden 
     }
 }
 
-/// The soft limit of locked memory from `/proc/self/limits`: the same as getrlimit(2) says.
+/// The soft limit of locked memory, `None` when there is none.
 fn memlock(limits: &str) -> Option<u64> {
-    let line = limits.lines().find_map(|l| l.strip_prefix("Max locked memory"))?;
-    line.split_whitespace().next()?.parse().ok()
+    limit(limits, "Max locked memory").map(|l| l.soft).filter(|soft| *soft != Limit::NONE)
 }
 
 #[cfg(test)]

@@ -13,9 +13,13 @@ pub mod bidder;
 pub mod boot;
 pub mod check;
 pub mod control;
+pub mod doctor;
+#[cfg(test)]
+mod fixtures;
 pub mod flush;
 pub mod io_probe;
 pub mod lab;
+pub mod rlimit;
 pub mod state;
 pub mod topology;
 pub mod wiring;

@@ -2,7 +2,7 @@
 use clap::{Parser, Subcommand};
 use outcry_cores::{
     boot::{self, Source},
-    check,
+    check, doctor,
     lab::{attack, demo, dsp_sim, in_process, load},
 };
 use std::{path::PathBuf, process::ExitCode};
@@ -35,6 +35,8 @@ enum Command {
         #[arg(long)]
         explain: bool,
     },
+    /// Judge this machine's settings by what the exchange needs: what is wrong, what it costs, what mends it.
+    Doctor(doctor::DoctorArgs),
     /// Print a commented configuration with every default.
     DefaultConfig,
     /// Start five simulated DSPs and an exchange, drive it and report.
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve { config } => serve(config),
         Command::Check { config, explain } => check::run(&config, explain),
+        Command::Doctor(args) => doctor::run(&args),
         Command::DefaultConfig => {
             print!("{}", outcry::config::default_toml());
             ExitCode::SUCCESS

@@ -7,6 +7,9 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+/// This process's folder below `/proc`.
+const SELF: &str = "self";
+
 /// This machine, as this process may use it.
 pub fn machine() -> Topology {
     let mask = core_affinity::get_core_ids().unwrap_or_default();
@@ -44,7 +47,7 @@ pub fn read(root: &Path, mask: &[usize]) -> Topology {
     if !sys.join("cpu").is_dir() {
         notes.push("/sys shows no CPUs: each is taken for a physical core of its own, on one node".to_owned());
     }
-    Topology { cpus, quota_milli: quota(root), notes }
+    Topology { cpus, quota_milli: quota(root, SELF), notes }
 }
 
 /// Isolated CPUs that may be used though they are not in the mask: `isolcpus` takes them out of the mask that all
@@ -55,7 +58,7 @@ fn isolated_by_default(root: &Path, mask: &[usize], isolated: &[usize]) -> Vec<u
     if mask != default {
         return Vec::new();
     }
-    let cpuset = ancestors(root).find_map(|group| some_list(&group.join("cpuset.cpus.effective")));
+    let cpuset = groups(root, SELF).find_map(|group| some_list(&group.join("cpuset.cpus.effective")));
     let may = |c: &usize| online.contains(c) && cpuset.as_ref().is_none_or(|set| set.contains(c));
     isolated.iter().copied().filter(may).collect()
 }
@@ -69,9 +72,10 @@ fn nodes(dir: &Path) -> Vec<(usize, Vec<usize>)> {
     nodes.collect()
 }
 
-/// CPU time the control group may use, in thousandths of a CPU: the least of all groups above it too.
-fn quota(root: &Path) -> Option<u64> {
-    ancestors(root).filter_map(|group| quota_v2(&group).or_else(|| quota_v1(&group))).min()
+/// CPU time that the control group of a process (its folder below `/proc`) may use, in thousandths of a CPU: the least
+/// of all groups above it too.
+pub(crate) fn quota(root: &Path, process: &str) -> Option<u64> {
+    groups(root, process).filter_map(|group| quota_v2(&group).or_else(|| quota_v1(&group))).min()
 }
 
 /// `cpu.max` is `quota period` in microseconds, or `max period`.
@@ -93,10 +97,10 @@ fn per_period(quota: &str, period: &str) -> Option<u64> {
     quota.checked_mul(1_000)?.checked_div(period)
 }
 
-/// The directories of the process's control groups, from its own up to the root of each hierarchy that has to do
+/// The directories of a process's control groups, from its own up to the root of each hierarchy that has to do
 /// with CPUs. In a container the path may name a group that is not mounted; its ancestors are.
-fn ancestors(root: &Path) -> impl Iterator<Item = PathBuf> {
-    let text = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
+pub(crate) fn groups(root: &Path, process: &str) -> impl Iterator<Item = PathBuf> {
+    let text = fs::read_to_string(root.join("proc").join(process).join("cgroup")).unwrap_or_default();
     let mount = root.join("sys/fs/cgroup");
     let mut groups: Vec<PathBuf> = Vec::new();
     for line in text.lines() {
@@ -130,7 +134,8 @@ fn some_list(path: &Path) -> Option<Vec<usize>> {
     parse_list(&fs::read_to_string(path).ok()?)
 }
 
-fn parse_list(text: &str) -> Option<Vec<usize>> {
+/// CPUs as the kernel lists them, `0-3,8`; `None` when this is no such list.
+pub(crate) fn parse_list(text: &str) -> Option<Vec<usize>> {
     let mut cpus = Vec::new();
     for part in text.trim().split(',').filter(|p| !p.is_empty()) {
         let (from, to) = part.split_once('-').unwrap_or((part, part));
@@ -147,51 +152,8 @@ fn parse_list(text: &str) -> Option<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::Tree;
     use outcry::config::{Cpus, plan::plan};
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    /// A tree of files in a directory of its own, removed with it.
-    struct Tree(PathBuf);
-
-    impl Tree {
-        fn new(files: &[(&str, &str)]) -> Tree {
-            static COUNT: AtomicUsize = AtomicUsize::new(0);
-            let unique = format!("outcry-topology-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-            let tree = Tree(std::env::temp_dir().join(unique));
-            fs::create_dir_all(&tree.0).unwrap();
-            files.iter().for_each(|(path, text)| tree.write(path, text));
-            tree
-        }
-
-        fn write(&self, path: &str, text: &str) {
-            let path = self.0.join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-
-        /// `cores` physical cores of `threads` threads, first threads first, in `nodes` nodes.
-        fn machine(cores: usize, threads: usize, nodes: usize, isolated: &str) -> Tree {
-            let tree = Tree::new(&[("sys/devices/system/cpu/isolated", &format!("{isolated}\n"))]);
-            let all = cores * threads;
-            tree.write("sys/devices/system/cpu/online", &format!("0-{}\n", all - 1));
-            for id in 0..all {
-                let siblings: Vec<usize> = (0..threads).map(|t| t * cores + id % cores).collect();
-                let path = format!("sys/devices/system/cpu/cpu{id}/topology/thread_siblings_list");
-                tree.write(&path, &format!("{}\n", cpu_list(&siblings)));
-            }
-            for node in 0..nodes {
-                let cpus: Vec<usize> = (0..all).filter(|id| (id % cores) * nodes / cores == node).collect();
-                tree.write(&format!("sys/devices/system/node/node{node}/cpulist"), &format!("{}\n", cpu_list(&cpus)));
-            }
-            tree
-        }
-    }
-
-    impl Drop for Tree {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
 
     fn mask(cpus: impl IntoIterator<Item = usize>) -> Vec<usize> {
         cpus.into_iter().collect()
@@ -268,7 +230,7 @@ mod tests {
             (&[("proc/self/cgroup", own), ("sys/fs/cgroup/a/b/cpu.max", "150000 0\n")], None),
             (&[], None),
         ] {
-            assert_eq!(quota(&Tree::new(files).0), want, "{files:?}");
+            assert_eq!(quota(&Tree::new(files).0, SELF), want, "{files:?}");
         }
     }
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 /// Rest between two turns: what a message waits at most. Cores send one a second; a wake-up costs some 10 us, which at a
 /// thousand a second was 4 % of what a whole core does.
 pub const REST: Duration = Duration::from_millis(5);
-/// glommio registers this much for direct IO. The default of 10 MB would not fit common memlock limits; nothing uses
-/// it yet.
-const IO_MEMORY: usize = 512 * 1024;
+/// glommio registers this much for direct IO, with each of its three rings. The default of 10 MB would not fit common
+/// memlock limits; nothing uses it yet.
+pub(crate) const IO_MEMORY: usize = 512 * 1024;
 /// Entries of each of glommio's three rings; a timer needs one.
 const RING_DEPTH: usize = 64;
 
