@@ -20,6 +20,8 @@ mod placement;
 mod power;
 pub mod print;
 mod sockets;
+#[cfg(test)]
+mod tuning_tests;
 
 use crate::{check, io_probe, topology};
 use finding::{Finding, Knob, Verdict};
