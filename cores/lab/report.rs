@@ -28,6 +28,7 @@ pub struct LiveTable {
 
 #[derive(Clone, Copy, Default)]
 struct Counts {
+    due: u64,
     sent: u64,
     answered: u64,
     with_bid: u64,
@@ -63,6 +64,7 @@ impl LiveTable {
 
     fn render(&mut self, live: &Live, dsps: &[DspRow]) -> String {
         let now = Counts {
+            due: live.due.load(Relaxed),
             sent: live.sent.load(Relaxed),
             answered: live.answered.load(Relaxed),
             with_bid: live.with_bid.load(Relaxed),
@@ -70,15 +72,17 @@ impl LiveTable {
         let of = |n: &std::sync::atomic::AtomicU64| n.load(Relaxed);
         let answered = now.answered - self.before.answered;
         let bid_rate = percent(now.with_bid - self.before.with_bid, answered);
+        let (due, sent) = (now.due - self.before.due, now.sent - self.before.sent);
+        let time = |ns| if keeps_up(due, sent) { us(of(ns)).to_string() } else { "-".to_owned() };
         let line = format!(
             "{:>4}s  {:>7} req/s  {:>7} ans/s  bids {:>5}  p50 {:>7} us  p99 {:>7} us  p99.9 {:>7} us  conns {:>4}  bad {}",
             self.seconds,
-            now.sent - self.before.sent,
+            sent,
             answered,
             bid_rate,
-            us(of(&live.p50_ns)),
-            us(of(&live.p99_ns)),
-            us(of(&live.p999_ns)),
+            time(&live.p50_ns),
+            time(&live.p99_ns),
+            time(&live.p999_ns),
             of(&live.connections),
             of(&live.bad),
         );
@@ -96,6 +100,12 @@ impl LiveTable {
         }
         out
     }
+}
+
+/// Was a second's rate reached? If not, its times are those of another load. One request may be due in one second and
+/// sent in the next.
+fn keeps_up(due: u64, sent: u64) -> bool {
+    (sent + 1) as f64 >= ACHIEVED_MIN * due as f64
 }
 
 /// One line for each DSP.
@@ -238,4 +248,27 @@ fn us(ns: u64) -> u64 {
 
 fn percent(part: u64, of: u64) -> String {
     if of == 0 { "-".to_owned() } else { format!("{:.0} %", 100.0 * part as f64 / of as f64) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_that_fell_behind_shows_no_percentiles() {
+        let live = Live::default();
+        let mut table = LiveTable::new(true);
+        let mut second = |due: u64, sent: u64| {
+            live.due.fetch_add(due, Relaxed);
+            live.sent.fetch_add(sent, Relaxed);
+            live.p99_ns.store(7_000_000, Relaxed);
+            table.render(&live, &[])
+        };
+        assert!(second(1_000, 1_000).contains("p99    7000 us"));
+        let behind = second(1_000, 900);
+        assert!(behind.contains("p99       - us") && !behind.contains("7000"), "{behind}");
+        // It catches up: what was due before is sent, and the times that this took are in that second's.
+        assert!(second(1_000, 1_100).contains("p99    7000 us"));
+        assert!(second(10, 9).contains("p99    7000 us"), "one that was due at the end of the second");
+    }
 }
