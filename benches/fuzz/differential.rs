@@ -1,5 +1,6 @@
-//! Our reading of requests and answers against `serde_json`'s and `simd-json`'s, over texts that a grammar has made wrong
-//! in every way senders do. Begun from the kept inputs, and from real ones in `../shared/corpus` where that is.
+//! Our reading of requests and answers against `serde_json`'s and `simd-json`'s, and our splicing against a twin's, over
+//! texts that a grammar has made wrong in every way senders do. Begun from the kept inputs, and from real ones in
+//! `../shared/corpus` where that is.
 //!
 //! `OUTCRY_DIFFERENTIAL_RUNS=200000` runs more, `OUTCRY_DIFFERENTIAL_SEED=7` one; every failure names its seed.
 use outcry::{
@@ -10,7 +11,7 @@ use outcry::{
 use outcry_fuzz::{
     mutate::{Draw, mutate},
     node::Node,
-    request, response, simd,
+    request, response, simd, splice,
 };
 use std::{
     collections::BTreeMap,
@@ -109,6 +110,16 @@ fn requests_are_read_as_others_read_json() {
         ["duplicate_key", "missing", "wrong_type", "negative", "too_many", "not_unique", "no_media", "not_a_currency"];
     all_of(&became, &["accepted", "too deep", "half a surrogate pair", "not JSON"]);
     all_of(&became, &rules);
+}
+
+#[test]
+fn requests_are_spliced_as_a_twin_edits_them() {
+    run(&seeds("request", 0, "prebid-server"), |text| {
+        // What the DSP may see follows from the text, so that a seed stays one.
+        let choices = [text.len() as u8, text.iter().fold(0, |sum: u8, b| sum.wrapping_add(*b))];
+        splice::check(&[&choices, text].concat());
+        "checked"
+    });
 }
 
 #[test]

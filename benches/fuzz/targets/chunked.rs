@@ -18,13 +18,12 @@ pub fn check(data: &[u8]) {
     assert!(decoded.len() <= max, "more than allowed");
     match verdict {
         Ok(true) => {
-            assert_eq!(at_once(&buf[..consumed]).as_deref(), Some(&decoded[..]), "read at once");
-            assert_eq!(forgiving(buf), Some((consumed, decoded)), "read leniently");
+            assert_eq!(forgiving(buf), Some((consumed, decoded.clone())), "read leniently");
+            assert_eq!(at_once(&buf[..consumed]), Reading::Whole(decoded), "read at once");
         }
-        // All of it belongs to the body, and with what is missing it is one: so nothing but a body's beginning.
-        Ok(false) => assert_eq!(at_once(buf), None, "read at once it is whole"),
+        Ok(false) => assert_eq!(at_once(buf), Reading::Begun),
         Err(ChunkError::TooLarge | ChunkError::TooMuchExtra) => {}
-        Err(e) => assert_eq!(at_once(buf), None, "read at once it is whole, to us {e:?}"),
+        Err(e) => assert_eq!(at_once(buf), Reading::Wrong, "to us {e:?}"),
     }
     sent(buf, usize::from(choice) + 1);
 }
@@ -52,44 +51,80 @@ fn fed<'a>(parts: impl Iterator<Item = &'a [u8]>, max: usize) -> Verdict {
     (verdict, consumed, out.split_off(6))
 }
 
-/// RFC 9112 section 7.1 word for word, over the whole message: the decoded bytes, or none if this is not exactly one
-/// chunked body.
-fn at_once(mut rest: &[u8]) -> Option<Vec<u8>> {
+/// What a text is, read at once.
+#[derive(PartialEq, Debug)]
+enum Reading {
+    /// Exactly one chunked body, decoded.
+    Whole(Vec<u8>),
+    /// The beginning of one.
+    Begun,
+    /// Neither, whatever may follow.
+    Wrong,
+}
+
+/// RFC 9112 section 7.1 word for word, over the whole text.
+fn at_once(mut rest: &[u8]) -> Reading {
     let text = |line: &[u8]| line.iter().all(|&b| b == b'\t' || b >= b' ' && b != 0x7f);
     let mut out = Vec::new();
     loop {
-        let size = line(&mut rest)?;
+        let (size, end) = line(&mut rest);
         let digits = size.iter().take_while(|b| b.is_ascii_hexdigit()).count();
         let extension = size[digits..].trim_ascii_start();
-        if digits == 0 || digits > 16 || !text(size) || (digits < size.len() && !extension.starts_with(b";")) {
-            return None;
+        let spaced = extension.is_empty() && digits < size.len();
+        match end {
+            _ if digits > 16 || !text(size) || !extension.is_empty() && extension[0] != b';' => return Reading::Wrong,
+            End::Missing if digits > 0 || size.is_empty() => return Reading::Begun,
+            _ if digits == 0 || spaced => return Reading::Wrong,
+            End::Missing | End::Half => return Reading::Begun,
+            End::There => {}
         }
-        let size = u64::from_str_radix(std::str::from_utf8(&size[..digits]).ok()?, 16).ok()?;
+        let number = std::str::from_utf8(&size[..digits]).expect("digits");
+        let size = u64::from_str_radix(number, 16).expect("digits");
         if size == 0 {
             break;
         }
-        let data = rest.get(..usize::try_from(size).ok()?)?;
+        let Some(data) = usize::try_from(size).ok().and_then(|size| rest.get(..size)) else { return Reading::Begun };
         out.extend_from_slice(data);
-        rest = rest[data.len()..].strip_prefix(b"\r\n")?;
+        rest = match &rest[data.len()..] {
+            [b'\r', b'\n', rest @ ..] => rest,
+            [] | [b'\r'] => return Reading::Begun,
+            _ => return Reading::Wrong,
+        };
     }
     loop {
-        let trailer = line(&mut rest)?;
-        if trailer.is_empty() {
-            return rest.is_empty().then_some(out);
-        }
-        let colon = trailer.iter().position(|&b| b == b':')?;
+        let (trailer, end) = line(&mut rest);
         let token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
-        if colon == 0 || !trailer[..colon].iter().all(token) || !text(trailer) {
-            return None;
+        let name = trailer.iter().take_while(|b| token(b)).count();
+        match end {
+            End::There if trailer.is_empty() && rest.is_empty() => return Reading::Whole(out),
+            End::Missing | End::Half if trailer.is_empty() => return Reading::Begun,
+            End::Missing if name == trailer.len() => return Reading::Begun,
+            _ if name == 0 || trailer.get(name) != Some(&b':') || !text(trailer) => return Reading::Wrong,
+            End::Missing | End::Half => return Reading::Begun,
+            End::There => {}
         }
     }
 }
 
-fn line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let at = rest.windows(2).position(|w| w == b"\r\n")?;
-    let line = &rest[..at];
-    *rest = &rest[at + 2..];
-    Some(line)
+/// How much there is of a line's CR LF.
+enum End {
+    There,
+    Half,
+    Missing,
+}
+
+fn line<'a>(rest: &mut &'a [u8]) -> (&'a [u8], End) {
+    let all = *rest;
+    match all.windows(2).position(|w| w == b"\r\n") {
+        Some(at) => {
+            *rest = &all[at + 2..];
+            (&all[..at], End::There)
+        }
+        None => {
+            *rest = &[];
+            all.strip_suffix(b"\r").map_or((all, End::Missing), |line| (line, End::Half))
+        }
+    }
 }
 
 /// The reader that smuggling counts on: lines end in LF, a size is whatever hexadecimal a line begins with. Where a body
