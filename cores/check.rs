@@ -22,7 +22,7 @@ const DSP_CONNECTION_BYTES: u64 = 2 * 1024;
 pub(crate) const RING_BYTES: u64 = ring::BYTES;
 
 /// Checks the file at `path`, prints what is found, and says how that ended: success when it would run here.
-/// `explain` adds the reason of each decision.
+/// `explain` adds the reason of each decision, and what each CPU does and why.
 pub fn run(path: &Path, explain: bool) -> ExitCode {
     let (config, mut plan) = match load(path) {
         Ok(loaded) => loaded,
@@ -35,6 +35,9 @@ pub fn run(path: &Path, explain: bool) -> ExitCode {
         plan.reasons.retain(|r| r.starts_with("warning"));
     }
     print!("{}", render(&config, &plan));
+    if explain {
+        print!("\n{}", plan.explanation);
+    }
     let (line, runs) = driver(config.io_driver, &io_probe::probe());
     println!("\nio        {line}");
     if runs { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -31,7 +31,7 @@ enum Command {
         /// The configuration file.
         #[arg(long)]
         config: PathBuf,
-        /// Say why each CPU was chosen.
+        /// Say why each CPU does what it does, and what would change it.
         #[arg(long)]
         explain: bool,
     },

@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn connections_to_one_address_are_added_up() {
-        let plan = Plan { bidders: vec![1, 2], flush: 0, control: vec![0, 3], reasons: Vec::new() };
+        let plan = Plan { bidders: vec![1, 2], flush: 0, control: vec![0, 3], ..Plan::default() };
         let text = |listen: &str, third: &str| {
             let mut text = format!("listen = \"{listen}\"\n[http]\nconnections = 100\n");
             for (name, url) in [("a", "http://127.0.0.1:9001/"), ("b", "http://127.0.0.1:9001/b"), ("c", third)] {

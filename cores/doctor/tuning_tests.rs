@@ -173,7 +173,7 @@ fn the_units_limits_are_enough_for_a_large_machine() {
     for i in 0..5 {
         text += &format!("[[dsp]]\nname = \"dsp-{i}\"\nurl = \"http://192.0.2.{i}/\"\n");
     }
-    let plan = plan::Plan { bidders: (1..65).collect(), flush: 0, control: vec![0], reasons: Vec::new() };
+    let plan = plan::Plan { bidders: (1..65).collect(), flush: 0, control: vec![0], ..plan::Plan::default() };
     let need = Need::of(&config::load(&text, 1).unwrap(), &plan);
     let tree = good_machine();
     let findings = limits::Limits::read(&Machine::at(&tree.0, "self")).judge(&need);

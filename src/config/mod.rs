@@ -4,9 +4,10 @@
 //!
 //! Reading order: `schema` (each key once: name, meaning, default, range), `kind` and `address` (what a value may be),
 //! `raw` (where it was written), `check` (all of it together), `print` (the same schema as a commented file),
-//! [`plan`] (which CPUs do what).
+//! [`plan`] (which CPUs do what), [`explanation`] (and why).
 mod address;
 mod check;
+pub mod explanation;
 mod kind;
 mod mistake;
 pub mod plan;

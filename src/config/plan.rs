@@ -2,7 +2,7 @@
 //! Owns: nothing. Called by: boot, `outcry check`. Never: looks at the machine itself (that is `topology` among the
 //! cores), pins a thread.
 //! Full: more bidder cores than CPUs is an error; a quota below the CPUs caps the bidder cores.
-use super::resolved::Cpus;
+use super::{explanation::Explanation, resolved::Cpus};
 use crate::limits::CORES_MAX;
 use std::fmt;
 
@@ -41,6 +41,14 @@ pub struct Plan {
     pub control: Vec<usize>,
     /// Why, one sentence for each decision.
     pub reasons: Vec<String>,
+    /// Why, CPU by CPU.
+    pub explanation: Explanation,
+}
+
+/// What the planner writes down while it decides.
+struct Log {
+    reasons: Vec<String>,
+    explanation: Explanation,
 }
 
 /// Why what the operator said cannot be done on this machine.
@@ -83,11 +91,14 @@ pub fn plan(topology: &Topology, told: &Cpus) -> Result<Plan, PlanError> {
     possible(topology, "cpus.bidders", &told.bidders)?;
     possible(topology, "cpus.flush", told.flush.as_slice())?;
     possible(topology, "cpus.control", &told.control)?;
-    let mut reasons = topology.notes.clone();
-    let bidders = bidders(topology, told, &mut reasons)?;
-    let flush = flush(topology, told, &bidders, &mut reasons);
-    let control = control(topology, told, &bidders, flush, &mut reasons);
-    Ok(Plan { bidders, flush, control, reasons })
+    let mut log = Log { reasons: topology.notes.clone(), explanation: Explanation::of(topology) };
+    let bidders = bidders(topology, told, &mut log)?;
+    bidders.iter().for_each(|&cpu| log.explanation.runs(cpu, "bidder"));
+    let flush = flush(topology, told, &bidders, &mut log);
+    log.explanation.runs(flush, "flush");
+    let control = control(topology, told, &bidders, flush, &mut log);
+    control.iter().for_each(|&cpu| log.explanation.runs(cpu, "control"));
+    Ok(Plan { bidders, flush, control, reasons: log.reasons, explanation: log.explanation })
 }
 
 fn possible(topology: &Topology, key: &'static str, wanted: &[usize]) -> Result<(), PlanError> {
@@ -98,50 +109,79 @@ fn possible(topology: &Topology, key: &'static str, wanted: &[usize]) -> Result<
     Err(PlanError::NotAllowed { key, cpus, allowed: topology.cpus.iter().map(|c| c.id).collect() })
 }
 
-fn bidders(topology: &Topology, told: &Cpus, reasons: &mut Vec<String>) -> Result<Vec<usize>, PlanError> {
+fn bidders(topology: &Topology, told: &Cpus, log: &mut Log) -> Result<Vec<usize>, PlanError> {
     let cpus = &topology.cpus;
     // A bidder that is throttled for the rest of a period is late for every auction of it, so something less than
     // the quota must be left for flush and control.
     let quota = topology.quota_milli.map(|q| (q.div_ceil(1_000) as usize).saturating_sub(1).max(1));
     if !told.bidders.is_empty() {
-        reasons.push(format!("bidders on {} because cpus.bidders says so", cpu_list(&told.bidders)));
-        warn_quota(topology, told.bidders.len(), quota, reasons);
+        log.reasons.push(format!("bidders on {} because cpus.bidders says so", cpu_list(&told.bidders)));
+        for cpu in &topology.cpus {
+            let named = told.bidders.contains(&cpu.id);
+            log.explanation.because(cpu.id, if named { "cpus.bidders names it" } else { "cpus.bidders names others" });
+        }
+        log.explanation.counted(format!("{}, as many as cpus.bidders names", told.bidders.len()), &["cpus.bidders"]);
+        warn_quota(topology, told.bidders.len(), quota, log);
         return Ok(told.bidders.clone());
     }
-    let (order, mut fitting) = order(topology, told.flush, reasons);
+    let (order, fit) = order(topology, told.flush, log);
+    let mut fitting = fit;
     if let Some(count) = told.bidder_count {
         if count > cpus.len() {
             return Err(PlanError::TooMany { wanted: count, cpus: cpus.len() });
         }
-        reasons.push(format!("{} because cpus.bidder_count says so", bidder_cores(count)));
+        log.reasons.push(format!("{} because cpus.bidder_count says so", bidder_cores(count)));
         if count > fitting {
-            reasons.push(format!(
+            log.reasons.push(format!(
                 "that is more than the {fitting} that fit: bidders also take SMT siblings and other CPUs meant for \
                  flush and control"
             ));
         }
-        warn_quota(topology, count, quota, reasons);
+        log.explanation
+            .counted(format!("{count}, which cpus.bidder_count says; {fitting} fit"), &["cpus.bidder_count"]);
+        warn_quota(topology, count, quota, log);
         fitting = count;
     } else if let Some(cap) = quota.filter(|&cap| cap < fitting) {
-        reasons.push(format!(
+        log.reasons.push(format!(
             "{} because the control group's quota is {} CPUs, and flush and control need some of it",
             bidder_cores(cap),
             milli(topology.quota_milli.unwrap_or(0))
         ));
+        log.explanation.counted(
+            format!(
+                "{cap}: {fitting} fit, but the control group's quota is {} CPUs, and who has used it up stands still",
+                milli(topology.quota_milli.unwrap_or(0))
+            ),
+            &[
+                "the quota (CPUQuota= of the unit, --cpus of a container)",
+                "cpus.bidder_count, at the price of being throttled",
+            ],
+        );
         fitting = cap;
     }
     if fitting > CORES_MAX {
-        reasons.push(format!("{} because that is the most one process has", bidder_cores(CORES_MAX)));
+        log.reasons.push(format!("{} because that is the most one process has", bidder_cores(CORES_MAX)));
+        log.explanation.counted(
+            format!("{CORES_MAX}: {fitting} would fit, but no process has more"),
+            &["a second exchange beside this one, each with cpus.bidders of its own"],
+        );
         fitting = CORES_MAX;
+    }
+    for (place, &cpu) in order.iter().enumerate() {
+        match (place < fit, place < fitting) {
+            (true, false) => log.explanation.because(cpu, "left out, because fewer bidders run than fit"),
+            (false, true) => log.explanation.because(cpu, "a bidder all the same, because more run than fit"),
+            _ => {}
+        }
     }
     let mut bidders: Vec<usize> = order.into_iter().take(fitting).collect();
     bidders.sort_unstable();
     Ok(bidders)
 }
 
-fn warn_quota(topology: &Topology, count: usize, quota: Option<usize>, reasons: &mut Vec<String>) {
+fn warn_quota(topology: &Topology, count: usize, quota: Option<usize>, log: &mut Log) {
     if let (Some(milli_cpus), true) = (topology.quota_milli, quota.is_some_and(|cap| count > cap)) {
-        reasons.push(format!(
+        log.reasons.push(format!(
             "warning: the control group's quota is {} CPUs; under load {} will be throttled and answer late",
             milli(milli_cpus),
             bidder_cores(count)
@@ -150,17 +190,27 @@ fn warn_quota(topology: &Topology, count: usize, quota: Option<usize>, reasons: 
 }
 
 /// All CPUs in the order in which bidders take them, and how many of them bidders should take.
-fn order(topology: &Topology, flush: Option<usize>, reasons: &mut Vec<String>) -> (Vec<usize>, usize) {
+fn order(topology: &Topology, flush: Option<usize>, log: &mut Log) -> (Vec<usize>, usize) {
     let cpus = &topology.cpus;
     let only_isolated = cpus.iter().all(|c| c.isolated);
     let isolated = !only_isolated && cpus.iter().any(|c| c.isolated);
     // The first thread of each physical core; on isolated CPUs alone where there are any. What was told to be
     // the flush core's is not taken.
     let mut first: Vec<&Cpu> = Vec::new();
-    for cpu in cpus.iter().filter(|c| c.isolated == isolated || only_isolated) {
-        if Some(cpu.id) != flush && first.iter().all(|f| f.core != cpu.core) {
-            first.push(cpu);
-        }
+    for cpu in cpus {
+        let sibling = first.iter().find(|f| f.core == cpu.core).map(|f| f.id);
+        let why = match (cpu.isolated == isolated || only_isolated, Some(cpu.id) == flush, sibling) {
+            (false, ..) => "not isolated, while others are: those are for bidders".to_owned(),
+            (_, true, _) => "no bidder, because cpus.flush names it".to_owned(),
+            (_, _, Some(first)) => {
+                format!("no bidder, because CPU {first} is of the same physical core: an SMT sibling")
+            }
+            (_, _, None) => {
+                first.push(cpu);
+                format!("{}first thread of its physical core", if isolated { "isolated, and " } else { "" })
+            }
+        };
+        log.explanation.because(cpu.id, why);
     }
     // The node with the most of them first: fewer bidders then stay on one node.
     let on_node = |node| first.iter().filter(|f| f.node == node).count();
@@ -170,16 +220,17 @@ fn order(topology: &Topology, flush: Option<usize>, reasons: &mut Vec<String>) -
         (usize::MAX - on_node(node), node, *id)
     });
     if isolated {
-        reasons.push(format!(
+        log.reasons.push(format!(
             "bidders on isolated CPUs, one for each of {} physical cores: the kernel puts nothing else there",
             taken.len()
         ));
     } else {
-        reasons.push(format!("one bidder for each physical core, of which there are {}", taken.len()));
+        log.reasons.push(format!("one bidder for each physical core, of which there are {}", taken.len()));
     }
     let cores = |c: &Cpu| cpus.iter().filter(|o| o.core == c.core).count();
     if first.iter().any(|f| cores(f) > 1) {
-        reasons.push("SMT siblings of bidders are left to flush and control: a bidder needs its core alone".to_owned());
+        log.reasons
+            .push("SMT siblings of bidders are left to flush and control: a bidder needs its core alone".to_owned());
     }
     let mut rest: Vec<&Cpu> = cpus.iter().filter(|c| !taken.contains(&c.id)).collect();
     // Nothing left for flush and control: the lowest CPU is theirs, which gets the kernel's interrupts anyway.
@@ -188,23 +239,40 @@ fn order(topology: &Topology, flush: Option<usize>, reasons: &mut Vec<String>) -
         let lowest = taken.iter().copied().min();
         taken.retain(|id| Some(*id) != lowest);
         kept = lowest;
-        reasons.push(format!("CPU {} is kept for flush and control", lowest.unwrap_or(0)));
+        log.reasons.push(format!("CPU {} is kept for flush and control", lowest.unwrap_or(0)));
+        log.explanation.because(
+            lowest.unwrap_or(0),
+            "but kept for flush and control, which need one: it is the lowest, and gets the kernel's interrupts anyway",
+        );
     }
     let fitting = taken.len().max(1);
+    let (of, less) = (if isolated { "isolated physical core" } else { "physical core" }, usize::from(kept.is_some()));
+    log.explanation.counted(
+        format!("{fitting}, one for each {of}{}", if less > 0 { ", less the one that is kept" } else { "" }),
+        &[
+            "cpus.bidder_count (more than fit also take SMT siblings and other CPUs)",
+            "cpus.bidders, which names the CPUs",
+            "the machine: isolcpus=, the affinity mask (CPUAffinity=), the cpuset, a quota",
+        ],
+    );
     // Isolated siblings before the others; the flush core's own last of all.
     rest.sort_by_key(|c| (Some(c.id) == flush, !c.isolated, c.id == cpus[0].id, c.id));
+    if let (true, Some(only)) = (taken.is_empty(), rest.first()) {
+        log.explanation.because(only.id, "a bidder all the same: there is no other CPU");
+    }
     taken.extend(rest.iter().map(|c| c.id));
     taken.extend(kept);
     (taken, fitting)
 }
 
-fn flush(topology: &Topology, told: &Cpus, bidders: &[usize], reasons: &mut Vec<String>) -> usize {
+fn flush(topology: &Topology, told: &Cpus, bidders: &[usize], log: &mut Log) -> usize {
     let is_bidder = |id: usize| bidders.contains(&id);
     if let Some(flush) = told.flush {
-        reasons.push(format!("flush on CPU {flush} because cpus.flush says so"));
+        log.reasons.push(format!("flush on CPU {flush} because cpus.flush says so"));
         if is_bidder(flush) {
-            reasons.push(format!("warning: flush and a bidder share CPU {flush}; that bidder will be slower"));
+            log.reasons.push(format!("warning: flush and a bidder share CPU {flush}; that bidder will be slower"));
         }
+        log.explanation.because(flush, "flush, because cpus.flush names it");
         return flush;
     }
     let mine: Vec<&Cpu> = topology.cpus.iter().filter(|c| is_bidder(c.id)).collect();
@@ -215,28 +283,32 @@ fn flush(topology: &Topology, told: &Cpus, bidders: &[usize], reasons: &mut Vec<
     });
     let Some(best) = best else {
         let shared = bidders.last().copied().unwrap_or(0);
-        reasons.push(format!("flush shares CPU {shared} with a bidder: there is no other"));
+        log.reasons.push(format!("flush shares CPU {shared} with a bidder: there is no other"));
+        log.explanation.because(shared, "flush too: there is no CPU without a bidder");
         return shared;
     };
     let nodes = topology.cpus.iter().any(|c| c.node != best.node);
     let sibling = mine.iter().find(|m| m.core == best.core);
-    reasons.push(match (sibling, nodes) {
-        (Some(s), _) => format!(
-            "flush on CPU {}, the SMT sibling of bidder CPU {}: no physical core is free of bidders on node {}",
-            best.id, s.id, best.node
-        ),
-        (None, true) => format!("flush on CPU {}, on node {} as most bidders are", best.id, best.node),
-        (None, false) => format!("flush on CPU {}, on a physical core without a bidder", best.id),
-    });
+    let why = match (sibling, nodes) {
+        (Some(s), _) => {
+            format!("the SMT sibling of bidder CPU {}: no physical core is free of bidders on node {}", s.id, best.node)
+        }
+        (None, true) => format!("on node {} as most bidders are", best.node),
+        (None, false) => "on a physical core without a bidder".to_owned(),
+    };
+    log.explanation.because(best.id, format!("flush: {why}"));
+    log.reasons.push(format!("flush on CPU {}, {why}", best.id));
     best.id
 }
 
-fn control(topology: &Topology, told: &Cpus, bidders: &[usize], flush: usize, reasons: &mut Vec<String>) -> Vec<usize> {
+fn control(topology: &Topology, told: &Cpus, bidders: &[usize], flush: usize, log: &mut Log) -> Vec<usize> {
     if !told.control.is_empty() {
-        reasons.push(format!("control on {} because cpus.control says so", cpu_list(&told.control)));
+        log.reasons.push(format!("control on {} because cpus.control says so", cpu_list(&told.control)));
         if told.control.iter().any(|c| bidders.contains(c)) {
-            reasons.push("warning: control may run on a bidder's CPU; what blocks there delays auctions".to_owned());
+            log.reasons
+                .push("warning: control may run on a bidder's CPU; what blocks there delays auctions".to_owned());
         }
+        told.control.iter().for_each(|&cpu| log.explanation.because(cpu, "control, because cpus.control names it"));
         return told.control.clone();
     }
     let free: Vec<&Cpu> = topology.cpus.iter().filter(|c| c.id != flush && !bidders.contains(&c.id)).collect();
@@ -251,11 +323,21 @@ fn control(topology: &Topology, told: &Cpus, bidders: &[usize], flush: usize, re
         (pick(true), "SMT siblings of bidders: there is nothing else"),
     ] {
         if !control.is_empty() {
-            reasons.push(format!("control on {}, {why}", cpu_list(&control)));
+            log.reasons.push(format!("control on {}, {why}", cpu_list(&control)));
+            for cpu in &free {
+                let left = if cpu.isolated {
+                    "control is kept away: the kernel balances no threads over isolated CPUs".to_owned()
+                } else {
+                    "control is kept away: it has CPUs that share no physical core with a bidder".to_owned()
+                };
+                let taken = control.contains(&cpu.id);
+                log.explanation.because(cpu.id, if taken { format!("control: one of {why}") } else { left });
+            }
             return control;
         }
     }
-    reasons.push(format!("control shares CPU {flush} with flush: there is no other"));
+    log.reasons.push(format!("control shares CPU {flush} with flush: there is no other"));
+    log.explanation.because(flush, "control too: there is no other CPU for it");
     vec![flush]
 }
 
@@ -406,6 +488,54 @@ mod tests {
         );
     }
 
+    #[test]
+    fn each_cpu_explains_itself() {
+        let auto = Cpus::default();
+        let cases = [
+            ("three cores", machine(3, 1, 1), auto.clone()),
+            ("two cores of two threads", machine(2, 2, 1), auto.clone()),
+            ("the same, the second isolated", isolate(machine(2, 2, 1), std::slice::from_ref(&(1..2))), auto.clone()),
+            ("a quota of 1.5 CPUs", quota(machine(4, 1, 1), 1_500), auto),
+            ("one CPU, told to be flush's", machine(1, 1, 1), Cpus { flush: Some(0), ..Cpus::default() }),
+        ];
+        let explained =
+            cases.map(|(what, topology, told)| format!("--- {what}\n{}", plan(&topology, &told).unwrap().explanation));
+        let got = explained.concat();
+        let want = include_str!("plan_explained.txt");
+        assert_eq!(got, want, "\n--- what is said now; when it is right, it belongs into plan_explained.txt:\n{got}");
+    }
+
+    #[test]
+    fn why_so_many() {
+        let count = |topology: &Topology, told: &Cpus| plan(topology, told).unwrap().explanation.count;
+        let auto = Cpus::default();
+        assert_eq!(count(&machine(4, 1, 1), &auto), "3, one for each physical core, less the one that is kept");
+        assert_eq!(count(&machine(4, 2, 1), &auto), "4, one for each physical core");
+        let isolated = isolate(machine(32, 2, 2), &[2..16, 18..32]);
+        assert_eq!(count(&isolated, &auto), "28, one for each isolated physical core");
+        assert!(
+            count(&quota(machine(8, 1, 1), 1_500), &auto).starts_with("1: 7 fit, but the control group's quota is 1.5")
+        );
+        let two = Cpus { bidder_count: Some(2), ..Cpus::default() };
+        assert_eq!(count(&machine(4, 1, 1), &two), "2, which cpus.bidder_count says; 3 fit");
+        let named = Cpus { bidders: vec![0, 3], ..Cpus::default() };
+        assert_eq!(count(&machine(4, 1, 1), &named), "2, as many as cpus.bidders names");
+        assert!(count(&machine(300, 1, 1), &auto).starts_with("256: 299 would fit"));
+        // Those that were left out say so, and those that are taken beyond what fits.
+        let why = |told: &Cpus, cpu: usize| plan(&machine(2, 2, 1), told).unwrap().explanation.cpus[cpu].why.join("; ");
+        assert!(why(&Cpus { bidder_count: Some(1), ..Cpus::default() }, 1).contains("fewer bidders run than fit"));
+        assert!(why(&Cpus { bidder_count: Some(3), ..Cpus::default() }, 2).contains("more run than fit"));
+        assert_eq!(
+            why(&named_of(&[1]), 3),
+            "cpus.bidders names others; control is kept away: it has CPUs that share no \
+                                             physical core with a bidder"
+        );
+    }
+
+    fn named_of(bidders: &[usize]) -> Cpus {
+        Cpus { bidders: bidders.to_vec(), ..Cpus::default() }
+    }
+
     proptest! {
         /// Whatever the machine: every CPU of the plan is allowed, no CPU has two bidders, and from two CPUs up
         /// one is free of them.
@@ -424,6 +554,19 @@ mod tests {
             prop_assert!(plan.bidders.iter().chain(&plan.control).chain([&plan.flush]).all(allowed));
             prop_assert!(!plan.bidders.is_empty() && !plan.control.is_empty());
             prop_assert!(plan.bidders.windows(2).all(|w| w[0] < w[1]));
+            // The account has every CPU, and of each the roles that it has and a reason.
+            let told: Vec<usize> = plan.explanation.cpus.iter().map(|row| row.cpu.id).collect();
+            prop_assert_eq!(told, m.cpus.iter().map(|c| c.id).collect::<Vec<_>>());
+            for row in &plan.explanation.cpus {
+                let (id, mut roles) = (row.cpu.id, vec![]);
+                roles.extend(plan.bidders.contains(&id).then_some("bidder"));
+                roles.extend((plan.flush == id).then_some("flush"));
+                roles.extend(plan.control.contains(&id).then_some("control"));
+                prop_assert_eq!(&row.runs, &roles);
+                prop_assert!(!row.why.is_empty(), "CPU {} has no reason", id);
+            }
+            prop_assert!(plan.explanation.count.starts_with(&plan.bidders.len().to_string()), "{}", plan.explanation);
+            prop_assert!(!plan.explanation.changes.is_empty());
             if m.cpus.len() > 1 {
                 prop_assert!(!plan.bidders.contains(&plan.flush), "{plan}");
                 prop_assert!(plan.control.iter().all(|c| !plan.bidders.contains(c)), "{plan}");
