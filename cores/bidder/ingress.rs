@@ -216,7 +216,8 @@ impl Ingress {
         if let Some(c) = self.clients.get(key) {
             if n == 0 {
                 c.end_of_stream = true;
-                c.phase = if c.phase == Phase::Open { Phase::Ending } else { c.phase };
+                // What a paused reader has not looked at yet was sent before the end.
+                c.phase = if c.phase == Phase::Open && !c.paused { Phase::Ending } else { c.phase };
             } else if c.first_byte_ns == 0 {
                 c.first_byte_ns = now_ns;
             }
@@ -377,13 +378,20 @@ impl Ingress {
         }
     }
 
-    /// Of a reader that pauses: keeps these bytes as they are. `false`: it does not pause, or wants none.
+    /// Of a reader that pauses: keeps these bytes as they are. `false`: it does not pause, or nobody wants them.
     pub fn keep_behind(&mut self, key: Key, bytes: &[u8]) -> bool {
         let Some(c) = self.clients.get(key).filter(|c| c.paused && c.phase == Phase::Open) else { return false };
         if !bytes.is_empty() {
             c.behind.get_or_insert_default().0.extend_from_slice(bytes);
         }
-        !bytes.is_empty()
+        true
+    }
+
+    /// Everything that came was looked at: did the stream end behind it? Then nothing more is read.
+    pub fn has_ended(&mut self, key: Key) -> bool {
+        let Some(c) = self.clients.get(key).filter(|c| c.phase == Phase::Open && c.end_of_stream) else { return false };
+        c.phase = Phase::Ending;
+        true
     }
 
     /// What was kept, and where to go on in it.

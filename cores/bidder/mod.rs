@@ -262,6 +262,8 @@ impl Bidder {
         }
         if at < behind.len() {
             self.ingress.put_behind(key, behind, at);
+        } else if next == Next::Read && self.ingress.has_ended(key) {
+            return self.client_bytes(key, &[], now, t);
         }
         next
     }
