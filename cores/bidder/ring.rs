@@ -5,7 +5,7 @@
 //!
 //! A send is made with MSG_DONTWAIT and without a completion for success: the kernel takes it while it takes the
 //! submission, and says so only if it did not take all of it. So when `io_uring_enter` has returned, every send of the
-//! turn is either over or complained about, and six operations an auction need no completion. [`Ring::trial`] asks the
+//! turn is either over or complained about, and six operations an auction need no completion. [`trial`] asks the
 //! running kernel whether it does so.
 #![allow(unsafe_code)]
 use super::transport::{Sent, Sock};
