@@ -19,7 +19,7 @@ const CLIENT_BYTES: u64 = 2 * 1024;
 /// A connection to a DSP between auctions: the same.
 const DSP_CONNECTION_BYTES: u64 = 2 * 1024;
 /// The rings of one core: 64 bytes a submission, 16 a completion.
-pub(crate) const RING_BYTES: u64 = ring::BYTES;
+const RING_BYTES: u64 = ring::BYTES;
 
 /// Checks the file at `path`, prints what is found, and says how that ended: success when it would run here.
 /// `explain` adds the reason of each decision, and what each CPU does and why.

@@ -5,7 +5,7 @@ use super::{
     machine::{Machine, Read},
     need::Need,
 };
-use crate::{check, flush::run::IO_MEMORY, rlimit::Limit};
+use crate::{flush::run::IO_MEMORY, rlimit::Limit};
 use outcry::config::IoDriver;
 
 static OPEN_FILES: Knob = Knob {
@@ -13,11 +13,8 @@ static OPEN_FILES: Knob = Knob {
     file: "limits.md",
     costs: "a core whose next connection would be one file too many refuses it, or cannot reach a DSP",
 };
-static LOCKED_MEMORY: Knob = Knob {
-    id: "locked-memory",
-    file: "limits.md",
-    costs: "io_uring cannot register its buffers, on kernels before 5.12 cannot be set up at all",
-};
+static LOCKED_MEMORY: Knob =
+    Knob { id: "locked-memory", file: "limits.md", costs: "io_uring cannot register the flush core's buffers" };
 static CORE_DUMPS: Knob = Knob {
     id: "core-dumps",
     file: "limits.md",
@@ -37,7 +34,6 @@ pub(super) struct Limits {
     files_most: Read<u64>,
     locked: Read<Limit>,
     core: Read<Limit>,
-    kernel: Read<(u32, u32)>,
 }
 
 impl Limits {
@@ -47,7 +43,6 @@ impl Limits {
             files_most: machine.sysctl("fs.nr_open"),
             locked: machine.limit("Max locked memory"),
             core: machine.limit("Max core file size"),
-            kernel: super::kernel::version(machine),
         }
     }
 
@@ -82,20 +77,15 @@ impl Limits {
         if need.io_driver == IoDriver::Epoll {
             return LOCKED_MEMORY.ok(format!("{found}; io_driver = \"epoll\" locks nothing"));
         }
-        // Since 5.12 rings count as memory of the control group.
-        let rings = match self.kernel {
-            Ok(version) if version < (5, 12) => check::RING_BYTES * need.bidders.len() as u64,
-            _ => 0,
-        };
-        if locked >= LOCKED + rings {
+        // Rings themselves count as memory of the control group, in every kernel that is new enough for ours.
+        if locked >= LOCKED {
             return LOCKED_MEMORY.ok(found);
         }
         let mend = vec![
             "systemctl edit outcry   # [Service] LimitMEMLOCK=infinity".to_owned(),
             "ulimit -l unlimited   # in the shell that starts it".to_owned(),
         ];
-        let wanted = format!("{} KiB or more", (LOCKED + rings) / 1024);
-        LOCKED_MEMORY.amiss(locked < LOCKED_MIN + rings, found, wanted, mend)
+        LOCKED_MEMORY.amiss(locked < LOCKED_MIN, found, format!("{} KiB or more", LOCKED / 1024), mend)
     }
 
     fn core_dumps(&self) -> Finding {
@@ -129,7 +119,6 @@ mod tests {
             files_most: Ok(1 << 20),
             locked: Ok(Limit { soft: locked, hard: locked }),
             core: Ok(Limit { soft: core, hard: core }),
-            kernel: Ok((6, 1)),
         }
     }
 
@@ -142,9 +131,6 @@ mod tests {
         check(&judge(limits((none, none), LOCKED, 1)), &["ok", "ok", "ok"], "unlimited");
         check(&judge(limits((29_999, none), LOCKED - 1, 0)), &["wrong", "advice", "advice"], "LimitNOFILE=1048576");
         check(&judge(limits((29_999, none), LOCKED_MIN - 1, 0)), &["wrong", "wrong", "advice"], "LimitMEMLOCK");
-        // Rings of an old kernel are locked memory too.
-        let old = Limits { kernel: Ok((5, 11)), ..limits((none, none), LOCKED, 1) };
-        check(&judge(old), &["ok", "wrong", "ok"], "3264 KiB or more");
         let unread = Limits { files: unread(), locked: unread(), core: unread(), ..limits((0, 0), 0, 0) };
         check(&judge(unread), &["unknown", "unknown", "unknown"], "Permission denied");
     }
