@@ -414,8 +414,19 @@ impl Egress {
         let call = match conn.phase {
             Phase::Busy(call) => Some(call),
             Phase::Draining => None,
-            // An idle DSP has nothing to say; the end of the stream is its right.
-            Phase::Idle | Phase::Connecting | Phase::Closing => return (Next::Close, None),
+            // An idle DSP has nothing to say; the end of the stream is its right. Nobody is to be given this connection
+            // before it is closed, which takes a turn or two.
+            Phase::Idle => {
+                let lane = &mut self.lanes[conn.lane as usize];
+                lane.pool.remove_idle(ix);
+                // Who takes connections only to end them would be connected to without a pause.
+                if !conn.used {
+                    lane.retry_ns = now_ns + RETRY_NS;
+                }
+                conn.phase = Phase::Closing;
+                return (Next::Close, None);
+            }
+            Phase::Connecting | Phase::Closing => return (Next::Close, None),
         };
         if let Some(call) = call.and_then(|k| self.calls.get(k))
             && call.first_byte_ns == 0

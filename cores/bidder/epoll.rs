@@ -356,6 +356,10 @@ async fn run(core: &Rc<Core>, sock: Sock, stream: TcpStream, mut next: Next) {
             Next::Read => {
                 let mut read = pin!(read(&mut read_half, std::mem::take(&mut buf)));
                 poll_fn(|cx| {
+                    // First: who floods us always has something to read.
+                    if core.sockets.borrow_mut().slot(sock).closing {
+                        return Poll::Ready(Event::Close);
+                    }
                     if let Poll::Ready((result, buf)) = read.as_mut().poll(cx) {
                         return Poll::Ready(Event::Read(result, buf));
                     }

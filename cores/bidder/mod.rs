@@ -272,7 +272,7 @@ impl Bidder {
         let mut buf = match self.ingress.take_held(key) {
             Some(buf) => buf,
             None if bytes.is_empty() => Vec::new(),
-            None => self.buffers.get(bytes.len().max(READ_BYTES)),
+            None => self.buffers.get(bytes.len()),
         };
         buf.extend_from_slice(bytes);
         loop {

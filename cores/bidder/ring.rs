@@ -211,6 +211,8 @@ struct Stuck {
     bytes: Vec<u8>,
     sent: usize,
     file: File,
+    /// It was told to end: what the kernel has taken of it is all.
+    given_up: bool,
 }
 
 /// The ring.
@@ -248,8 +250,6 @@ impl Ring {
             .setup_coop_taskrun()
             .setup_submit_all()
             .build(SQ_ENTRIES)?;
-        // A descriptor of the ring that the kernel need not look up; without it things work as well.
-        let _ = ring.submitter().register_ring_fd();
         ring.submitter().register_files_sparse(clients + own)?;
         let range: [u32; 4] = [0, clients, 0, 0]; // struct io_uring_file_index_range: off, len, reserved
         const FILE_ALLOC_RANGE: libc::c_uint = 25; // IORING_REGISTER_FILE_ALLOC_RANGE
@@ -390,7 +390,7 @@ impl Ring {
                         self.stuck.push(None);
                         self.stuck.len() - 1
                     });
-                    self.stuck[place] = Some(Stuck { bytes, sent: result.max(0) as usize, file });
+                    self.stuck[place] = Some(Stuck { bytes, sent: result.max(0) as usize, file, given_up: false });
                     self.rest(sock, place);
                     events.push(Event::Sent(sock, Sent::Stuck));
                 } else {
@@ -401,7 +401,7 @@ impl Ring {
                 let Some(stuck) = self.stuck.get_mut(own).and_then(Option::as_mut) else { return };
                 stuck.sent += result.max(0) as usize;
                 let whole = stuck.sent >= stuck.bytes.len();
-                if !whole && result > 0 {
+                if !whole && result > 0 && !stuck.given_up {
                     return self.rest(sock, own);
                 }
                 if let Some(stuck) = self.stuck[own].take() {
@@ -455,8 +455,13 @@ impl Ring {
         self.push(entry);
     }
 
+    /// Is there a send of this turn on the socket? Looks at all of them: for assertions.
+    pub(super) fn sends_to(&self, sock: Sock) -> bool {
+        self.sends.iter().any(|(s, _, _)| *s == sock)
+    }
+
     fn rest(&mut self, sock: Sock, place: usize) {
-        let Some(Stuck { bytes, sent, file }) = self.stuck.get(place).and_then(Option::as_ref) else { return };
+        let Some(Stuck { bytes, sent, file, .. }) = self.stuck.get(place).and_then(Option::as_ref) else { return };
         let rest = &bytes[(*sent).min(bytes.len())..];
         let entry = opcode::Send::new(Fixed(file.0), rest.as_ptr(), rest.len() as u32)
             .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
@@ -488,6 +493,11 @@ impl Ring {
         self.push(opcode::LinkTimeout::new(&CONNECT_TIME).build().user_data(name(QUIET, 0, None)));
     }
 
+    /// The next wait is none: there is something to do without the kernel.
+    pub(super) fn nudge(&mut self) {
+        self.push(opcode::Nop::new().build().user_data(name(QUIET, 0, None)));
+    }
+
     /// Ends the receive of a socket.
     pub(super) fn stop_reading(&mut self, sock: Sock) {
         let entry = opcode::AsyncCancel::new(name(READ, 0, Some(sock))).build();
@@ -496,6 +506,8 @@ impl Ring {
 
     /// Ends everything that is under way on a file.
     pub(super) fn cancel(&mut self, file: File) {
+        // A send that had got somewhere ends with what it did, not as cancelled.
+        self.stuck.iter_mut().flatten().filter(|stuck| stuck.file == file).for_each(|stuck| stuck.given_up = true);
         let entry = opcode::AsyncCancel2::new(CancelBuilder::fd(Fixed(file.0)).all()).build();
         self.push(entry.user_data(name(QUIET, 0, None)));
     }
@@ -628,5 +640,42 @@ mod tests {
         }
         assert_eq!(taken, sends);
         assert!(got.iter().enumerate().all(|(i, b)| *b == i as u8), "in order");
+    }
+
+    /// A send that got somewhere ends with what it did when it is cancelled, and was started once more: its socket never
+    /// closed.
+    #[test]
+    fn a_send_that_got_somewhere_ends_when_it_is_told_to() {
+        use std::io::Read;
+        let Ok((mut ring, _received)) = Ring::new(1, 2) else { return };
+        let (near, mut far) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
+        far.set_nonblocking(true).expect("non-blocking");
+        let near = ring.install(near.into()).expect("room");
+        ring.send(Sock::Client(0), near, vec![0; 4 << 20]);
+        let (mut events, mut read, mut stuck, mut told) = (Vec::new(), 0, false, false);
+        loop {
+            ring.beat(true);
+            ring.wait().expect("a ring");
+            ring.take(&mut events, |_, _| panic!("4 MB are not taken at once"));
+            for event in events.drain(..) {
+                match event {
+                    Event::Sent(_, Sent::Stuck) => stuck = true,
+                    Event::Sent(_, Sent::Broken(_)) => {
+                        assert!(told, "broken by itself");
+                        return;
+                    }
+                    Event::Beat => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            if stuck && !told {
+                // More than the buffer of the socket had: some of the rest was sent too.
+                read += far.read(&mut [0; 65_536]).unwrap_or(0);
+                if read > 1 << 20 {
+                    ring.cancel(near);
+                    told = true;
+                }
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::{
     transport::{Next, Sent, Sock, Transport},
     turn::{TurnClock, boot_ns},
 };
-use outcry::units::Now;
+use outcry::{record::labels::Counter, units::Now};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     io,
@@ -100,6 +100,7 @@ impl Sockets {
 
 impl Transport for Sockets {
     fn send(&mut self, sock: Sock, bytes: Vec<u8>) {
+        debug_assert!(!self.side(sock).stuck && !self.ring.sends_to(sock), "{sock:?}: a send while one is under way");
         let side = self.side(sock);
         match side.file {
             Some(file) if !side.closing => self.ring.send(sock, file, bytes),
@@ -196,6 +197,9 @@ impl Core<'_> {
                 self.accepting = false;
                 if error == 0 {
                     self.accept();
+                } else if self.listener.is_some() {
+                    // No file or place for it was left: who knocked is gone.
+                    self.bidder.metrics.count(Counter::ConnectionsRefused);
                 }
             }
             Event::Connected(sock, ok) => {
@@ -241,7 +245,8 @@ impl Core<'_> {
         let _ = socket2::SockRef::from(&door).shutdown(std::net::Shutdown::Both);
     }
 
-    /// What the transport has to say that no completion says.
+    /// What the transport has to say that no completion says. In the turn after the one it came up in: within a turn the
+    /// kernel has seen none of its sends, and the bidder would take them for through.
     fn aside(&mut self, now: Now) {
         let Core { bidder, sockets, .. } = self;
         for (sock, bytes) in sockets.unsent.drain(..) {
@@ -258,9 +263,9 @@ impl Core<'_> {
         }
     }
 
-    fn is_quiet(&self) -> bool {
+    fn has_asides(&self) -> bool {
         let Sockets { unsent, unconnected, resumed, .. } = &self.sockets;
-        unsent.is_empty() && unconnected.is_empty() && resumed.is_empty()
+        !(unsent.is_empty() && unconnected.is_empty() && resumed.is_empty())
     }
 }
 
@@ -269,9 +274,11 @@ impl Core<'_> {
 fn table(bidder: &Bidder) -> (u32, u32) {
     let (clients, dsps) = bidder.connections_max();
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    // No kernel has a larger table.
+    let limit = limit.min(1 << 20);
     let clients = (clients as u64 + 64).min(limit / 2);
     let own = (2 * dsps as u64 + 1024).min(limit - clients);
-    (clients as u32, own.min(1 << 20) as u32)
+    (clients as u32, own as u32)
 }
 
 /// Serves until its duties end.
@@ -301,10 +308,6 @@ pub(super) fn serve(bidder: &mut Bidder, listener: TcpListener, duties: &mut imp
             core.stop_listening(now);
         }
         core.bidder.end_turn(now, &mut core.sockets);
-        while !core.is_quiet() {
-            core.aside(now);
-            core.bidder.end_turn(now, &mut core.sockets);
-        }
         if duties.report(core.bidder, now) {
             core.sockets.ring.submit();
             return Ok(());
@@ -315,11 +318,22 @@ pub(super) fn serve(bidder: &mut Bidder, listener: TcpListener, duties: &mut imp
             beat_ns = due_ns;
             core.sockets.ring.beat(short);
         }
+        if core.has_asides() {
+            core.sockets.ring.nudge();
+        }
         clock.end();
         core.sockets.ring.wait()?;
         let (now, _) = clock.now();
         let bidder = &mut *core.bidder;
         core.sockets.ring.take(&mut events, |sock, bytes| bidder.on_taken(sock, bytes));
+        for event in &events {
+            // Known before anything else of this turn: an end that stands before it must not close the file.
+            if let Event::Sent(sock, Sent::Stuck) = event {
+                core.sockets.side(*sock).stuck = true;
+            }
+        }
+        // Before the events, which may give a slot to somebody else.
+        core.aside(now);
         answered.clear();
         answered.extend(events.iter().filter_map(|event| match event {
             Event::Read(Sock::Dsp(ix), _) => Some(*ix),

@@ -1,6 +1,7 @@
 //! HTTP behaviour over real sockets: each limit, each typed answer, the order of answers.
 mod common;
 use common::{Server, read_answer, read_answers};
+use outcry::record::labels::Counter;
 use std::io::{Read, Write};
 
 const BODY: &str =
@@ -295,4 +296,35 @@ fn a_full_core_says_no_at_once_and_counts_it() {
     let auctions = totals.counter(outcry::record::labels::Counter::Auctions);
     assert!(shed >= 1, "the second of the first connection found no room");
     assert_eq!(shed + auctions, 3, "each is an auction or was shed");
+}
+
+/// Thousands of requests at once, and a client whose window is full again and again: of sends that are taken in part the
+/// rest comes before anything else. What the core did beside (here: resuming readers) once made it send on while a send
+/// was under way.
+#[test]
+fn answers_stay_in_order_where_the_client_reads_slowly() {
+    const REQUESTS: usize = 400;
+    let server = Server::start_without_dsps();
+    let stream = server.connect();
+    socket2::SockRef::from(&stream).set_recv_buffer_size(4096).expect("a small window");
+    let mut out = stream.try_clone().expect("clone");
+    let writer = std::thread::spawn(move || {
+        for i in 0..REQUESTS {
+            // Each is answered at once, by the connection or by an auction without DSPs.
+            let request = match i % 3 {
+                0 => "POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".to_string(),
+                1 => "PUT /openrtb2/auction HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".to_string(),
+                _ => post("{", ""),
+            };
+            out.write_all(request.as_bytes()).expect("write");
+        }
+    });
+    let mut reader = stream;
+    for i in 0..REQUESTS {
+        assert_eq!(read_answer(&mut reader).status, [404, 405, 400][i % 3], "answer {i}");
+    }
+    writer.join().expect("a writer");
+    drop(reader);
+    let totals = server.totals();
+    assert_eq!(totals.counter(Counter::Requests), REQUESTS as u64);
 }
