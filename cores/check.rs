@@ -2,7 +2,9 @@
 //! Owns: nothing. Runs on: the main thread of its own process. Called by: main. Never: listens, connects, pins.
 use crate::{
     bidder::{framing, ring},
-    io_probe, topology,
+    io_probe,
+    out::out,
+    topology,
 };
 use outcry::{
     config::{self, Config, IoDriver, plan::Plan},
@@ -34,12 +36,9 @@ pub fn run(path: &Path, explain: bool) -> ExitCode {
     if !explain {
         plan.reasons.retain(|r| r.starts_with("warning"));
     }
-    print!("{}", render(&config, &plan));
-    if explain {
-        print!("\n{}", plan.explanation);
-    }
     let (line, runs) = driver(config.io_driver, &io_probe::probe());
-    println!("\nio        {line}");
+    let explained = if explain { format!("\n{}", plan.explanation) } else { String::new() };
+    out(&format!("{}{explained}\nio        {line}\n", render(&config, &plan)));
     if runs { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -19,6 +19,7 @@ mod fixtures;
 pub mod flush;
 pub mod io_probe;
 pub mod lab;
+pub mod out;
 pub mod rlimit;
 pub mod state;
 pub mod topology;

@@ -4,6 +4,7 @@ use outcry_cores::{
     boot::{self, Source},
     check, doctor,
     lab::{attack, demo, dsp_sim, in_process, load},
+    out::out,
 };
 use std::{path::PathBuf, process::ExitCode};
 
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
         Command::Check { config, explain } => check::run(&config, explain),
         Command::Doctor(args) => doctor::run(&args),
         Command::DefaultConfig => {
-            print!("{}", outcry::config::default_toml());
+            out(&outcry::config::default_toml());
             ExitCode::SUCCESS
         }
         Command::Demo(args) => demo::run(args, in_process::start),

@@ -3,11 +3,16 @@
 
 /// Sizes that buffers are made in: none is twice what it has to hold, since with thousands of auctions in flight that is
 /// what memory goes into. A buffer that had to grow is kept in the class it reached.
-const CLASSES: [usize; 8] = [512, 1024, 1536, 2048, 3072, 4096, 8192, 16 * 1024];
-/// Buffers kept at most in a class; what comes back above that is freed.
-const KEPT_MAX: usize = 16_384;
+const CLASSES: [usize; 8] = [512, 1024, 1536, 2048, 3072, 4096, 8192, KEPT_BYTES_MAX];
+/// Bytes kept at most in a class; what comes back above that is freed.
+const CLASS_BYTES_MAX: usize = 32 << 20;
 /// A buffer that grew beyond this is freed, so that one huge request does not stay paid for.
-pub(super) const KEPT_BYTES_MAX: usize = 64 * 1024;
+pub(super) const KEPT_BYTES_MAX: usize = 16 * 1024;
+/// A class is taken from before a smaller one when it has so many more to give: who asks for too little and lets it grow
+/// would else fill the one and empty the other, for as long as the core runs.
+const SURPLUS: usize = 64;
+/// How many classes larger a buffer may be than what was asked for.
+const LARGER: usize = 2;
 
 /// Stacks of empty buffers.
 #[derive(Debug, Default)]
@@ -21,20 +26,35 @@ impl Buffers {
         let Some(class) = CLASSES.iter().position(|&size| bytes <= size) else {
             return Vec::with_capacity(bytes);
         };
-        // One a class or two larger does as well: what was asked for too little and had to grow is there, and would be
-        // made and grown anew each time.
-        let free = self.free[class..].iter_mut().take(3).find_map(Vec::pop);
-        free.unwrap_or_else(|| Vec::with_capacity(CLASSES[class]))
+        let last = (class + LARGER).min(CLASSES.len() - 1);
+        let enough = if self.free[class].is_empty() { 1 } else { self.free[class].len() + SURPLUS };
+        let larger = (class + 1..=last).find(|&larger| self.free[larger].len() >= enough);
+        self.free[larger.unwrap_or(class)].pop().unwrap_or_else(|| Vec::with_capacity(CLASSES[class]))
     }
 
     /// Takes a buffer back.
     pub fn put(&mut self, mut buf: Vec<u8>) {
         let capacity = buf.capacity();
         let Some(class) = CLASSES.iter().rposition(|&size| size <= capacity) else { return };
-        if capacity <= KEPT_BYTES_MAX && self.free[class].len() < KEPT_MAX {
+        if capacity <= KEPT_BYTES_MAX && self.free[class].len() * CLASSES[class] < CLASS_BYTES_MAX {
             buf.clear();
             self.free[class].push(buf);
         }
+    }
+
+    /// Makes room for `more` bytes behind what is in `buf`, as far as buffers are kept by moving to a larger one: growing
+    /// in place would take from one class and give to another.
+    pub fn grow(&mut self, buf: &mut Vec<u8>, more: usize) {
+        let bytes = buf.len() + more;
+        if bytes <= buf.capacity() {
+            return;
+        }
+        if bytes > KEPT_BYTES_MAX {
+            return buf.reserve(more);
+        }
+        let mut larger = self.get(bytes);
+        larger.extend_from_slice(buf);
+        self.put(std::mem::replace(buf, larger));
     }
 }
 
@@ -42,22 +62,47 @@ impl Buffers {
 mod tests {
     use super::*;
 
+    fn kept(buffers: &Buffers) -> Vec<usize> {
+        buffers.free.iter().map(Vec::len).collect()
+    }
+
     #[test]
     fn a_buffer_comes_back_to_whom_it_is_large_enough_for() {
         let mut buffers = Buffers::default();
-        for (bytes, room) in [(0, 512), (1024, 1024), (1025, 1536), (16_384, 16_384), (20_000, 20_000)] {
+        for (bytes, room) in [(0, 512), (1024, 1024), (5000, 8192), (16_384, 16_384), (20_000, 20_000)] {
             let buf = buffers.get(bytes);
             assert!(buf.capacity() >= room, "{bytes}");
             buffers.put(buf);
         }
         buffers.put(Vec::with_capacity(100)); // too small to be of use
         buffers.put(Vec::with_capacity(1 << 20)); // too large to keep
-        assert_eq!(buffers.free.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1, 0, 0, 0, 0, 2]);
+        assert_eq!(kept(&buffers), [1, 1, 0, 0, 0, 0, 1, 1]);
         let mut last = buffers.get(10);
         last.extend_from_slice(b"x");
         let at = last.as_ptr();
         buffers.put(last);
         let again = buffers.get(10);
         assert_eq!((again.as_ptr(), again.len()), (at, 0), "the last one, emptied");
+    }
+
+    /// Answers of DSPs that came in pieces grew in place, from a small class into a large one that nobody took from: 16,384
+    /// of them stayed.
+    #[test]
+    fn pools_do_not_grow_with_what_passes_through_them() {
+        let mut buffers = Buffers::default();
+        for i in 0..100_000 {
+            let mut pieces = buffers.get(2048);
+            for _ in 0..3 {
+                buffers.grow(&mut pieces, 2048);
+                pieces.extend_from_slice(&[0; 2048]);
+            }
+            // Another that is written without a thought of its size, and a small one in between.
+            let mut written = buffers.get(4096);
+            written.extend_from_slice(&[0; 4096][..4096 - i % 7]);
+            written.extend_from_slice(&[0; 1000]);
+            let small = buffers.get(4000);
+            [pieces, written, small].into_iter().for_each(|b| buffers.put(b));
+        }
+        assert!(kept(&buffers).iter().sum::<usize>() < 2 * SURPLUS + 16, "{:?}", kept(&buffers));
     }
 }

@@ -438,7 +438,9 @@ impl Egress {
         let mut partial = conn.partial.take();
         let (framing, bytes) = match partial.as_deref_mut() {
             Some(Partial { framing, bytes }) => {
-                bytes.extend_from_slice(read.unwrap_or(&[]));
+                let more = read.unwrap_or(&[]);
+                buffers.grow(bytes, more.len());
+                bytes.extend_from_slice(more);
                 (framing, bytes.as_slice())
             }
             None => (&mut self.framing, read.unwrap_or(&[])),

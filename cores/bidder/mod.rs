@@ -274,6 +274,7 @@ impl Bidder {
             None if bytes.is_empty() => Vec::new(),
             None => self.buffers.get(bytes.len()),
         };
+        self.buffers.grow(&mut buf, bytes.len());
         buf.extend_from_slice(bytes);
         loop {
             let Bidder { ingress, buffers, snapshots, current, metrics, .. } = self;
@@ -288,7 +289,8 @@ impl Bidder {
                         buffers.put(std::mem::take(&mut buf));
                     } else if want > buf.capacity() {
                         // What was announced gets its room as it comes: announcing is free.
-                        buf.reserve_exact((want - buf.len()).min(buf.len()));
+                        let more = (want - buf.len()).min(buf.len());
+                        buffers.grow(&mut buf, more);
                     }
                     self.ingress.hold(key, buf, false, &mut self.buffers);
                     return Next::Read;

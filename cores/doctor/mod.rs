@@ -23,7 +23,7 @@ mod sockets;
 #[cfg(test)]
 mod tuning_tests;
 
-use crate::{check, io_probe, topology};
+use crate::{check, io_probe, out::out, topology};
 use finding::{Finding, Knob, Verdict};
 use machine::{Machine, Read, Unread};
 use need::Need;
@@ -87,7 +87,7 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
         }
     };
     let findings = examine(&machine, &need, io_probe::probe());
-    print!("{}", if args.json { print::json(&findings, &need) } else { print::table(&findings, &need) });
+    out(&if args.json { print::json(&findings, &need) } else { print::table(&findings, &need) });
     if print::worst(&findings) == Verdict::Wrong { ExitCode::from(WRONG) } else { ExitCode::SUCCESS }
 }
 

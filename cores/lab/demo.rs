@@ -9,6 +9,7 @@ use super::{
     report,
     requests::generate,
 };
+use crate::out::out;
 use std::{
     fmt::Write as _,
     io,
@@ -202,7 +203,7 @@ fn free_ports() -> io::Result<(SocketAddr, SocketAddr)> {
 /// when a part of it did not stop in order.
 pub fn run(args: DemoArgs, start: StartExchange) -> ExitCode {
     if args.print_config {
-        print!("{}", printed(&args));
+        out(&printed(&args));
         return ExitCode::SUCCESS;
     }
     match demo(&args, start) {

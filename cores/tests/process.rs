@@ -739,3 +739,18 @@ fn the_demo_is_right() {
     }
     assert_eq!(run(&["demo", "--rate", "0"]).0, 1);
 }
+
+/// `outcry check ... | head` panicked once its reader had left.
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let dir = Dir::new();
+    let config = dir.config("", &[("high", dsp(high))], "");
+    for args in [vec!["check", "--explain", "--config", config.to_str().expect("a path")], vec!["default-config"]] {
+        let mut command = Command::new(OUTCRY);
+        let mut child = command.args(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().expect("ends");
+        assert!(ended.status.success(), "{args:?}: {}", String::from_utf8_lossy(&ended.stderr));
+        assert!(ended.stderr.is_empty(), "{args:?}: {}", String::from_utf8_lossy(&ended.stderr));
+    }
+}
