@@ -15,8 +15,8 @@ use std::{fmt::Write, fs, path::Path, process::ExitCode};
 /// What an auction in flight holds besides its request: views, lists, bids, the decision record; see
 /// [`limits::AUCTIONS_DEFAULT`].
 const AUCTION_BYTES: u64 = 16 * 1024;
-/// A client connection between requests: 1 KB to receive into (small buffers beat large ones at depth), 1 KB of
-/// answers and state.
+/// A client connection between requests: its state, and the answers on their way out. Bytes are received into the ring's
+/// own buffers.
 const CLIENT_BYTES: u64 = 2 * 1024;
 /// A connection to a DSP between auctions: the same.
 const DSP_CONNECTION_BYTES: u64 = 2 * 1024;

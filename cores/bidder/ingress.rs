@@ -411,11 +411,6 @@ impl Ingress {
         self.clients.get(key)?.held.take()
     }
 
-    /// The connection is to be closed when its answers are out.
-    pub fn is_ending(&mut self, key: Key) -> bool {
-        self.clients.get(key).is_none_or(|c| c.phase != Phase::Open)
-    }
-
     /// The socket is gone. Auctions in flight find out when they answer.
     pub fn on_closed(&mut self, ix: u32, buffers: &mut Buffers, metrics: &mut CoreMetrics) {
         let Some((key, c)) = self.clients.at(ix) else { return };

@@ -1,7 +1,8 @@
 //! A bidder core: everything between a request's bytes and its answer's, on one CPU, sharing nothing.
 //!
 //! [`Bidder`] is told what happened (`on_*`), once per event, with the turn's `now`, and hands bytes to a
-//! [`Transport`]. It has no task, no future and no socket: `io` drives it over monoio, the simulation in virtual time.
+//! [`Transport`]. It has no task, no future and no socket: `sockets` drives it over the core's ring, `epoll` over monoio, the
+//! simulation in virtual time.
 //!
 //! Invariants worth naming: every request that became whole gets exactly one answer or its client left; no call of this
 //! module waits; after warm-up none allocates; what is dropped is counted.

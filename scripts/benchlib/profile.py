@@ -17,14 +17,14 @@ STAGES = [
     ("parse", r"src/openrtb/(parse_request|parse_imp|parse_native|validate|request)\.rs|flight\.rs:.*(parse|begin)"),
     ("gate", r"src/gate/|src/dsp/deadline\.rs|src/auction/(mod|input)\.rs:.*(begin|keep|reset)"),
     ("rewrite", r"src/openrtb/splice\.rs|asking\.rs:.*fan_out|src/auction/mod\.rs:.*(offer|ask)|encode\.rs:.*request|flight\.rs:.*ask"),
-    ("send", r"cores/bidder/egress\.rs:.*(ask|flush|send|request_buffer|begin)|src/dsp/pool\.rs|io\.rs:.*(send|warm)"),
+    ("send", r"cores/bidder/egress\.rs:.*(ask|flush|send|request_buffer|begin)|src/dsp/pool\.rs|(ring|sockets)\.rs:.*send"),
     ("collect", r"src/openrtb/(parse_response|response)\.rs|src/http1/response\.rs|src/auction/(eligibility|secure|textset|delivery)\.rs"
                 r"|src/auction/mod\.rs:.*(hear|leg_)|cores/bidder/egress\.rs|flight\.rs:.*(answered|warm)|asking\.rs:.*(on_done|failed)"),
     ("decide", r"src/auction/(clearing|funds|input)\.rs|src/auction/mod\.rs"),
     ("answer", r"answering\.rs|src/auction/(answer|macros|record)\.rs|src/http1/encode\.rs|flight\.rs|cores/bidder/ingress\.rs"
                r"|src/record/"),
-    ("turns", r"cores/bidder/(mod|turn|thread|metronome|asking|snapshot)\.rs|src/time/|cores/flush/"),
-    ("io", r"cores/bidder/(io|transport)\.rs"),
+    ("turns", r"cores/bidder/(mod|turn|thread|asking|snapshot)\.rs|src/time/|cores/flush/"),
+    ("io", r"cores/bidder/(ring|sockets|epoll|transport)\.rs"),
 ]
 PRODUCT_STAGES = ["receive", "parse", "gate", "rewrite", "send", "wait", "collect", "decide", "answer"]
 
