@@ -34,7 +34,8 @@ pub(super) struct Timed {
 impl Bidder {
     /// Every DSP has answered or is late: decide, record, answer.
     pub(super) fn finish<T: Transport>(&mut self, key: Key, now: Now, t: &mut T) {
-        let Bidder { flights, snapshots, buffers, metrics, ingress, deflate, record, scratch, views, arena, .. } = self;
+        let Bidder { flights, snapshots, buffers, metrics, ingress, deflate, record, scratch, .. } = self;
+        let Bidder { auction, views, arena, .. } = self;
         let Some(flight) = flights.get(key) else { return };
         let Some(snapshot) = snapshots[flight.snapshot].as_mut() else { return };
         let (sampled, began_ns) = (flight.sampled, flight.begun.boot_ns);
@@ -42,7 +43,11 @@ impl Bidder {
         let (place, accept_gzip) = (flight.place, flight.accept_gzip);
         let (arrival_ns, asked_ns, expires_ns) = (flight.arrival_ns, flight.asked_ns, flight.expires_ns);
         let client = flight.client;
-        let (start, auction, legs) = flight.start(snapshot);
+        flight.hear(snapshot, auction, views, |dsp, outcome, elapsed_ns| {
+            metrics.dsp_outcome(snapshot.core.slot(dsp), outcome, elapsed_ns);
+        });
+        let heard_ns = if sampled { t.precise_ns() } else { 0 };
+        let (start, legs) = (flight.start(snapshot), flight.legs());
         auction.decide(&mut Unlimited, arena, now.boot_ns);
         arena.reset();
         let decision = auction.decision();
@@ -78,7 +83,7 @@ impl Bidder {
                 } else {
                     let mut extra =
                         ResponseExtra { content_type: Some("application/json"), gzip: false, close, allow: None };
-                    let answers = LegAnswers::read(legs, decision.wins.iter().map(|w| w.leg), views);
+                    let answers = LegAnswers { legs, views };
                     let write = |out: &mut Vec<u8>| auction.write_answer(&answers, &start, out);
                     if accept_gzip {
                         scratch.clear();
@@ -110,7 +115,8 @@ impl Bidder {
         }
         if sampled {
             metrics.stage(Stage::Wait, now.boot_ns.saturating_sub(began_ns));
-            metrics.stage(Stage::Decide, t1.saturating_sub(t0));
+            metrics.stage(Stage::Collect, heard_ns.saturating_sub(t0));
+            metrics.stage(Stage::Decide, t1.saturating_sub(heard_ns));
             metrics.stage(Stage::Answer, t.precise_ns().saturating_sub(t1));
         }
         snapshot.uses -= 1;

@@ -4,6 +4,7 @@
 use super::{
     Bidder, SAMPLE,
     egress::{Done, Reply},
+    flight::Heard,
     ingress::{ClientKey, Whole},
     reading::Refused,
     slab::Key,
@@ -80,8 +81,8 @@ impl Bidder {
         let parsed_ns = if flight.sampled { t.precise_ns() } else { 0 };
         let plan = deadline::plan(rules, tmax_ms, flight.arrival_ns, now.boot_ns);
         flight.deadlines = plan.ok();
-        let (start, auction, _) = flight.start(snapshot);
-        auction.begin(&start);
+        let start = flight.start(snapshot);
+        self.auction.begin(&start);
         self.metrics.count(Counter::Auctions);
         let verdict = gate::admit_request(start.request);
         let gated_ns = if flight.sampled { t.precise_ns() } else { 0 };
@@ -98,7 +99,7 @@ impl Bidder {
             self.metrics.stage(Stage::Gate, gated_ns.saturating_sub(parsed_ns));
             self.metrics.stage(Stage::Rewrite, t.precise_ns().saturating_sub(gated_ns));
         }
-        if flight.auction.pending() == 0 {
+        if !flight.is_waiting() {
             return self.finish(key, now, t);
         }
         self.asked.push(key);
@@ -110,14 +111,13 @@ impl Bidder {
     /// Asks every DSP that may be interested, all at once; nobody if there is no time for it, which the record says.
     pub(super) fn fan_out<T: Transport>(&mut self, key: Key, deadlines: Option<Deadlines>, now: Now, t: &mut T) {
         let now_ns = now.boot_ns;
-        let Bidder { flights, snapshots, egress, metrics, .. } = self;
+        let Bidder { flights, snapshots, egress, metrics, auction, .. } = self;
         let Some(flight) = flights.get(key) else { return };
         let Some(snapshot) = snapshots[flight.snapshot].as_ref() else { return };
         let rules = &snapshot.config().auction;
         for ix in snapshot.dsps() {
             let dsp = &snapshot.config().dsps[ix.0 as usize];
-            let (start, auction, _) = flight.start(snapshot);
-            let imps = auction.offer(&start, dsp);
+            let imps = auction.offer(&flight.start(snapshot), dsp);
             let until_ns = deadlines.map_or(now_ns, |d| d.of_dsp(dsp.timeout_ms, now_ns));
             let row = snapshot.core.slot(ix);
             let not_asked = if imps == 0 || !flight.may_ask() {
@@ -128,7 +128,7 @@ impl Bidder {
                 None
             };
             if let Some(outcome) = not_asked {
-                flight.auction.not_asked(ix, &dsp.name, outcome);
+                flight.not_asked(ix, outcome);
                 metrics.dsp_outcome(row, outcome, 0);
                 continue;
             }
@@ -148,9 +148,7 @@ impl Bidder {
             let spliced = splice::splice(&flight.request, body, &edits, &mut out);
             http1::finish_request(&mut out, slot);
             let bytes = out.len();
-            let leg = flight.ask(ix, until_ns, now_ns);
-            let same = flight.auction.ask(ix, &dsp.name, imps, now_ns);
-            debug_assert_eq!(leg, same, "the flight and the auction count legs alike");
+            let leg = flight.ask(ix, imps, until_ns, now_ns);
             metrics.dsp_asked(row);
             let call = match spliced {
                 Err(_) => Err((out, Outcome::Internal)),
@@ -158,17 +156,15 @@ impl Bidder {
                     .ask(snapshot.lanes[ix.0 as usize], token(key, leg), out, now_ns, t)
                     .map_err(|bytes| (bytes, Outcome::PoolExhausted)),
             };
+            let Some(leg) = flight.leg(leg) else { continue };
             match call {
                 Ok(call) => {
                     metrics.add(Counter::DspBytesOut, bytes as u64);
-                    if let Some(l) = flight.leg(leg) {
-                        l.call = Some(call);
-                    }
+                    leg.call = Some(call);
                 }
                 Err((bytes, outcome)) => {
                     egress.put_back(bytes);
-                    flight.auction.leg_failed(leg, outcome, now_ns);
-                    metrics.dsp_outcome(row, outcome, 0);
+                    leg.close(Heard::Failed(outcome), now_ns);
                 }
             }
         }
@@ -180,52 +176,41 @@ impl Bidder {
         }
     }
 
-    /// A DSP's answer, or the lack of one: what it was, if its auction still waited for it.
-    pub(super) fn on_done<T: Transport>(&mut self, done: Done, now: Now, t: &mut T) -> Option<Outcome> {
+    /// A DSP's answer, or the lack of one. `true`: it answers another request than the one it came upon.
+    pub(super) fn on_done<T: Transport>(&mut self, done: Done, now: Now, t: &mut T) -> bool {
         let (key, leg) = from_token(done.token);
-        let Bidder { flights, snapshots, buffers, metrics, view, .. } = self;
+        let Bidder { flights, buffers, view, .. } = self;
         let Some(flight) = flights.get(key) else {
             if let Reply::Answer { body, .. } = done.reply {
                 buffers.put(body);
             }
-            return None;
+            return false;
         };
-        let snapshot = snapshots[flight.snapshot].as_ref()?;
-        let started_ns = if flight.sampled { t.precise_ns() } else { 0 };
-        let answered = flight.answered(leg, done, snapshot, view, now.boot_ns, buffers);
-        if let Some((dsp, outcome, elapsed_ns)) = answered {
-            metrics.dsp_outcome(snapshot.core.slot(dsp), outcome, elapsed_ns);
-        }
-        if flight.sampled {
-            metrics.stage(Stage::Collect, t.precise_ns().saturating_sub(started_ns));
-        }
-        if flight.auction.pending() == 0 {
+        let mistaken = flight.answered(leg, done, view, now.boot_ns, buffers);
+        if mistaken.is_some() && !flight.is_waiting() {
             self.finish(key, now, t);
         }
-        answered.map(|(_, outcome, _)| outcome)
+        mistaken == Some(true)
     }
 
     /// Whoever has not answered by now is late.
     pub(super) fn on_deadline<T: Transport>(&mut self, key: Key, now: Now, t: &mut T) {
         let now_ns = now.boot_ns;
-        let Bidder { flights, snapshots, egress, metrics, deadlines, .. } = self;
+        let Bidder { flights, egress, metrics, deadlines, .. } = self;
         let Some(flight) = flights.get(key) else { return };
-        let Some(snapshot) = snapshots[flight.snapshot].as_ref() else { return };
         for leg in 0..flight.legs().len() as u8 {
             let Some(l) = flight.leg(leg).filter(|l| l.until_ns <= now_ns) else { continue };
             let Some(call) = l.call.take() else { continue };
-            let (dsp, asked_ns) = (l.dsp, l.asked_ns);
             let outcome = match egress.abandon(call, now_ns, metrics) {
                 Some(sent_ns) => {
-                    flight.auction.leg_sent(leg, sent_ns);
+                    l.sent_ns = sent_ns;
                     Outcome::Late
                 }
                 None => Outcome::PoolExhausted,
             };
-            flight.auction.leg_failed(leg, outcome, now_ns);
-            metrics.dsp_outcome(snapshot.core.slot(dsp), outcome, now_ns.saturating_sub(asked_ns));
+            l.close(Heard::Failed(outcome), now_ns);
         }
-        if flight.auction.pending() == 0 {
+        if !flight.is_waiting() {
             self.finish(key, now, t);
         } else if let Some(at) = flight.next_deadline() {
             deadlines.arm(at, key);

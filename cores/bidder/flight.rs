@@ -1,6 +1,6 @@
-//! One auction in flight: the bytes it lives on and the state machines it drives. Glue only: what is decided about
+//! One auction in flight: the bytes that wait with it, and how its state machine hears of them. Glue only: what is decided about
 //! money, floors, eligibility or time is decided in `outcry`.
-//! Owns: the request's buffer, the answers' buffers, the auction. Runs on: each bidder core, pooled.
+//! Owns: the request's buffer and view, the answers' buffers. Runs on: each bidder core, pooled.
 use super::{
     buffers::Buffers,
     egress::{Done, Reply},
@@ -10,25 +10,60 @@ use super::{
 };
 use bumpalo::Bump;
 use outcry::{
-    auction::{Answers, Auction, Start},
+    auction::{Answers, Auction, Start, names_another},
     dsp::deadline::Deadlines,
     limits::ASKED_MAX,
     openrtb::{codes::Outcome, request::Request, response::Response},
     units::{DspIx, EventId, ExchangeIx, Now},
 };
 
-/// One DSP that was asked.
+/// DSPs that are asked as a rule: more make room as they come.
+const LEGS: usize = 6;
+/// With so many answers still to come, those of one turn may be the last of them.
+const TOGETHER: usize = 2;
+/// Bytes that are fetched together.
+const LINE: usize = 64;
+
+/// What came of asking a DSP, before anybody has read it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Heard {
+    /// Nothing yet.
+    #[default]
+    Waiting,
+    /// An answer with this status; its body is kept if it is a 200.
+    Answer(u16),
+    /// None came.
+    Failed(Outcome),
+}
+
+/// One DSP that was asked. Times are nanoseconds since boot.
 #[derive(Debug, Default)]
 pub struct Leg {
     /// Whom.
     pub dsp: DspIx,
+    /// What came of it.
+    pub heard: Heard,
     /// The call, while it is under way.
     pub call: Option<Key>,
     /// When its answer stops counting.
     pub until_ns: u64,
     /// When it was asked.
     pub asked_ns: u64,
+    /// When its request was handed to a connection, 0: never.
+    pub sent_ns: u64,
+    /// When the first byte of its answer came, 0: never.
+    pub first_byte_ns: u64,
+    /// When it was known what came of it.
+    pub done_ns: u64,
+    imps: u64,
     body: Vec<u8>,
+}
+
+impl Leg {
+    /// It is known what came of it.
+    pub fn close(&mut self, heard: Heard, now_ns: u64) {
+        (self.heard, self.done_ns, self.call) = (heard, now_ns, None);
+    }
 }
 
 /// One auction in flight.
@@ -62,12 +97,11 @@ pub struct Flight {
     pub sampled: bool,
     /// The view of the request.
     pub request: Request,
-    /// The state machine.
-    pub auction: Auction,
     bytes: Vec<u8>,
     body_at: usize,
     legs: Vec<Leg>,
     asked: usize,
+    not_asked: Vec<(DspIx, Outcome)>,
 }
 
 impl Flight {
@@ -85,6 +119,7 @@ impl Flight {
         self.body_at = whole.head.len;
         self.bytes = whole.bytes;
         self.asked = 0;
+        self.not_asked.clear();
     }
 
     /// The request's bytes, head in front, and where its body begins.
@@ -92,34 +127,24 @@ impl Flight {
         (&self.bytes, self.body_at)
     }
 
-    /// One read of each cache line of the flight itself that an answer needs.
-    pub fn touch(&self) -> usize {
-        let (r, i) = (&self.request, self.auction.inputs());
-        self.asked
-            ^ self.bytes.len()
-            ^ self.legs.len()
-            ^ usize::from(self.deadlines.is_some())
-            ^ r.imps.len()
-            ^ r.texts.len()
-            ^ r.deals.len()
-            ^ i.imps.len()
-            ^ i.legs.len()
-            ^ i.bids.len()
-            ^ i.texts.len()
+    /// One read of what the arrival of an answer touches. `true`: it may be the last, after which all of the flight is
+    /// needed.
+    pub fn touch(&self) -> (usize, bool) {
+        let legs = self.legs();
+        let sum = legs.iter().fold(self.bytes.len(), |s, l| s ^ l.asked_ns as usize ^ l.body.len());
+        (sum, legs.iter().filter(|l| l.heard == Heard::Waiting).count() <= TOGETHER)
     }
 
-    /// One read of each of its parts elsewhere.
+    /// One read of each cache line that deciding needs.
     pub fn touch_parts(&self) -> usize {
         let r = &self.request;
-        let i = self.auction.inputs();
-        let mut sum = r.imps.first().map_or(0, |x| x.exp_s as usize);
-        sum ^= r.texts.first().map_or(0, |x| usize::from(x.is_some()));
+        let mut sum = r.imps.len() ^ r.texts.len() ^ r.deals.len() ^ r.id.span().len as usize;
+        sum ^= r.imps.iter().fold(0, |s, x| s ^ x.exp_s as usize ^ x.whole.len as usize);
+        sum ^= r.texts.iter().step_by(8).fold(0, |s, x| s ^ usize::from(x.is_some()));
         sum ^= r.sizes.first().map_or(0, |x| x.0 as usize);
-        sum ^= i.imps.first().map_or(0, |x| usize::from(x.refused));
-        sum ^= i.legs.iter().fold(0, |s, l| s ^ l.bids_seen as usize);
-        sum ^= i.bids.last().map_or(0, |b| usize::from(b.index));
-        sum ^= usize::from(i.texts.last().copied().unwrap_or(0));
-        sum ^= self.legs[..self.asked].iter().fold(0, |s, l| s ^ l.body.len());
+        for bytes in self.legs().iter().map(|l| l.body.as_slice()) {
+            sum ^= bytes.iter().step_by(LINE).fold(0, |s, b| s ^ usize::from(*b));
+        }
         sum ^ usize::from(self.bytes.get(self.body_at).copied().unwrap_or(0))
     }
 
@@ -128,10 +153,10 @@ impl Flight {
         self.request.parse(&self.bytes, self.body_at, arena)
     }
 
-    /// What the state machine is told about the auction, beside the state machine itself.
-    pub fn start<'a>(&'a mut self, snapshot: &'a Snapshot) -> (Start<'a>, &'a mut Auction, &'a mut [Leg]) {
+    /// What the state machine is told about the auction.
+    pub fn start<'a>(&'a self, snapshot: &'a Snapshot) -> Start<'a> {
         let config = snapshot.config();
-        let start = Start {
+        Start {
             event: self.event,
             config_id: config.id,
             rules: &config.auction,
@@ -144,8 +169,7 @@ impl Flight {
             wall_ms: self.begun.unix_ms(),
             deadline_ns: self.deadlines.map_or(self.arrival_ns, |d| d.decide_ns),
             entropy: self.entropy,
-        };
-        (start, &mut self.auction, &mut self.legs[..self.asked])
+        }
     }
 
     /// Room for one more leg?
@@ -153,15 +177,23 @@ impl Flight {
         self.asked < ASKED_MAX
     }
 
-    /// A DSP is asked; returns the index of its leg.
-    pub fn ask(&mut self, dsp: DspIx, until_ns: u64, now_ns: u64) -> u8 {
+    /// A DSP is asked for these impressions; returns the index of its leg.
+    pub fn ask(&mut self, dsp: DspIx, imps: u64, until_ns: u64, now_ns: u64) -> u8 {
+        if self.legs.capacity() == 0 {
+            self.legs.reserve_exact(LEGS);
+        }
         if self.legs.len() == self.asked {
             self.legs.push(Leg::default());
         }
         let leg = &mut self.legs[self.asked];
-        (leg.dsp, leg.until_ns, leg.asked_ns, leg.call) = (dsp, until_ns, now_ns, None);
+        *leg = Leg { dsp, imps, until_ns, asked_ns: now_ns, body: std::mem::take(&mut leg.body), ..Leg::default() };
         self.asked += 1;
         (self.asked - 1) as u8
+    }
+
+    /// A DSP is not asked, and why.
+    pub fn not_asked(&mut self, dsp: DspIx, outcome: Outcome) {
+        self.not_asked.push((dsp, outcome));
     }
 
     /// A leg of this flight.
@@ -170,56 +202,93 @@ impl Flight {
     }
 
     /// The legs.
-    pub fn legs(&mut self) -> &mut [Leg] {
-        &mut self.legs[..self.asked]
+    pub fn legs(&self) -> &[Leg] {
+        &self.legs[..self.asked]
+    }
+
+    /// Does any DSP still owe its answer?
+    pub fn is_waiting(&self) -> bool {
+        self.legs().iter().any(|l| l.heard == Heard::Waiting)
     }
 
     /// The earliest deadline among the calls under way.
     pub fn next_deadline(&self) -> Option<u64> {
-        self.legs[..self.asked].iter().filter(|l| l.call.is_some()).map(|l| l.until_ns).min()
+        self.legs().iter().filter(|l| l.call.is_some()).map(|l| l.until_ns).min()
     }
 
-    /// A call ended: the state machine is told, the answer's bytes are kept. Returns the DSP and its outcome. The answer
-    /// is read into `view`, which is the core's and in its cache; only a winner's is read again, when it is needed.
+    /// A call ended: what it brought is kept, to be read with the others. `None`: nobody waited for it any more. Else, does
+    /// the answer belong to another request?
     pub fn answered(
         &mut self,
         leg: u8,
         done: Done,
-        snapshot: &Snapshot,
         view: &mut Response,
         now_ns: u64,
         buffers: &mut Buffers,
-    ) -> Option<(DspIx, Outcome, u64)> {
-        let (start, auction, legs) = self.start(snapshot);
-        let l = legs.get_mut(leg as usize)?;
+    ) -> Option<bool> {
+        let l = self.legs[..self.asked].get_mut(leg as usize)?;
         l.call.take()?;
-        if done.sent_ns > 0 {
-            auction.leg_sent(leg, done.sent_ns);
-        }
-        if done.first_byte_ns > 0 {
-            auction.leg_first_byte(leg, done.first_byte_ns);
-        }
-        let elapsed_ns = now_ns.saturating_sub(l.asked_ns);
-        let failed = match done.reply {
-            Reply::Failed(outcome) => outcome,
-            Reply::Answer { status, body } => {
-                buffers.put(std::mem::replace(&mut l.body, body));
-                let body = l.body.as_slice();
-                match status {
-                    204 => Outcome::NoBid,
-                    200 if body.iter().all(u8::is_ascii_whitespace) => Outcome::NoBid,
-                    200 => {
-                        let read = view.parse(body).map(|()| &*view).map_err(|_| ());
-                        let dsp = &snapshot.config().dsps[l.dsp.0 as usize];
-                        let outcome = auction.leg_answered(leg, dsp, read, body, &start, now_ns);
-                        return Some((l.dsp, outcome, elapsed_ns));
-                    }
-                    _ => Outcome::BadStatus,
-                }
+        (l.sent_ns, l.first_byte_ns) = (done.sent_ns, done.first_byte_ns);
+        match done.reply {
+            Reply::Failed(outcome) => {
+                l.close(Heard::Failed(outcome), now_ns);
+                Some(false)
             }
-        };
-        auction.leg_failed(leg, failed, now_ns);
-        Some((l.dsp, failed, elapsed_ns))
+            Reply::Answer { status, body } => {
+                l.close(Heard::Answer(status), now_ns);
+                let mistaken = status == 200 && names_another(&self.request, &self.bytes, &body, view);
+                buffers.put(std::mem::replace(&mut l.body, body));
+                Some(mistaken)
+            }
+        }
+    }
+
+    /// The state machine hears of everything that happened since the request came, all answers at once: so the request and
+    /// the rules are in the cache for all of them, and neither inputs nor views wait with the auction. `views` has one for
+    /// each leg afterwards; `told` hears each DSP's outcome and the nanoseconds it took.
+    pub fn hear(
+        &self,
+        snapshot: &Snapshot,
+        auction: &mut Auction,
+        views: &mut Vec<Response>,
+        mut told: impl FnMut(DspIx, Outcome, u64),
+    ) {
+        let start = self.start(snapshot);
+        let dsp = |ix: DspIx| &snapshot.config().dsps[ix.0 as usize];
+        auction.begin(&start);
+        for (ix, outcome) in &self.not_asked {
+            auction.not_asked(*ix, &dsp(*ix).name, *outcome);
+        }
+        let legs = self.legs();
+        for leg in legs {
+            auction.ask(leg.dsp, &dsp(leg.dsp).name, leg.imps, leg.asked_ns);
+        }
+        if views.len() < legs.len() {
+            views.resize_with(legs.len(), Response::default);
+        }
+        for (at, (leg, view)) in legs.iter().zip(views).enumerate() {
+            let at = at as u8;
+            auction.leg_sent(at, leg.sent_ns);
+            auction.leg_first_byte(at, leg.first_byte_ns);
+            let body = leg.body.as_slice();
+            let outcome = match leg.heard {
+                Heard::Answer(200) if !body.iter().all(u8::is_ascii_whitespace) => {
+                    let read = view.parse(body).map(|()| &*view).map_err(|_| ());
+                    auction.leg_answered(at, dsp(leg.dsp), read, body, &start, leg.done_ns)
+                }
+                heard => {
+                    let outcome = match heard {
+                        Heard::Answer(200 | 204) => Outcome::NoBid,
+                        Heard::Answer(_) => Outcome::BadStatus,
+                        Heard::Failed(outcome) => outcome,
+                        Heard::Waiting => Outcome::Late,
+                    };
+                    auction.leg_failed(at, outcome, leg.done_ns);
+                    outcome
+                }
+            };
+            told(leg.dsp, outcome, leg.done_ns.saturating_sub(leg.asked_ns));
+        }
     }
 
     /// It is over: every buffer goes back.
@@ -233,29 +302,12 @@ impl Flight {
     }
 }
 
-/// The winners' answers as the writer of our own answer sees them.
+/// The answers as the writer of our own answer sees them.
 pub struct LegAnswers<'a> {
-    legs: &'a [Leg],
-    views: &'a [Response],
-}
-
-impl<'a> LegAnswers<'a> {
-    /// Reads the answers of these legs again, into `views`.
-    pub fn read(legs: &'a [Leg], winners: impl Iterator<Item = u8>, views: &'a mut Vec<Response>) -> LegAnswers<'a> {
-        if views.len() < legs.len() {
-            views.resize_with(legs.len(), Response::default);
-        }
-        let mut read = 0u64;
-        for leg in winners {
-            if read & 1 << leg == 0 {
-                read |= 1 << leg;
-                // It was read before, from the same bytes, and won.
-                let again = views[leg as usize].parse(&legs[leg as usize].body);
-                debug_assert!(again.is_ok(), "a winner's answer can be read");
-            }
-        }
-        LegAnswers { legs, views }
-    }
+    /// With the bytes.
+    pub legs: &'a [Leg],
+    /// One for each of them.
+    pub views: &'a [Response],
 }
 
 impl Answers for LegAnswers<'_> {

@@ -30,9 +30,10 @@ use egress::Egress;
 use flight::Flight;
 use ingress::{ClientKey, Ingress, Step};
 use outcry::{
+    auction::Auction,
     http1::{BodyLen, ContentType, Deflate, Method, RequestHead},
     messages::CoreConfig,
-    openrtb::{codes::Outcome, response::Response},
+    openrtb::response::Response,
     record::{
         labels::{Counter, Gauge, Refusal},
         metrics::CoreMetrics,
@@ -83,9 +84,11 @@ pub struct Bidder {
     deflate: Deflate,
     record: Vec<u8>,
     scratch: Vec<u8>,
-    /// The answer being read, and the winners' while ours is written.
-    view: Response,
+    /// The auction that is being asked for or decided, the answers that are being read for it, and one that is looked at as
+    /// it comes.
+    auction: Auction,
     views: Vec<Response>,
+    view: Response,
     /// What is needed only while a request is read or an auction is decided.
     arena: Bump,
     draining: bool,
@@ -119,8 +122,9 @@ impl Bidder {
             deflate: Deflate::default(),
             record: Vec::new(),
             scratch: Vec::new(),
-            view: Response::default(),
+            auction: Auction::default(),
             views: Vec::new(),
+            view: Response::default(),
             arena: Bump::with_capacity(ARENA_BYTES),
             draining: false,
             asked: Vec::new(),
@@ -210,8 +214,13 @@ impl Bidder {
             *flight = call.and_then(|call| self.egress.token_of(call)).map(|token| from_token(token).0);
         }
         let mut sum = 0;
-        for key in flights.iter().flatten() {
-            sum ^= self.flights.peek(*key).map_or(0, Flight::touch);
+        for flight in &mut flights {
+            // Of an auction that waits for others still, nothing else is needed now.
+            *flight = flight.filter(|key| {
+                let (touched, all) = self.flights.peek(*key).map_or((0, false), Flight::touch);
+                sum ^= touched;
+                all
+            });
         }
         for key in flights.iter().flatten() {
             let Some(flight) = self.flights.peek(*key) else { continue };
@@ -237,7 +246,7 @@ impl Bidder {
                 self.metrics.add(Counter::DspBytesIn, read.map_or(0, <[u8]>::len) as u64);
                 let (mut next, done) = self.egress.on_read(ix, read, now.boot_ns, &mut self.buffers, &mut self.metrics);
                 if let Some(done) = done
-                    && self.on_done(done, now, t) == Some(Outcome::WrongId)
+                    && self.on_done(done, now, t)
                 {
                     // Most likely a second answer to an earlier request, with the one we wait for behind it.
                     self.egress.distrust(ix, now.boot_ns);

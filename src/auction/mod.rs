@@ -16,6 +16,7 @@
 mod answer;
 mod clearing;
 pub mod delivery;
+mod echo;
 mod eligibility;
 #[cfg(test)]
 mod fixtures;
@@ -30,6 +31,7 @@ mod textset;
 
 pub use clearing::{Decision, Win};
 pub use delivery::Delivery;
+pub use echo::names_another;
 pub use funds::{Account, Funds, Unlimited};
 pub use record::{Record, replay};
 
@@ -316,13 +318,13 @@ impl Auction {
         l.bids_unusable = response.bids_unusable;
         l.bids_dropped = response.bids.len().saturating_sub(share) as u32;
         let (seen, offered) = (l.bids_seen, l.imps);
-        let same_id = response.id.is_some() && response.id.same(bytes, s.request.id, s.body);
+        let of_another = echo::is_of_another(response, bytes, s.request.id, s.body);
         if seen == 0 {
-            return if response.id.is_some() && !same_id { Outcome::WrongId } else { Outcome::NoBid };
+            return if of_another { Outcome::WrongId } else { Outcome::NoBid };
         }
         let rate = response.cur.filter(|c| allowed_currency(s, dsp, *c)).and_then(|c| Some((c, s.rates.rate(c)?)));
         let refusal = match rate {
-            _ if !same_id => Some((Outcome::WrongId, Loss::BadAuctionId)),
+            _ if of_another => Some((Outcome::WrongId, Loss::BadAuctionId)),
             None => Some((Outcome::WrongCurrency, Loss::Currency)),
             Some((currency, rate)) => {
                 (l.currency, l.rate) = (currency, rate);
