@@ -11,6 +11,10 @@ pub struct Key {
     pub generation: u32,
 }
 
+/// Slots are made so many at a time and never move: a vector that doubles would hold half of its room empty, and while it
+/// moves, all of it twice.
+const CHUNK: usize = 64;
+
 #[derive(Debug)]
 struct Slot<T> {
     generation: u32,
@@ -21,7 +25,8 @@ struct Slot<T> {
 /// A slab of pooled values.
 #[derive(Debug)]
 pub struct Slab<T> {
-    slots: Vec<Slot<T>>,
+    chunks: Vec<Box<[Slot<T>; CHUNK]>>,
+    made: usize,
     free: Vec<u32>,
     max: usize,
 }
@@ -29,25 +34,37 @@ pub struct Slab<T> {
 impl<T: Default> Slab<T> {
     /// At most `max` slots in use.
     pub fn new(max: usize) -> Slab<T> {
-        Slab { slots: Vec::new(), free: Vec::new(), max }
+        Slab { chunks: Vec::new(), made: 0, free: Vec::new(), max }
+    }
+
+    fn slot(&self, ix: u32) -> Option<&Slot<T>> {
+        self.chunks.get(ix as usize / CHUNK).map(|chunk| &chunk[ix as usize % CHUNK])
+    }
+
+    fn slot_mut(&mut self, ix: u32) -> Option<&mut Slot<T>> {
+        self.chunks.get_mut(ix as usize / CHUNK).map(|chunk| &mut chunk[ix as usize % CHUNK])
     }
 
     /// Slots in use.
     pub fn count(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.made - self.free.len()
     }
 
     /// Takes a slot; what its last user left in it is still there. `None`: all are in use.
     pub fn take(&mut self) -> Option<Key> {
         let ix = match self.free.pop() {
             Some(ix) => ix,
-            None if self.slots.len() < self.max => {
-                self.slots.push(Slot { generation: 0, used: false, value: T::default() });
-                (self.slots.len() - 1) as u32
+            None if self.made < self.max => {
+                if self.made == self.chunks.len() * CHUNK {
+                    let slot = |_| Slot { generation: 0, used: false, value: T::default() };
+                    self.chunks.push(Box::new(std::array::from_fn(slot)));
+                }
+                self.made += 1;
+                (self.made - 1) as u32
             }
             None => return None,
         };
-        let slot = &mut self.slots[ix as usize];
+        let slot = self.slot_mut(ix)?;
         slot.used = true;
         slot.generation = slot.generation.wrapping_add(1);
         Some(Key { ix, generation: slot.generation })
@@ -55,36 +72,37 @@ impl<T: Default> Slab<T> {
 
     /// Gives a slot back.
     pub fn free(&mut self, key: Key) {
-        if self.get(key).is_some() {
-            self.slots[key.ix as usize].used = false;
+        if let Some(slot) = self.slot_mut(key.ix).filter(|s| s.used && s.generation == key.generation) {
+            slot.used = false;
             self.free.push(key.ix);
         }
     }
 
     /// The value, if the slot still is this user's.
     pub fn get(&mut self, key: Key) -> Option<&mut T> {
-        self.slots.get_mut(key.ix as usize).filter(|s| s.used && s.generation == key.generation).map(|s| &mut s.value)
+        self.slot_mut(key.ix).filter(|s| s.used && s.generation == key.generation).map(|s| &mut s.value)
     }
 
     /// The same, to look at.
     pub fn peek(&self, key: Key) -> Option<&T> {
-        self.slots.get(key.ix as usize).filter(|s| s.used && s.generation == key.generation).map(|s| &s.value)
+        self.slot(key.ix).filter(|s| s.used && s.generation == key.generation).map(|s| &s.value)
     }
 
     /// What a slot in use holds, whoever uses it.
     pub fn peek_at(&self, ix: u32) -> Option<&T> {
-        self.slots.get(ix as usize).filter(|s| s.used).map(|s| &s.value)
+        self.slot(ix).filter(|s| s.used).map(|s| &s.value)
     }
 
     /// The value of a slot in use, whoever uses it, and its key.
     pub fn at(&mut self, ix: u32) -> Option<(Key, &mut T)> {
-        self.slots.get_mut(ix as usize).filter(|s| s.used).map(|s| (Key { ix, generation: s.generation }, &mut s.value))
+        self.slot_mut(ix).filter(|s| s.used).map(|s| (Key { ix, generation: s.generation }, &mut s.value))
     }
 
     /// Keys of all slots in use.
     pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
-        self.slots
+        self.chunks
             .iter()
+            .flat_map(|chunk| chunk.iter())
             .enumerate()
             .filter(|(_, s)| s.used)
             .map(|(ix, s)| Key { ix: ix as u32, generation: s.generation })
