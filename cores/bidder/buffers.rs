@@ -3,7 +3,7 @@
 
 /// Sizes that buffers are made in: none is twice what it has to hold, since with thousands of auctions in flight that is
 /// what memory goes into. A buffer that had to grow is kept in the class it reached.
-const CLASSES: [usize; 8] = [512, 1024, 1536, 2048, 3072, 4096, 8192, KEPT_BYTES_MAX];
+const CLASSES: [usize; 10] = [512, 768, 1024, 1536, 2048, 2560, 3072, 4096, 8192, KEPT_BYTES_MAX];
 /// Bytes kept at most in a class; what comes back above that is freed.
 const CLASS_BYTES_MAX: usize = 32 << 20;
 /// A buffer that grew beyond this is freed, so that one huge request does not stay paid for.
@@ -76,7 +76,7 @@ mod tests {
         }
         buffers.put(Vec::with_capacity(100)); // too small to be of use
         buffers.put(Vec::with_capacity(1 << 20)); // too large to keep
-        assert_eq!(kept(&buffers), [1, 1, 0, 0, 0, 0, 1, 1]);
+        assert_eq!(kept(&buffers), [1, 0, 1, 0, 0, 0, 0, 0, 1, 1]);
         let mut last = buffers.get(10);
         last.extend_from_slice(b"x");
         let at = last.as_ptr();

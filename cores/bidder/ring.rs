@@ -298,12 +298,12 @@ impl Ring {
         unsafe { self.ring.submission().push(entry) }.is_ok()
     }
 
-    /// Hands over what was started and waits until there is something to [`Ring::take`]: a turn's only system call, but
-    /// for turns that start more than the queue holds.
+    /// Hands over what was started and waits, if `idle`, until there is something to [`Ring::take`]: a turn's only system
+    /// call, but for turns that start more than the queue holds.
     ///
     /// # Errors
     /// The ring is of no more use.
-    pub(super) fn wait(&mut self) -> io::Result<()> {
+    pub(super) fn wait(&mut self, idle: bool) -> io::Result<()> {
         loop {
             let mut moved = 0;
             while moved < self.backlog.len() {
@@ -315,7 +315,7 @@ impl Ring {
             }
             self.backlog.drain(..moved);
             let all = self.backlog.is_empty();
-            match self.ring.submit_and_wait(usize::from(all && self.early.is_empty())) {
+            match self.ring.submit_and_wait(usize::from(idle && all && self.early.is_empty())) {
                 Ok(_) if all && self.ring.submission().is_empty() => return Ok(()),
                 Ok(_) => {}
                 Err(e) if matches!(e.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)) => {}
@@ -554,7 +554,7 @@ pub(crate) fn trial() -> io::Result<()> {
     let mut events = Vec::new();
     // Each turn reads something, or hears a beat; a kernel that does neither is not waited for without end.
     for turn in 0..100_000 {
-        ring.wait()?;
+        ring.wait(true)?;
         ring.take(&mut events, |_, bytes| taken += bytes.len());
         if turn == 0 {
             stuck = matches!(events.as_slice(), [Event::Sent(_, Sent::Stuck), ..]) && taken == 5;
@@ -625,7 +625,7 @@ mod tests {
         }
         let (mut events, mut got, mut taken) = (Vec::new(), Vec::new(), 0);
         while got.len() < sends {
-            ring.wait().expect("a ring");
+            ring.wait(true).expect("a ring");
             ring.take(&mut events, |_, _| taken += 1);
             for event in events.drain(..) {
                 match event {
@@ -655,7 +655,7 @@ mod tests {
         let (mut events, mut read, mut stuck, mut told) = (Vec::new(), 0, false, false);
         loop {
             ring.beat(true);
-            ring.wait().expect("a ring");
+            ring.wait(true).expect("a ring");
             ring.take(&mut events, |_, _| panic!("4 MB are not taken at once"));
             for event in events.drain(..) {
                 match event {

@@ -11,9 +11,14 @@ use super::{
 use outcry::{record::labels::Counter, units::Now};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
+    collections::VecDeque,
     io,
     net::{SocketAddr, TcpListener},
 };
+
+/// Reads of clients that one turn handles. A burst of thousands would be asked for in buffers that no cache holds and that
+/// nobody needs afterwards; with more than these in one turn nothing is saved by sending together.
+const REQUESTS: usize = 64;
 
 /// What is known of a socket.
 #[derive(Clone, Copy, Debug, Default)]
@@ -299,7 +304,9 @@ pub(super) fn serve(bidder: &mut Bidder, listener: TcpListener, duties: &mut imp
     let mut core = Core { bidder, sockets, received, listener: Some(listener), accepting: false };
     core.accept();
     let clock = TurnClock::new();
-    let (mut events, mut answered) = (Vec::with_capacity(1024), Vec::with_capacity(1024));
+    let (mut fresh, mut answered) = (Vec::with_capacity(1024), Vec::with_capacity(1024));
+    // What has happened, and when that was known.
+    let mut events: VecDeque<(Event, Now)> = VecDeque::with_capacity(1024);
     // When the timer that is over first will be; there may be a longer one behind it.
     let mut beat_ns = 0;
     loop {
@@ -322,32 +329,43 @@ pub(super) fn serve(bidder: &mut Bidder, listener: TcpListener, duties: &mut imp
             core.sockets.ring.nudge();
         }
         clock.end();
-        core.sockets.ring.wait()?;
+        core.sockets.ring.wait(events.is_empty())?;
         let (now, _) = clock.now();
         let bidder = &mut *core.bidder;
-        core.sockets.ring.take(&mut events, |sock, bytes| bidder.on_taken(sock, bytes));
-        for event in &events {
-            // Known before anything else of this turn: an end that stands before it must not close the file.
-            if let Event::Sent(sock, Sent::Stuck) = event {
-                core.sockets.side(*sock).stuck = true;
+        core.sockets.ring.take(&mut fresh, |sock, bytes| bidder.on_taken(sock, bytes));
+        for event in fresh.drain(..) {
+            // First, even before what happened earlier: the bidder takes sends for through that nobody complained of by the
+            // end of the turn, and an end of the stream must not close a file to which something is still being sent.
+            if matches!(event, Event::Sent(..)) {
+                core.happened(event, now);
+            } else {
+                events.push_back((event, now));
             }
         }
-        // Before the events, which may give a slot to somebody else.
+        // Before the other events, which may give a slot to somebody else.
         core.aside(now);
+        let these = a_turns_share(&events);
         answered.clear();
-        answered.extend(events.iter().filter_map(|event| match event {
+        answered.extend(events.range(..these).filter_map(|(event, _)| match event {
             Event::Read(Sock::Dsp(ix), _) => Some(*ix),
             _ => None,
         }));
         let (mut ahead, mut heard) = (answered.chunks(FORESIGHT), 0);
-        for event in events.drain(..) {
+        for (event, known) in events.drain(..these) {
             if matches!(event, Event::Read(Sock::Dsp(_), _)) {
                 if heard % FORESIGHT == 0 {
                     core.bidder.foresee(ahead.next().unwrap_or(&[]));
                 }
                 heard += 1;
             }
-            core.happened(event, now);
+            core.happened(event, known);
         }
     }
+}
+
+/// How many of these events one turn handles: up to [`REQUESTS`] reads of clients.
+fn a_turns_share(events: &VecDeque<(Event, Now)>) -> usize {
+    let asks =
+        |(at, (event, _)): (usize, &(Event, Now))| matches!(event, Event::Read(Sock::Client(_), _)).then_some(at + 1);
+    events.iter().enumerate().filter_map(asks).nth(REQUESTS - 1).unwrap_or(events.len())
 }

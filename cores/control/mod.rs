@@ -20,7 +20,7 @@ use tokio::{
 };
 
 /// Rings are polled this often: what a drain or a configuration waits at most.
-pub const TICK: Duration = Duration::from_millis(5);
+pub const TICK: Duration = Duration::from_millis(20);
 
 /// Reads the configuration again. It gets the number the new configuration is to have and returns a copy for every
 /// core, or all that is wrong with it. May block for a while; the service manager's patience is the limit.
