@@ -330,6 +330,16 @@ pub const fn mix(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
+/// A hash of bytes under a seed, eight at a step: a list of a hundred domains in a microsecond. Whoever knows the seed can
+/// find two texts of one hash.
+pub fn hash_bytes(seed: u64, bytes: &[u8]) -> u64 {
+    let step = |h: u64, word: u64| (h ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    let (words, rest) = bytes.as_chunks::<8>();
+    let whole = words.iter().fold(mix(seed ^ (bytes.len() as u64) << 48), |h, w| step(h, u64::from_le_bytes(*w)));
+    // The length is in the start, so the rest needs no padding.
+    mix(step(whole, rest.iter().fold(0, |word, b| word << 8 | u64::from(*b))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,7 +19,8 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-/// Rings are polled this often: what a drain or a configuration waits at most.
+/// Rings are polled this often: what a drain or a configuration waits at most. At two hundred a second this was 1.5 % of
+/// a CPU.
 pub const TICK: Duration = Duration::from_millis(20);
 
 /// Reads the configuration again. It gets the number the new configuration is to have and returns a copy for every

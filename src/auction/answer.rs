@@ -7,7 +7,6 @@ use super::{
     macros::{Values, fill},
 };
 use crate::openrtb::{codes::Nbr, response::Bid, text::Text};
-use memchr::memmem;
 use std::io::Write;
 
 impl Auction {
@@ -18,7 +17,6 @@ impl Auction {
         if decision.wins.is_empty() {
             return self.write_no_bid(s, decision.nbr.unwrap_or(Nbr::NoBids), out);
         }
-        let find = memmem::Finder::new("${");
         out.extend_from_slice(b"{\"id\":\"");
         out.extend_from_slice(s.request.id.raw(s.body));
         out.extend_from_slice(b"\",\"bidid\":\"");
@@ -41,7 +39,7 @@ impl Auction {
                     let (response, bytes) = answers.leg(win.leg);
                     if let Some(bid) = response.bids.get(win.bid as usize) {
                         separate(&mut first_bid, out);
-                        self.write_bid(&find, s, win, bid, bytes, out);
+                        self.write_bid(s, win, bid, bytes, out);
                     }
                 }
             }
@@ -81,15 +79,7 @@ impl Auction {
         }
     }
 
-    fn write_bid(
-        &self,
-        find: &memmem::Finder<'_>,
-        s: &Start<'_>,
-        win: &Win,
-        bid: &Bid,
-        bytes: &[u8],
-        out: &mut Vec<u8>,
-    ) {
+    fn write_bid(&self, s: &Start<'_>, win: &Win, bid: &Bid, bytes: &[u8], out: &mut Vec<u8>) {
         let inputs = self.inputs();
         let imp = s.request.imps.get(win.imp as usize).copied().unwrap_or_default();
         let values = Values {
@@ -122,7 +112,7 @@ impl Auction {
             if is_price {
                 let _ = write!(out, "{}", win.price); // a vector takes everything
             } else {
-                fill(find, &bytes[from..to], &values, out);
+                fill(&bytes[from..to], &values, out);
             }
             at = to;
         }

@@ -8,7 +8,7 @@
 //! compared; a bid without a seat is blocked where seats are listed.
 use super::{
     Start,
-    secure::loads_insecurely,
+    secure::{Scan, loads_insecurely},
     textset::{List, TextSet},
 };
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
 pub(super) struct Rules {
     set: TextSet,
     built: bool,
-    plain: Vec<u8>,
+    scan: Scan,
 }
 
 /// One bid and where it came from.
@@ -93,7 +93,7 @@ impl Rules {
             return Err(Loss::Format);
         }
         self.blocks(s, imp, media, o)?;
-        if imp.secure && loads_insecurely(bid.adm, o.bytes, &mut self.plain) {
+        if imp.secure && loads_insecurely(bid.adm, o.bytes, &mut self.scan) {
             return Err(Loss::NotSecure);
         }
         // `imp.exp`: seconds that may pass until the impression; a bid that does not hold so long is no use.

@@ -18,7 +18,7 @@ use crate::{
     openrtb::text::Text,
     units::{Cpm, Currency, EventId, Multiplier},
 };
-use memchr::{memchr, memmem};
+use memchr::{memchr, memchr_iter};
 use std::io::Write;
 
 /// What the macros of one winning bid stand for.
@@ -44,9 +44,10 @@ pub(super) struct Values<'a> {
 const NAME_MAX: usize = 64;
 
 /// Copies `text`, the inside of a JSON string, with its macros filled.
-pub(super) fn fill(find: &memmem::Finder<'_>, text: &[u8], v: &Values<'_>, out: &mut Vec<u8>) {
+pub(super) fn fill(text: &[u8], v: &Values<'_>, out: &mut Vec<u8>) {
     let mut rest = text;
-    while let Some(at) = find.find(rest) {
+    // A dollar is rare in markup: looking for it alone is quicker than to make a search for both bytes.
+    while let Some(at) = memchr_iter(b'$', rest).find(|at| rest.get(at + 1) == Some(&b'{')) {
         out.extend_from_slice(&rest[..at]);
         let inside = &rest[at + 2..];
         let end = memchr(b'}', &inside[..inside.len().min(NAME_MAX)]);
@@ -160,7 +161,7 @@ mod tests {
             wall_ms: 1_700_000_000_000,
         };
         let mut out = b"<".to_vec();
-        fill(&memmem::Finder::new("${"), text.as_bytes(), &v, &mut out);
+        fill(text.as_bytes(), &v, &mut out);
         String::from_utf8(out[1..].to_vec()).unwrap()
     }
 

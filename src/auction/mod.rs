@@ -44,7 +44,7 @@ use crate::{
         response::{Bid, Response},
         text::Text,
     },
-    units::{Cpm, Currency, DspIx, EventId, ExchangeIx, Rate, Round, mix},
+    units::{Cpm, Currency, DspIx, EventId, ExchangeIx, Rate, Round, hash_bytes, mix},
 };
 use bumpalo::Bump;
 use eligibility::{Offer, Rules};
@@ -187,7 +187,7 @@ impl Auction {
         let leg = Leg {
             dsp,
             name: i.keep_bytes(name.as_bytes()),
-            dsp_key: hash(0, name.bytes()),
+            dsp_key: hash_bytes(0, name.as_bytes()),
             imps,
             outcome: None,
             closed_by_decision: false,
@@ -379,7 +379,11 @@ impl Auction {
         // Bids of one seatbid share their seat.
         let (seat, seat_key) = match *last_seat {
             Some((seatbid, seat, key)) if seatbid == bid.seatbid => (seat, key),
-            _ => (i.keep(bid.seat, bytes), hash(dsp_key, bid.seat.bytes(bytes))),
+            _ => {
+                let seat = i.keep(bid.seat, bytes);
+                // Of a longer one the bid cannot take part, and then nobody looks at its key.
+                (seat, hash_bytes(dsp_key, i.text(seat)))
+            }
         };
         *last_seat = Some((bid.seatbid, seat, seat_key));
         let id = i.keep(bid.id, bytes);
@@ -456,14 +460,10 @@ fn imp_of(s: &Start<'_>, bid: &Bid, bytes: &[u8], offered: u64) -> Option<u8> {
     (offered >> at & 1 == 1).then_some(at as u8)
 }
 
-fn hash(seed: u64, bytes: impl Iterator<Item = u8>) -> u64 {
-    mix(bytes.fold(mix(seed), |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23)))
-}
-
 /// What tells a bid from another of the same price; neither its place in the answer nor the answer's place in time.
 fn content(seat_key: u64, imp: Option<u8>, price: Cpm, bid: &Bid, bytes: &[u8]) -> u64 {
     let numbers =
         (price.0 as u64).rotate_left(16) ^ u64::from(imp.unwrap_or(NO_IMP)) ^ (bid.adm.span().len as u64) << 8;
     let texts = [bid.id, bid.crid, bid.dealid];
-    texts.iter().fold(mix(seat_key ^ numbers), |h, t| hash(h, t.raw(bytes).iter().copied()))
+    texts.iter().fold(mix(seat_key ^ numbers), |h, t| hash_bytes(h, t.raw(bytes)))
 }

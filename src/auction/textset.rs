@@ -5,7 +5,7 @@
 //!
 //! Membership is by hash alone. An equal text always hits, so no block is ever missed; a false hit needs a
 //! collision in 64 bits under a key (the auction's entropy) that nobody outside knows.
-use crate::{openrtb::text::Text, units::mix};
+use crate::{openrtb::text::Text, units::hash_bytes};
 
 /// Which list a text stands in; deals have theirs by index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,15 +129,8 @@ impl TextSet {
         }
     }
 
-    /// Eight bytes at a step: a list of a hundred domains is hashed in a microsecond.
     fn hash(&self, list: List, plain: &[u8]) -> u64 {
-        let start = mix(self.seed ^ list.salt() ^ (plain.len() as u64) << 48);
-        let step = |h: u64, word: u64| (h ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-        let (words, rest) = plain.as_chunks::<8>();
-        let hash = words.iter().fold(start, |h, word| step(h, u64::from_le_bytes(*word)));
-        // The length is in `start`, so the rest needs no padding.
-        let hash = step(hash, rest.iter().fold(0, |word, b| word << 8 | u64::from(*b)));
-        mix(hash) | 1
+        hash_bytes(self.seed ^ list.salt(), plain) | 1
     }
 
     fn find(&self, hash: u64) -> bool {
