@@ -344,7 +344,7 @@ pub(super) fn serve(bidder: &mut Bidder, listener: TcpListener, duties: &mut imp
         }
         // Before the other events, which may give a slot to somebody else.
         core.aside(now);
-        let these = a_turns_share(&events);
+        let these = a_turns_share(events.iter().map(|(event, _)| matches!(event, Event::Read(Sock::Client(_), _))));
         answered.clear();
         answered.extend(events.range(..these).filter_map(|(event, _)| match event {
             Event::Read(Sock::Dsp(ix), _) => Some(*ix),
@@ -363,9 +363,26 @@ pub(super) fn serve(bidder: &mut Bidder, listener: TcpListener, duties: &mut imp
     }
 }
 
-/// How many of these events one turn handles: up to [`REQUESTS`] reads of clients.
-fn a_turns_share(events: &VecDeque<(Event, Now)>) -> usize {
-    let asks =
-        |(at, (event, _)): (usize, &(Event, Now))| matches!(event, Event::Read(Sock::Client(_), _)).then_some(at + 1);
-    events.iter().enumerate().filter_map(asks).nth(REQUESTS - 1).unwrap_or(events.len())
+/// How many of these events one turn handles: up to [`REQUESTS`] that are reads of clients.
+fn a_turns_share(reads_of_clients: impl ExactSizeIterator<Item = bool>) -> usize {
+    let all = reads_of_clients.len();
+    reads_of_clients.enumerate().filter(|(_, asks)| *asks).nth(REQUESTS - 1).map_or(all, |(at, _)| at + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_takes_so_many_requests_and_what_lies_between() {
+        let share = |asks: &[bool]| a_turns_share(asks.iter().copied());
+        let mut events = vec![false; 10_000];
+        assert_eq!(share(&events), 10_000, "nothing to ask for");
+        (0..REQUESTS - 1).for_each(|i| events[i * 2] = true);
+        assert_eq!(share(&events), 10_000, "room for one more");
+        events[5_000] = true;
+        assert_eq!(share(&events), 5_001);
+        events[6_000] = true;
+        assert_eq!(share(&events), 5_001);
+    }
 }

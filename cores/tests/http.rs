@@ -328,3 +328,23 @@ fn answers_stay_in_order_where_the_client_reads_slowly() {
     let totals = server.totals();
     assert_eq!(totals.counter(Counter::Requests), REQUESTS as u64);
 }
+
+/// More requests at once than one turn of the core takes: the rest follows, none twice and none forgotten.
+#[test]
+fn a_burst_of_clients_is_answered_one_by_one() {
+    const CLIENTS: usize = 300;
+    let server = Server::start_without_dsps();
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
+    for round in 0..3 {
+        // Written faster than they are handled, so that they come in together.
+        for (i, client) in clients.iter_mut().enumerate() {
+            let body = if i % 7 == 0 { "{" } else { BODY };
+            client.write_all(post(body, "").as_bytes()).expect("write");
+        }
+        for (i, client) in clients.iter_mut().enumerate() {
+            assert_eq!(read_answer(client).status, if i % 7 == 0 { 400 } else { 204 }, "client {i}, round {round}");
+        }
+    }
+    drop(clients);
+    assert_eq!(server.totals().counter(Counter::Requests), 3 * CLIENTS as u64);
+}

@@ -192,7 +192,7 @@ pub struct Inputs {
     pub legs: Vec<Leg>,
     /// All that were not, with the reason.
     pub not_asked: Vec<(Kept, Outcome)>,
-    /// All bids that were looked at, in the order of their arrival.
+    /// All bids that were looked at, in the order in which their answers were read.
     pub bids: Vec<BidIn>,
     /// The kept texts.
     pub texts: Vec<u8>,
