@@ -1,11 +1,6 @@
 //! `outcry check`: every mistake of a configuration, or the plan that would run.
 //! Owns: nothing. Runs on: the main thread of its own process. Called by: main. Never: listens, connects, pins.
-use crate::{
-    bidder::{framing, ring},
-    io_probe,
-    out::out,
-    topology,
-};
+use crate::{bidder::ring, io_probe, out::out, topology};
 use outcry::{
     config::{self, Config, IoDriver, plan::Plan},
     limits,
@@ -127,7 +122,7 @@ fn memory(config: &Config, plan: &Plan, out: &mut String) -> std::fmt::Result {
     // Only an attack or a very strange day comes near; it is what the limits promise. Who sends slowly holds what he sent
     // without an auction.
     let request = (http.head_bytes + http.body_bytes) as u64;
-    let longest_answer = config.dsps.iter().map(|d| d.answer_bytes + framing::HEAD_BYTES).max().unwrap_or(0);
+    let longest_answer = config.dsps.iter().map(|d| d.answer_bytes + limits::ANSWER_HEAD_BYTES).max().unwrap_or(0);
     let longest = [
         ("requests being received", http.connections as u64, request),
         ("answers being received", pools as u64, longest_answer as u64),

@@ -58,11 +58,15 @@ pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const ANSWER_BYTES_DEFAULT: usize = 256 * 1024;
 /// Hard maximum of a DSP's answer.
 pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Heads of a DSP's answer, interim ones included.
+pub const ANSWER_HEAD_BYTES: usize = 16 * 1024;
 /// Auctions in progress on one connection; the ninth request waits in the socket.
 pub const PIPELINE_MAX: usize = 8;
 
 // --- one bidder core -----------------------------------------------------------------------------
 
+/// A buffer that grew beyond this is freed after use, so that one huge message does not stay paid for.
+pub const BUFFER_BYTES_KEPT: usize = 16 * 1024;
 /// Bidder cores of one process.
 pub const CORES_MAX: usize = 256;
 /// Auctions in flight on one core: the default. At 16 KB each, 64 MB.

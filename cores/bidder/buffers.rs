@@ -1,13 +1,12 @@
 //! Byte buffers of one core, last used first: what was sent a moment ago is still in the cache.
 //! Owns: buffers nobody uses. Runs on: each bidder core. Never: keeps a huge one, or more than its share.
+use outcry::limits::BUFFER_BYTES_KEPT;
 
 /// Sizes that buffers are made in: none is twice what it has to hold, since with thousands of auctions in flight that is
 /// what memory goes into. A buffer that had to grow is kept in the class it reached.
-const CLASSES: [usize; 10] = [512, 768, 1024, 1536, 2048, 2560, 3072, 4096, 8192, KEPT_BYTES_MAX];
+const CLASSES: [usize; 10] = [512, 768, 1024, 1536, 2048, 2560, 3072, 4096, 8192, BUFFER_BYTES_KEPT];
 /// Bytes kept at most in a class; what comes back above that is freed.
 const CLASS_BYTES_MAX: usize = 32 << 20;
-/// A buffer that grew beyond this is freed, so that one huge request does not stay paid for.
-pub(super) const KEPT_BYTES_MAX: usize = 16 * 1024;
 /// A class is taken from before a smaller one when it has so many more to give: who asks for too little and lets it grow
 /// would else fill the one and empty the other, for as long as the core runs.
 const SURPLUS: usize = 64;
@@ -36,7 +35,7 @@ impl Buffers {
     pub fn put(&mut self, mut buf: Vec<u8>) {
         let capacity = buf.capacity();
         let Some(class) = CLASSES.iter().rposition(|&size| size <= capacity) else { return };
-        if capacity <= KEPT_BYTES_MAX && self.free[class].len() * CLASSES[class] < CLASS_BYTES_MAX {
+        if capacity <= BUFFER_BYTES_KEPT && self.free[class].len() * CLASSES[class] < CLASS_BYTES_MAX {
             buf.clear();
             self.free[class].push(buf);
         }
@@ -49,7 +48,7 @@ impl Buffers {
         if bytes <= buf.capacity() {
             return;
         }
-        if bytes > KEPT_BYTES_MAX {
+        if bytes > BUFFER_BYTES_KEPT {
             return buf.reserve(more);
         }
         let mut larger = self.get(bytes);

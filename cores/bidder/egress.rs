@@ -7,13 +7,12 @@
 //! *call*, so a multiplexed transport can take its place. What is pending goes out at the end of the loop turn.
 use super::{
     buffers::Buffers,
-    framing::{Frame, Framing},
+    framing::{Answers, Heard, Partial},
     slab::{Key, Slab},
     transport::{Next, Sent, Sock, Transport},
 };
 use outcry::{
     dsp::pool::{Pool, Take},
-    http1::{self, Encoding, Inflate},
     limits,
     openrtb::codes::Outcome,
     record::{labels::Counter, metrics::CoreMetrics},
@@ -21,8 +20,6 @@ use outcry::{
 };
 use std::{collections::VecDeque, net::SocketAddr};
 
-/// Room for an answer that comes in pieces, at first.
-const PIECES_BYTES: usize = 1024;
 /// What an abandoned answer may still take to come in before its connection is closed.
 const DRAIN_NS: u64 = 1_000 * MS;
 /// After a failed connect, and after a connection that ended before it was of any use, warm ones are made again: ten
@@ -118,14 +115,6 @@ struct Conn {
     used: bool,
 }
 
-/// An answer in pieces.
-#[derive(Debug, Default)]
-struct Partial {
-    framing: Framing,
-    /// What is still needed of it, the head in front.
-    bytes: Vec<u8>,
-}
-
 #[derive(Debug)]
 struct Lane {
     name: String,
@@ -151,14 +140,9 @@ pub struct Egress {
     failed: Vec<Done>,
     /// Buffers of requests, apart from all others: one comes back a turn after it was filled, still in the cache.
     requests: Buffers,
-    inflate: Inflate,
     next_check_ns: u64,
     scratch: Vec<Key>,
-    /// For answers that come in one piece, which is nearly all: always in the cache.
-    framing: Framing,
-    /// For those that do not.
-    #[expect(clippy::vec_box, reason = "the boxes move between here and the connections")]
-    partials: Vec<Box<Partial>>,
+    answers: Answers,
 }
 
 impl Egress {
@@ -171,11 +155,9 @@ impl Egress {
             dirty: Vec::new(),
             failed: Vec::new(),
             requests: Buffers::default(),
-            inflate: Inflate::default(),
             next_check_ns: 0,
             scratch: Vec::new(),
-            framing: Framing::default(),
-            partials: Vec::new(),
+            answers: Answers::default(),
         }
     }
 
@@ -435,69 +417,16 @@ impl Egress {
         }
         let lane = &mut self.lanes[conn.lane as usize];
         let max = lane.target.answer_bytes;
-        let mut partial = conn.partial.take();
-        let (framing, bytes) = match partial.as_deref_mut() {
-            Some(Partial { framing, bytes }) => {
-                let more = read.unwrap_or(&[]);
-                buffers.grow(bytes, more.len());
-                bytes.extend_from_slice(more);
-                (framing, bytes.as_slice())
-            }
-            None => (&mut self.framing, read.unwrap_or(&[])),
-        };
-        let frame = match read {
-            Err(()) => Frame::Broken(Outcome::Reset),
-            Ok([]) => framing.end(bytes),
-            Ok(_) => framing.read(bytes, max),
-        };
-        let (status, at, end, reusable) = match frame {
-            Frame::Partial { keep } => {
-                let pieces = partial.get_or_insert_with(|| {
-                    let mut pieces = self.partials.pop().unwrap_or_default();
-                    std::mem::swap(&mut pieces.framing, &mut self.framing);
-                    let first = read.unwrap_or(&[]);
-                    pieces.bytes = buffers.get(first.len().max(PIECES_BYTES));
-                    pieces.bytes.extend_from_slice(first);
-                    pieces
-                });
-                pieces.bytes.truncate(keep);
-                conn.partial = partial;
-                return (Next::Read, None);
-            }
-            Frame::Broken(outcome) => {
+        let (status, body, reusable) = match self.answers.read(&mut conn.partial, read, max, call.is_some(), buffers) {
+            Heard::More => return (Next::Read, None),
+            Heard::Broken(outcome) => {
                 conn.phase = Phase::Closing;
-                framing.reset();
-                self.over(partial, buffers);
                 return (Next::Close, call.and_then(|k| self.end_call(k, Reply::Failed(outcome))));
             }
-            Frame::Whole { status, at, end, reusable } => (status, at, end, reusable),
+            Heard::Whole { status, body, reusable } => (status, body, reusable),
         };
         lane.retry_ns = 0;
-        let encoding = framing.encoding();
-        let body = framing.chunks().unwrap_or(bytes.get(at..end).unwrap_or(&[]));
-        // Of a body that nobody awaits or reads nothing is kept. An empty one is no gzip, whatever its head says.
-        let plain = if call.is_none() || status != 200 || body.is_empty() {
-            Ok(Vec::new())
-        } else {
-            match encoding {
-                Encoding::Identity => {
-                    let mut plain = buffers.get(body.len());
-                    plain.extend_from_slice(body);
-                    Ok(plain)
-                }
-                Encoding::Gzip => {
-                    let mut plain = buffers.get(body.len() * 4);
-                    self.inflate.inflate(body, &mut plain, max).map(|()| plain).map_err(|e| match e {
-                        http1::InflateError::TooLarge => Outcome::TooLarge,
-                        _ => Outcome::BadEncoding,
-                    })
-                }
-                Encoding::Other => Err(Outcome::BadEncoding),
-            }
-        };
-        framing.reset();
-        self.over(partial, buffers);
-        let reply = match plain {
+        let reply = match body {
             Ok(body) => Reply::Answer { status, body },
             Err(outcome) => Reply::Failed(outcome),
         };
@@ -509,14 +438,6 @@ impl Egress {
             conn.phase = Phase::Closing;
         }
         (Next::Close, done)
-    }
-
-    /// An answer in pieces is over, its framing reset.
-    fn over(&mut self, partial: Option<Box<Partial>>, buffers: &mut Buffers) {
-        if let Some(mut partial) = partial {
-            buffers.put(std::mem::take(&mut partial.bytes));
-            self.partials.push(partial);
-        }
     }
 
     /// What became of a request that was not taken at once. What breaks a send breaks the read too, and that ends the
@@ -577,10 +498,7 @@ impl Egress {
         let Some((key, conn)) = self.conns.at(ix) else { return };
         let (phase, dsp) = (conn.phase, conn.lane as usize);
         self.requests.put(std::mem::take(&mut conn.out));
-        let mut partial = conn.partial.take();
-        if let Some(partial) = &mut partial {
-            partial.framing.reset();
-        }
+        let partial = conn.partial.take();
         let lane = &mut self.lanes[dsp];
         match phase {
             Phase::Connecting => lane.pool.connect_failed(),
@@ -600,7 +518,7 @@ impl Egress {
         }
         metrics.count(Counter::DspClosed);
         self.conns.free(key);
-        self.over(partial, buffers);
+        self.answers.forget(partial, buffers);
         // Who waited for a connection may have waited for this one.
         self.next_check_ns = self.next_check_ns.min(now_ns);
     }

@@ -1,127 +1,150 @@
-//! One DSP's answer as its bytes come in: head, then a body by length, by chunks or to the end of the stream.
-//! Owns: what was read of an answer so far. Runs on: each bidder core. Called by: `egress`.
-//! Never: reads past its answer; what stands behind it makes the connection one that is not used again.
-use super::buffers::KEPT_BYTES_MAX;
+//! A DSP's answer out of what a connection reads: pieces put together, framed, inflated.
+//! Owns: what was read of answers so far, but for the pieces, which stay with their connection. Runs on: each bidder core.
+//! Called by: `egress`. Never: knows whose answer it is, or what it says.
+use super::buffers::Buffers;
 use outcry::{
-    http1::{self, BodyLen, ChunkError, Chunked, Encoding, HeadScan, Parsed, ResponseHead},
+    http1::{
+        Encoding, Inflate, InflateError,
+        answer::{AnswerError, AnswerScan, Frame},
+    },
     openrtb::codes::Outcome,
 };
 
-/// Head of a DSP's answer at most.
-pub const HEAD_BYTES: usize = 16 * 1024;
+/// Room for an answer that comes in pieces, at first.
+const PIECES_BYTES: usize = 1024;
 
-/// What the bytes of an answer amount to.
+/// An answer in pieces, as its connection keeps it.
+#[derive(Debug, Default)]
+pub struct Partial {
+    scan: AnswerScan,
+    /// What is still needed of it, the head in front.
+    bytes: Vec<u8>,
+}
+
+/// What a connection's bytes amount to.
 #[derive(Debug)]
-pub enum Frame {
-    /// More is to come: `buf[..keep]` is still needed.
-    Partial {
-        /// Bytes to keep.
-        keep: usize,
-    },
-    /// `buf[at..end]` is the body, or [`Framing::chunks`] is.
+pub enum Heard {
+    /// More is to come.
+    More,
+    /// It cannot become an answer; the connection is of no further use.
+    Broken(Outcome),
+    /// A whole answer.
     Whole {
         /// HTTP status.
         status: u16,
-        /// First byte of the body.
-        at: usize,
-        /// The byte behind it.
-        end: usize,
+        /// The body, plain, if it is wanted and can be read.
+        body: Result<Vec<u8>, Outcome>,
         /// The connection may carry the next request.
         reusable: bool,
     },
-    /// It cannot become an answer.
-    Broken(Outcome),
 }
 
-/// What was read of an answer so far.
+/// Reads the answers of all connections of a core.
 #[derive(Debug, Default)]
-pub struct Framing {
-    scan: HeadScan,
-    /// Bytes of interim heads (1xx) before the answer's own, which a client must expect at any time (RFC 9110 section
-    /// 15.2).
-    interim: usize,
-    head: Option<ResponseHead>,
-    chunked: Chunked,
-    /// Body decoded from chunks; kept from answer to answer.
-    chunks: Vec<u8>,
+pub struct Answers {
+    /// For answers that come in one piece, which is nearly all: always in the cache.
+    scan: AnswerScan,
+    /// For those that do not.
+    #[expect(clippy::vec_box, reason = "the boxes move between here and the connections")]
+    partials: Vec<Box<Partial>>,
+    inflate: Inflate,
 }
 
-impl Framing {
-    /// Ready for the next answer.
-    pub fn reset(&mut self) {
-        self.interim = 0;
-        if let Some(head) = self.head.take() {
-            if head.body == BodyLen::Chunked {
-                self.chunked.reset();
-                self.chunks.clear();
-                self.chunks.shrink_to(KEPT_BYTES_MAX);
+impl Answers {
+    /// These bytes came next on a connection whose `partial` this is; none: the end of the stream; or an error. `max`: bytes
+    /// of the body, before and after inflation. What is not `wanted` is read to its end and dropped.
+    pub fn read(
+        &mut self,
+        partial: &mut Option<Box<Partial>>,
+        read: Result<&[u8], ()>,
+        max: usize,
+        wanted: bool,
+        buffers: &mut Buffers,
+    ) -> Heard {
+        let mut pieces = partial.take();
+        let (scan, bytes) = match pieces.as_deref_mut() {
+            Some(Partial { scan, bytes }) => {
+                let more = read.unwrap_or(&[]);
+                buffers.grow(bytes, more.len());
+                bytes.extend_from_slice(more);
+                (scan, bytes.as_slice())
             }
-        } else {
-            self.scan.reset();
-        }
-    }
-
-    /// How the body is compressed.
-    pub fn encoding(&self) -> Encoding {
-        self.head.map_or(Encoding::Identity, |h| h.encoding)
-    }
-
-    /// The body, if it came in chunks.
-    pub fn chunks(&self) -> Option<&[u8]> {
-        self.head.filter(|h| h.body == BodyLen::Chunked).map(|_| self.chunks.as_slice())
-    }
-
-    /// Reads on; `buf` holds everything of the answer that is still needed, the head in front.
-    pub fn read(&mut self, buf: &[u8], max: usize) -> Frame {
-        let head = loop {
-            if let Some(head) = self.head {
-                break head;
+            None => (&mut self.scan, read.unwrap_or(&[])),
+        };
+        let frame = match read {
+            Err(()) => Frame::Broken(AnswerError::CutOff),
+            Ok([]) => scan.end(bytes),
+            Ok(_) => scan.read(bytes, max),
+        };
+        let heard = match frame {
+            Frame::Partial { keep } => {
+                let pieces = partial.insert(pieces.unwrap_or_else(|| {
+                    let mut pieces = self.partials.pop().unwrap_or_default();
+                    std::mem::swap(&mut pieces.scan, &mut self.scan);
+                    let first = read.unwrap_or(&[]);
+                    pieces.bytes = buffers.get(first.len().max(PIECES_BYTES));
+                    pieces.bytes.extend_from_slice(first);
+                    pieces
+                }));
+                pieces.bytes.truncate(keep);
+                return Heard::More;
             }
-            match http1::response_head(buf.get(self.interim..).unwrap_or(&[]), &mut self.scan, HEAD_BYTES) {
-                Parsed::Partial => return Frame::Partial { keep: buf.len() },
-                Parsed::Bad(_) => return Frame::Broken(Outcome::BadHttp),
-                Parsed::Done(head) if head.status < 200 => {
-                    self.interim += head.len;
-                    if self.interim > HEAD_BYTES {
-                        return Frame::Broken(Outcome::BadHttp);
-                    }
-                }
-                Parsed::Done(head) => self.head = Some(head),
+            Frame::Broken(AnswerError::BadHttp) => Heard::Broken(Outcome::BadHttp),
+            Frame::Broken(AnswerError::TooLarge) => Heard::Broken(Outcome::TooLarge),
+            Frame::Broken(AnswerError::CutOff) => Heard::Broken(Outcome::Reset),
+            Frame::Whole { status, at, end, reusable } => {
+                let body = scan.chunks().unwrap_or(bytes.get(at..end).unwrap_or(&[]));
+                // Of a body that nobody awaits or reads nothing is kept. An empty one is no gzip, whatever its head says.
+                let body = if !wanted || status != 200 || body.is_empty() {
+                    Ok(Vec::new())
+                } else {
+                    plain(body, scan.encoding(), max, &mut self.inflate, buffers)
+                };
+                Heard::Whole { status, body, reusable }
             }
         };
-        let (status, at) = (head.status, self.interim + head.len);
-        match head.body {
-            BodyLen::None => Frame::Whole { status, at, end: at, reusable: head.keep_alive && buf.len() == at },
-            BodyLen::Length(n) if n > max as u64 => Frame::Broken(Outcome::TooLarge),
-            BodyLen::Length(n) => {
-                let end = at + n as usize;
-                if buf.len() < end {
-                    return Frame::Partial { keep: buf.len() };
-                }
-                Frame::Whole { status, at, end, reusable: head.keep_alive && buf.len() == end }
-            }
-            BodyLen::Chunked => match self.chunked.feed(buf.get(at..).unwrap_or(&[]), &mut self.chunks, max) {
-                Ok(step) if step.done => {
-                    let reusable = head.keep_alive && at + step.consumed == buf.len();
-                    Frame::Whole { status, at: 0, end: 0, reusable }
-                }
-                // What is behind the head was taken in.
-                Ok(_) => Frame::Partial { keep: at },
-                Err(ChunkError::TooLarge) => Frame::Broken(Outcome::TooLarge),
-                Err(_) => Frame::Broken(Outcome::BadHttp),
-            },
-            BodyLen::UntilClose if buf.len() - at > max => Frame::Broken(Outcome::TooLarge),
-            BodyLen::UntilClose => Frame::Partial { keep: buf.len() },
-        }
+        scan.reset();
+        self.over(pieces, buffers);
+        heard
     }
 
-    /// The end of the stream completes only an answer that was delimited by it.
-    pub fn end(&mut self, buf: &[u8]) -> Frame {
-        match self.head {
-            Some(head) if head.body == BodyLen::UntilClose => {
-                Frame::Whole { status: head.status, at: self.interim + head.len, end: buf.len(), reusable: false }
-            }
-            _ => Frame::Broken(Outcome::Reset),
+    /// A connection is gone, and with it what it had begun to say.
+    pub fn forget(&mut self, mut partial: Option<Box<Partial>>, buffers: &mut Buffers) {
+        if let Some(partial) = &mut partial {
+            partial.scan.reset();
         }
+        self.over(partial, buffers);
+    }
+
+    /// An answer in pieces is over, its scan reset.
+    fn over(&mut self, partial: Option<Box<Partial>>, buffers: &mut Buffers) {
+        if let Some(mut partial) = partial {
+            buffers.put(std::mem::take(&mut partial.bytes));
+            self.partials.push(partial);
+        }
+    }
+}
+
+fn plain(
+    body: &[u8],
+    encoding: Encoding,
+    max: usize,
+    inflate: &mut Inflate,
+    buffers: &mut Buffers,
+) -> Result<Vec<u8>, Outcome> {
+    match encoding {
+        Encoding::Identity => {
+            let mut plain = buffers.get(body.len());
+            plain.extend_from_slice(body);
+            Ok(plain)
+        }
+        Encoding::Gzip => {
+            let mut plain = buffers.get(body.len() * 4);
+            inflate.inflate(body, &mut plain, max).map(|()| plain).map_err(|e| match e {
+                InflateError::TooLarge => Outcome::TooLarge,
+                _ => Outcome::BadEncoding,
+            })
+        }
+        Encoding::Other => Err(Outcome::BadEncoding),
     }
 }

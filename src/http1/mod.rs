@@ -4,10 +4,11 @@
 //! its connection closed: that disagreement is what request smuggling is made of. So no bare LF, no obs-fold,
 //! no space before a colon, no `Transfer-Encoding` but `chunked`, never both framings.
 //!
-//! Owns: the state between two reads ([`HeadScan`], [`Chunked`]) and the two codecs of [`gzip`].
+//! Owns: the state between two reads ([`HeadScan`], [`Chunked`], [`answer::AnswerScan`]) and the two codecs of [`gzip`].
 //! Runs on: each bidder core. Called by: the bidder's ingress (as the server) and egress (as the client).
 //! Never: does I/O, reads a clock, keeps a byte of a message; allocates, but to grow the vector it was given.
 //! Full: a typed error, and the connection is closed ([`HeadError::TooLong`], [`ChunkError::TooLarge`], ...).
+pub mod answer;
 pub mod chunked;
 pub mod encode;
 mod field;

@@ -53,7 +53,7 @@ fn fed<'a>(parts: impl Iterator<Item = &'a [u8]>, max: usize) -> Verdict {
 
 /// What a text is, read at once.
 #[derive(PartialEq, Debug)]
-enum Reading {
+pub(super) enum Reading {
     /// Exactly one chunked body, decoded.
     Whole(Vec<u8>),
     /// The beginning of one.
@@ -63,7 +63,7 @@ enum Reading {
 }
 
 /// RFC 9112 section 7.1 word for word, over the whole text.
-fn at_once(mut rest: &[u8]) -> Reading {
+pub(super) fn at_once(mut rest: &[u8]) -> Reading {
     let text = |line: &[u8]| line.iter().all(|&b| b == b'\t' || b >= b' ' && b != 0x7f);
     let mut out = Vec::new();
     loop {
@@ -129,7 +129,7 @@ fn line<'a>(rest: &mut &'a [u8]) -> (&'a [u8], End) {
 
 /// The reader that smuggling counts on: lines end in LF, a size is whatever hexadecimal a line begins with. Where a body
 /// ends and what it is for it, when we found an end.
-fn forgiving(buf: &[u8]) -> Option<(usize, Vec<u8>)> {
+pub(super) fn forgiving(buf: &[u8]) -> Option<(usize, Vec<u8>)> {
     let mut rest = buf;
     let mut out = Vec::new();
     let line = |rest: &mut &[u8]| -> Option<Vec<u8>> {

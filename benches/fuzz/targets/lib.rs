@@ -9,6 +9,7 @@
 pub mod answer;
 pub mod chunked;
 pub mod config;
+pub mod framing;
 pub mod gzip;
 pub mod head;
 pub mod mutate;
@@ -23,10 +24,11 @@ pub mod splice;
 pub type Check = fn(&[u8]);
 
 /// Every target and its name.
-pub const TARGETS: [(&str, Check); 7] = [
+pub const TARGETS: [(&str, Check); 8] = [
     ("answer", answer::check),
     ("chunked", chunked::check),
     ("config", config::check),
+    ("framing", framing::check),
     ("gzip", gzip::check),
     ("head", head::check),
     ("request", |body| {
