@@ -154,6 +154,25 @@ pub(super) fn forgiving(buf: &[u8]) -> Option<(usize, Vec<u8>)> {
     Some((buf.len() - rest.len(), out))
 }
 
+/// What the sizes of chunks come to, as far as nothing is wrong before them.
+pub(super) fn announced(mut rest: &[u8]) -> u64 {
+    let mut sum = 0u64;
+    loop {
+        let digits = rest.iter().take(16).take_while(|b| b.is_ascii_hexdigit()).count();
+        let size = std::str::from_utf8(&rest[..digits]).ok().and_then(|text| u64::from_str_radix(text, 16).ok());
+        let size = size.unwrap_or(0);
+        sum = sum.saturating_add(size);
+        let Some(at) = rest.windows(2).position(|w| w == b"\r\n") else { return sum };
+        let (line, behind) = rest.split_at(at + 2);
+        if size == 0 || at_once(line) != Reading::Begun {
+            return sum;
+        }
+        let data = usize::try_from(size).ok().and_then(|size| behind.get(size..));
+        let Some(next) = data.and_then(|data| data.strip_prefix(b"\r\n")) else { return sum };
+        rest = next;
+    }
+}
+
 /// The bytes as somebody would send them in chunks of `size`: they come back.
 fn sent(payload: &[u8], size: usize) {
     let mut body = Vec::new();

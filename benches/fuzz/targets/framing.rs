@@ -1,7 +1,7 @@
 //! A DSP's answer as its bytes come in: interim heads, a head, a body that ends in one of four ways. What it is depends on
 //! the bytes alone, not on how they arrive, and a reader that has all of them at once finds the same answer.
 use super::{
-    chunked::{Reading, at_once, forgiving},
+    chunked::{Reading, announced, at_once, forgiving},
     cuts,
 };
 use outcry::{
@@ -133,23 +133,4 @@ fn all_at_once(buf: &[u8], max: usize, ends: bool) -> Verdict {
     };
     let again = head.keep_alive && !ends && taken == rest.len();
     Verdict::Answer { status: head.status, body, encoding: head.encoding, again }
-}
-
-/// What the sizes of chunks come to, as far as nothing is wrong before them.
-fn announced(mut rest: &[u8]) -> u64 {
-    let mut sum = 0u64;
-    loop {
-        let digits = rest.iter().take(16).take_while(|b| b.is_ascii_hexdigit()).count();
-        let size = std::str::from_utf8(&rest[..digits]).ok().and_then(|text| u64::from_str_radix(text, 16).ok());
-        let size = size.unwrap_or(0);
-        sum = sum.saturating_add(size);
-        let Some(at) = rest.windows(2).position(|w| w == b"\r\n") else { return sum };
-        let (line, behind) = rest.split_at(at + 2);
-        if size == 0 || at_once(line) != Reading::Begun {
-            return sum;
-        }
-        let data = usize::try_from(size).ok().and_then(|size| behind.get(size..));
-        let Some(next) = data.and_then(|data| data.strip_prefix(b"\r\n")) else { return sum };
-        rest = next;
-    }
 }

@@ -9,6 +9,7 @@
 pub mod answer;
 pub mod chunked;
 pub mod config;
+pub mod connection;
 pub mod framing;
 pub mod gzip;
 pub mod head;
@@ -24,10 +25,11 @@ pub mod splice;
 pub type Check = fn(&[u8]);
 
 /// Every target and its name.
-pub const TARGETS: [(&str, Check); 8] = [
+pub const TARGETS: [(&str, Check); 9] = [
     ("answer", answer::check),
     ("chunked", chunked::check),
     ("config", config::check),
+    ("connection", connection::check),
     ("framing", framing::check),
     ("gzip", gzip::check),
     ("head", head::check),
