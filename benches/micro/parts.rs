@@ -4,7 +4,7 @@ use crate::counted;
 use bumpalo::Bump;
 use outcry::{
     auction::{Answers, Auction, Start, Unlimited},
-    config::{self, BuyerUid},
+    config::BuyerUid,
     http1::{self, HeadLimits, HeadScan, Parsed, ResponseExtra},
     messages::CoreConfig,
     openrtb::{
@@ -12,10 +12,11 @@ use outcry::{
         response::Response,
         splice::{self, Edits},
     },
-    units::{DspIx, EventId, ExchangeIx},
+    units::DspIx,
 };
 use outcry_benches::{answers::Bidder, kit::request};
-use std::{hint::black_box, net::SocketAddr};
+use outcry_cores::lab::by_hand;
+use std::hint::black_box;
 
 /// DSPs that are asked.
 pub(crate) const DSPS: usize = 5;
@@ -32,12 +33,7 @@ pub(crate) fn core_config() -> Box<CoreConfig> {
         text += &format!("[[dsp]]\nname = \"dsp-{i}\"\nurl = \"http://127.0.0.1:{}/dsp\"\n", PORT + i);
         text += "timeout_ms = 800\nwarm = 64\nconnections = 2048\n";
     }
-    let config = config::load(&text, 1).unwrap_or_else(|mistakes| {
-        panic!("{}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-    });
-    let dsp_addrs = config.dsps.iter().map(|d| SocketAddr::from(([127, 0, 0, 1], d.port))).collect();
-    let dsp_slots = (0..DSPS as u16).map(DspIx).collect();
-    Box::new(CoreConfig { config, dsp_addrs, dsp_slots, epoch: 1, node: 1 })
+    by_hand::core_config(&text, 1)
 }
 
 /// Which stages of an auction are counted.
@@ -157,18 +153,11 @@ impl Parts {
         let Parts { config, arena, request, auction, answers, views, out, .. } = self;
         let config = &config.config;
         let start = Start {
-            event: EventId { node: 1, epoch: 1, core: 0, seq: 1 },
-            config_id: config.id,
-            rules: &config.auction,
-            rates: &config.rates,
-            exchange: &config.exchanges[0],
-            exchange_ix: ExchangeIx(0),
-            request,
-            body,
             arrival_ns: 1_000,
             wall_ms: 1_700_000_000_000,
             deadline_ns: 800_000_000,
             entropy: 42,
+            ..by_hand::start(config, 0, request, body)
         };
         auction.begin(&start);
         for (i, dsp) in config.dsps.iter().enumerate() {

@@ -8,6 +8,7 @@
 pub mod arrivals;
 pub mod attack;
 pub mod bids;
+pub mod by_hand;
 pub mod character;
 pub mod check;
 pub mod demo;

@@ -9,8 +9,9 @@ use outcry::{
         request::Request,
         response::Response,
     },
-    units::{DspIx, EventId, ExchangeIx, MS},
+    units::{DspIx, MS},
 };
+use outcry_cores::lab::by_hand;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt::Write, path::PathBuf};
 
@@ -84,20 +85,7 @@ fn run(config: &Config, name: &str, bytes: &[u8], auction: &mut Auction, outcome
     let body = serde_json::to_vec(&request(&answer)).expect("JSON");
     let (mut request, mut response) = (Request::default(), Response::default());
     request.parse(&body, 0, &Default::default()).unwrap_or_else(|e| panic!("{name}: {e:?}"));
-    let start = Start {
-        event: EventId { node: 1, epoch: 1, core: 0, seq: 1 },
-        config_id: config.id,
-        rules: &config.auction,
-        rates: &config.rates,
-        exchange: &config.exchanges[0],
-        exchange_ix: ExchangeIx(0),
-        request: &request,
-        body: &body,
-        arrival_ns: 1_000 * MS,
-        wall_ms: 1_795_000_000_000,
-        deadline_ns: 1_090 * MS,
-        entropy: 7,
-    };
+    let start = by_hand::start(config, 0, &request, &body);
     let dsp = &config.dsps[0];
     auction.begin(&start);
     let imps = auction.offer(&start, dsp);

@@ -1,13 +1,12 @@
 //! What a reload, a stop, a stall and an answer to nothing must not break, in virtual time: a request that is half read,
 //! one that is on its way, and whoever is served.
-use outcry::{
-    config,
-    messages::CoreConfig,
-    units::{DspIx, Now},
-};
-use outcry_cores::bidder::{
-    Bidder, Identity,
-    transport::{Next, Sock, Transport},
+use outcry::{messages::CoreConfig, units::Now};
+use outcry_cores::{
+    bidder::{
+        Bidder, Identity,
+        transport::{Next, Sock, Transport},
+    },
+    lab::by_hand,
 };
 use std::net::SocketAddr;
 
@@ -46,8 +45,7 @@ fn configuration(id: u64, exchanges: &[&str]) -> Box<CoreConfig> {
     for name in exchanges {
         text += &format!("[[exchange]]\nname = \"{name}\"\npath = \"/{name}\"\n");
     }
-    let config = config::load(&text, id).expect("a configuration");
-    Box::new(CoreConfig { config, dsp_addrs: vec![], dsp_slots: vec![], epoch: 1, node: 1 })
+    by_hand::core_config(&text, id)
 }
 
 const MS: u64 = 1_000_000;
@@ -142,12 +140,10 @@ fn bytes_before_their_request_are_no_answer_to_it() {
     let stale = b"HTTP/1.1 204 No Content\r\n\r\n";
     for (said, others) in [(&stale[..], true), (&stale[..], false), (b"", true), (b"", false)] {
         let warm = if others { 2 } else { 1 };
-        let mut config = configuration(1, &["late"]);
-        let dsp = format!(
+        let text = format!(
             "state_dir = \"/nowhere\"\n[[exchange]]\nname = \"late\"\npath = \"/late\"\n[[dsp]]\nname = \"d\"\nurl = \"http://127.0.0.1:1/\"\nwarm = {warm}\n"
         );
-        config.config = config::load(&dsp, 1).expect("a configuration");
-        (config.dsp_addrs, config.dsp_slots) = (vec!["127.0.0.1:1".parse().expect("an address")], vec![DspIx(0)]);
+        let config = by_hand::core_config(&text, 1);
         let (mut bidder, mut wire) = (bidder(config), Wire::default());
         bidder.end_turn(at(0), &mut wire);
         assert_eq!(wire.opened.len(), warm);

@@ -4,17 +4,19 @@
 //!
 //! Every failure prints its seed. `OUTCRY_SIM_RUNS=100000` runs more, `OUTCRY_SIM_SEED=7` one.
 use outcry::{
-    config,
     messages::CoreConfig,
     record::{
         labels::{Counter, Delivered},
         totals::Totals,
     },
-    units::{DspIx, Now},
+    units::Now,
 };
-use outcry_cores::bidder::{
-    Bidder, Identity,
-    transport::{Next, Sent, Sock, Transport},
+use outcry_cores::{
+    bidder::{
+        Bidder, Identity,
+        transport::{Next, Sent, Sock, Transport},
+    },
+    lab::by_hand,
 };
 use std::{
     cmp::Reverse,
@@ -179,7 +181,7 @@ struct World {
     refuse_connects: bool,
 }
 
-fn config_text() -> String {
+fn core_config() -> Box<CoreConfig> {
     let mut text = String::from(
         "listen = \"127.0.0.1:8080\"\nadmin = \"127.0.0.1:9090\"\nstate_dir = \"/nowhere\"\n[http]\nidle_ms = 3000\n\
          [auction]\nnetwork_ms = 8\nanswer_ms = 2\ndsp_ms = 70\n",
@@ -191,17 +193,7 @@ fn config_text() -> String {
             if i == 3 { 30 } else { 70 }
         );
     }
-    text
-}
-
-fn core_config() -> Box<CoreConfig> {
-    let config = match config::load(&config_text(), 1) {
-        Ok(config) => config,
-        Err(mistakes) => panic!("{}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
-    };
-    let dsp_addrs = config.dsps.iter().map(|d| SocketAddr::from(([127, 0, 0, 1], d.port))).collect();
-    let dsp_slots = (0..DSPS as u16).map(DspIx).collect();
-    Box::new(CoreConfig { config, dsp_addrs, dsp_slots, epoch: 1, node: 1 })
+    by_hand::core_config(&text, 1)
 }
 
 fn request(id: &str, rng: &mut Rng) -> String {

@@ -13,8 +13,9 @@ use outcry::{
         request::Request,
         response::Response,
     },
-    units::{Cpm, Currency, DspIx, EventId, ExchangeIx, MS},
+    units::{Cpm, Currency, DspIx, MS},
 };
+use outcry_cores::lab::by_hand;
 use std::sync::OnceLock;
 
 const CONFIG: &str = r#"
@@ -86,20 +87,7 @@ pub fn check(data: &[u8]) {
     let (mut request, mut rival) = (Request::default(), Response::default());
     request.parse(body, 0, &Default::default()).unwrap_or_else(|e| panic!("{e:?}"));
     rival.parse(RIVAL.as_bytes()).unwrap_or_else(|e| panic!("{e}"));
-    let start = Start {
-        event: EventId { node: 1, epoch: 1, core: 0, seq: 1 },
-        config_id: config.id,
-        rules: &config.auction,
-        rates: &config.rates,
-        exchange: &config.exchanges[bit(1)],
-        exchange_ix: ExchangeIx(bit(1) as u16),
-        request: &request,
-        body,
-        arrival_ns: 1_000 * MS,
-        wall_ms: 1_795_000_000_000,
-        deadline_ns: 1_090 * MS,
-        entropy: 7,
-    };
+    let start = by_hand::start(config, bit(1), &request, body);
     let mut auction = Auction::default();
     auction.begin(&start);
     let dsps = [&config.dsps[0], &config.dsps[1 + bit(2)]];

@@ -1,17 +1,16 @@
 //! A core with one client and one DSP, in a time that hardly passes: what the client sends goes in piece by piece, what it
 //! gets comes out.
 use flate2::bufread::GzDecoder;
-use outcry::{
-    config,
-    messages::CoreConfig,
-    units::{DspIx, Now},
-};
+use outcry::units::Now;
 use outcry_cores::{
     bidder::{
         Bidder, Identity,
         transport::{Next, Sent, Sock, Transport},
     },
-    lab::http::{Kind, Step, frame},
+    lab::{
+        by_hand,
+        http::{Kind, Step, frame},
+    },
 };
 use std::{io::Read, net::SocketAddr};
 
@@ -118,9 +117,7 @@ impl Core {
              url = \"http://127.0.0.1:3/\"\nwarm = 1\nconnections = 16\n",
             String::from_utf8_lossy(path)
         );
-        let config = config::load(&text, 1).unwrap_or_else(|e| panic!("{e:?}"));
-        let (dsp_addrs, dsp_slots) = (vec![SocketAddr::from(([127, 0, 0, 1], 3))], vec![DspIx(0)]);
-        let config = Box::new(CoreConfig { config, dsp_addrs, dsp_slots, epoch: 1, node: 1 });
+        let config = by_hand::core_config(&text, 1);
         let wire = Wire { now_ns: 1_000_000_000, ..Wire::default() };
         let identity = Identity { node: 1, epoch: 1, core: 0, seed: 1 };
         let now = Now { boot_ns: wire.now_ns, wall_offset_ns: 0 };
