@@ -1,6 +1,6 @@
 //! The admin port of a whole exchange over real sockets: what is scraped, probed and asked while auctions run.
 mod common;
-use common::{Answer, Server, bidder, connect, ok, read_answer};
+use common::{Answer, Server, bidder, connect, ok, post, read_answer};
 use std::{
     io::Write,
     time::{Duration, Instant},
@@ -21,12 +21,9 @@ fn failing(_: &serde_json::Value) -> Vec<u8> {
     b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n".to_vec()
 }
 
-fn post(server: &Server, body: &str, n: usize) -> Vec<u16> {
+fn statuses(server: &Server, body: &str, n: usize) -> Vec<u16> {
     let mut conn = server.connect();
-    let text = format!(
-        "POST /openrtb2/auction HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
+    let text = post(body, "");
     (0..n)
         .map(|_| {
             conn.write_all(text.as_bytes()).expect("write");
@@ -64,8 +61,8 @@ fn scrape_until(server: &Server, series: &str, want: f64) -> String {
 fn metrics_count_what_happened_in_few_series() {
     let server = Server::start_with(&[bidder, bidder, nobid, broken, failing], "");
     let body = r#"{"id":"r-1","tmax":200,"imp":[{"id":"1","banner":{"w":300,"h":250}}],"site":{"domain":"a.example"}}"#;
-    assert!(post(&server, body, 20).iter().all(|status| [200, 204].contains(status)));
-    assert_eq!(post(&server, "{}", 3), [400; 3]);
+    assert!(statuses(&server, body, 20).iter().all(|status| [200, 204].contains(status)));
+    assert_eq!(statuses(&server, "{}", 3), [400; 3]);
 
     let page = scrape_until(&server, "outcry_answers_total{answer=\"bad_request\"}", 3.0);
     for (series, want) in [

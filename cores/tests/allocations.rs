@@ -1,7 +1,7 @@
 //! After warm-up a bidder core allocates nothing for an auction: banner, video and several impressions; bids, no-bids,
 //! timeouts, rejections, refused requests; over real sockets and in the state machines alone.
 mod common;
-use common::{Server, ok, read_answer};
+use common::{Server, ok, post, read_answer};
 use std::{
     alloc::{GlobalAlloc, Layout},
     cell::Cell,
@@ -108,22 +108,17 @@ fn requests() -> Vec<Vec<u8>> {
             let body = format!(
                 r#"{{"id":"{kind}-{i}","tmax":50,"imp":[{imps}],"site":{{"domain":"a.example","page":"https://a.example/"}},"badv":["evil.example","worse.example"],"user":{{"id":"u"}},"source":{{"schain":{{"complete":1,"ver":"1.0","nodes":[{{"asi":"a.example","sid":"1","hp":1}}]}}}}}}"#
             );
-            all.push(post(&body));
+            all.push(post(&body, "").into_bytes());
         }
     }
-    all.push(post(r#"{"id":"x","imp":[]}"#));
-    all.push(post("{"));
-    all.push(post(&all_pods()));
+    all.push(post(r#"{"id":"x","imp":[]}"#, "").into_bytes());
+    all.push(post("{", "").into_bytes());
+    all.push(post(&all_pods(), "").into_bytes());
     all
 }
 
 fn all_pods() -> String {
     r#"{"id":"pod","imp":[{"id":"1","video":{"mimes":["video/mp4"],"poddur":60,"maxseq":3}}]}"#.to_string()
-}
-
-fn post(body: &str) -> Vec<u8> {
-    format!("POST /openrtb2/auction HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
-        .into_bytes()
 }
 
 #[test]

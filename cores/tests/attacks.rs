@@ -2,7 +2,7 @@
 //! time, nothing of it stays, and whoever is honest gets his answers meanwhile. `outcry attack` does the same to an
 //! exchange that runs.
 mod common;
-use common::{Server, connect, read_answer};
+use common::{Server, bid_for, connect};
 use outcry::record::{
     labels::{Counter, Gauge},
     table::Fold,
@@ -14,7 +14,6 @@ use outcry_cores::lab::attack::{
     judge, shapes,
 };
 use std::{
-    io::Write,
     net::SocketAddr,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -29,14 +28,7 @@ const RULES: &str = "[auction]\ntmax_max_ms = 10000\ntmax_default_ms = 10000\nds
 fn honest(addr: SocketAddr, stop: &AtomicBool) -> u64 {
     let mut conn = connect(addr);
     for n in 0.. {
-        let id = format!("honest-{n}");
-        let body =
-            format!(r#"{{"id":"{id}","tmax":10000,"imp":[{{"id":"1","banner":{{"w":300,"h":250}}}}],"site":{{}}}}"#);
-        let head = format!("POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
-        conn.write_all((head + &body).as_bytes()).expect("write");
-        let answer = read_answer(&mut conn);
-        assert_eq!(answer.status, 200, "{id}: {answer:?}");
-        assert!(answer.text().contains(&format!("\"id\":\"{id}\"")), "{id}: {}", answer.text());
+        bid_for(&mut conn, &format!("honest-{n}"));
         if stop.load(Ordering::Relaxed) {
             return n + 1;
         }

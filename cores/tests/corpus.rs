@@ -1,12 +1,11 @@
 //! Real requests of others, from `../shared/corpus` beside the tree, posted to a real exchange over a socket: what must
 //! be accepted, what must be refused with a reason, and whether what a DSP is sent of them is still what they said.
 mod common;
-use common::{Answer, Server, dsp, ok, read_answer};
+use common::{Server, dsp, ok, post, read_answer};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write,
-    net::TcpStream,
     path::PathBuf,
     sync::{Mutex, PoisonError},
 };
@@ -71,15 +70,6 @@ fn cases() -> Option<Vec<Case>> {
     Some(manifest.iter().filter_map(case).collect())
 }
 
-fn post(conn: &mut TcpStream, body: &[u8]) -> Answer {
-    let head = format!(
-        "POST /openrtb2/auction HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    conn.write_all(&[head.as_bytes(), body].concat()).expect("write");
-    read_answer(conn)
-}
-
 /// What the DSP was sent, in the order in which it came.
 static SEEN: Mutex<Vec<Value>> = Mutex::new(Vec::new());
 
@@ -133,7 +123,9 @@ fn every_case_is_answered_as_the_manifest_says() {
     // One connection carries all of them, refused ones too.
     let mut conn = server.connect();
     for case in &cases {
-        let answer = post(&mut conn, &case.body);
+        let body = std::str::from_utf8(&case.body).expect("UTF-8");
+        conn.write_all(post(body, "").as_bytes()).expect("write");
+        let answer = read_answer(&mut conn);
         let sent = std::mem::take(&mut *SEEN.lock().unwrap_or_else(PoisonError::into_inner));
         *counts.entry(case.expect).or_insert(0u32) += 1;
         *statuses.entry(answer.status).or_insert(0u32) += 1;

@@ -1,7 +1,7 @@
 //! What DSPs do wrong, over real sockets: whatever it is, the auction is answered, the fault has exactly its outcome, and
 //! the connection is used again if and only if it can be.
 mod common;
-use common::{Server, bidder, dsp, ok, outcomes, read_answer};
+use common::{Server, bid_for, bidder, dsp, markup, ok, outcomes, post, read_answer, request};
 use outcry::{http1::Deflate, openrtb::codes::Outcome};
 use serde_json::{Value, json};
 use std::{
@@ -153,18 +153,10 @@ fn chunked(text: &str) -> Vec<u8> {
     format!("{head}{}{}{}0\r\nTrailer: t\r\n\r\n", chunk(a), chunk(b), chunk(c)).into_bytes()
 }
 
-fn request(id: &str) -> String {
-    format!(r#"{{"id":"{id}","tmax":10000,"imp":[{{"id":"1","banner":{{"w":300,"h":250}}}}],"site":{{}}}}"#)
-}
-
-fn post(body: &str) -> Vec<u8> {
-    format!("POST /openrtb2/auction HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
-}
-
 /// In one piece.
 fn ask_all(conn: &mut TcpStream, ids: &[&str]) {
-    let bytes: Vec<u8> = ids.iter().flat_map(|id| post(&request(id))).collect();
-    conn.write_all(&bytes).expect("write");
+    let text: String = ids.iter().map(|id| post(&request(id), "")).collect();
+    conn.write_all(text.as_bytes()).expect("write");
 }
 
 fn ask(conn: &mut TcpStream, id: &str) {
@@ -172,13 +164,8 @@ fn ask(conn: &mut TcpStream, id: &str) {
 }
 
 /// Asks and gets a bid for this id: its markup.
-fn bid_for(conn: &mut TcpStream, id: &str) -> String {
-    ask(conn, id);
-    let answer = read_answer(conn);
-    assert_eq!(answer.status, 200, "{id}: {answer:?}");
-    let answer: Value = serde_json::from_slice(&answer.body).expect("JSON");
-    assert_eq!(answer["id"], id);
-    answer["seatbid"][0]["bid"][0]["adm"].as_str().expect("markup").to_owned()
+fn markup_for(conn: &mut TcpStream, id: &str) -> String {
+    markup(&bid_for(conn, id)).to_owned()
 }
 
 fn no_bid_for(conn: &mut TcpStream, id: &str) {
@@ -212,7 +199,7 @@ fn check(rows: &[Row]) {
     let server = Server::start_as(&dsps, RULES);
     let mut conn = server.connect();
     for round in 0..ROUNDS {
-        let markup = bid_for(&mut conn, &format!("r-{round}"));
+        let markup = markup_for(&mut conn, &format!("r-{round}"));
         assert!(markup.contains("x.example"), "the other DSP's bid wins: {markup}");
     }
     let (totals, n) = (server.totals(), ROUNDS as u64);
@@ -399,7 +386,7 @@ fn a_dsp_that_never_answers_costs_its_own_time_only() {
     let server = Server::start_as(&[(silent.addr, keys), (half.addr, keys), (dsp(bidder), CALM)], RULES);
     let mut conn = server.connect();
     for round in 0..ROUNDS {
-        bid_for(&mut conn, &format!("r-{round}"));
+        markup_for(&mut conn, &format!("r-{round}"));
     }
     let (totals, n) = (server.totals(), ROUNDS as u64);
     let seen: Vec<_> = (0..3).map(|row| outcomes(&totals, row)).collect();
@@ -444,7 +431,7 @@ fn a_late_answer_is_drained_and_its_connection_carries_the_next() {
     let answer = read_answer(&mut conn);
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(answer.text().contains("for second") && !answer.text().contains("first"), "{}", answer.text());
-    assert_eq!(bid_for(&mut conn, "third"), "for third");
+    assert_eq!(markup_for(&mut conn, "third"), "for third");
     assert_eq!(outcomes(&server.totals(), 0), [(Outcome::Bid, 2), (Outcome::Late, 1)]);
     assert_eq!(late.conns(), 1);
 }
@@ -463,7 +450,7 @@ fn a_dsp_that_closes_after_each_answer_is_asked_on_new_connections() {
     let mut conn = server.connect();
     for round in 0..10 {
         let id = format!("r-{round}");
-        assert_eq!(bid_for(&mut conn, &id), format!("for {id}"));
+        assert_eq!(markup_for(&mut conn, &id), format!("for {id}"));
         closed.recv_timeout(Duration::from_secs(20)).expect("closed");
     }
     assert_eq!(outcomes(&server.totals(), 0), [(Outcome::Bid, 10)]);
@@ -480,7 +467,7 @@ fn a_connection_that_is_closed_as_it_is_asked_costs_one_bid() {
     let server = Server::start_as(&[(stale.addr, CALM)], RULES);
     let mut conn = server.connect();
     for round in 0..3 {
-        bid_for(&mut conn, &format!("a-{round}"));
+        markup_for(&mut conn, &format!("a-{round}"));
         no_bid_for(&mut conn, &format!("b-{round}"));
     }
     assert_eq!(outcomes(&server.totals(), 0), [(Outcome::Bid, 3), (Outcome::Reset, 3)]);
@@ -505,7 +492,7 @@ fn an_answer_may_come_in_any_pieces() {
         let server = Server::start_as(&[(dsp.addr, CALM)], RULES);
         let mut conn = server.connect();
         for round in 0..12 {
-            let markup = bid_for(&mut conn, &format!("r-{round}"));
+            let markup = markup_for(&mut conn, &format!("r-{round}"));
             assert!(markup.starts_with(&format!("for r-{round} word")) && markup.ends_with("word"));
         }
         assert_eq!(outcomes(&server.totals(), 0), [(Outcome::Bid, 12)]);
@@ -527,13 +514,13 @@ fn a_second_answer_is_not_taken_for_the_answers_to_all_that_follow() {
     });
     let server = Server::start_as(&[(twice.addr, CALM)], RULES);
     let mut conn = server.connect();
-    bid_for(&mut conn, "first");
+    markup_for(&mut conn, "first");
     no_bid_for(&mut conn, "second");
     ask(&mut conn, "third");
     go.send(()).expect("a DSP that waits");
     let answer = read_answer(&mut conn);
     assert!(answer.status == 200 && answer.text().contains("for third"), "{answer:?}");
-    assert_eq!(bid_for(&mut conn, "fourth"), "for fourth");
+    assert_eq!(markup_for(&mut conn, "fourth"), "for fourth");
     assert_eq!(outcomes(&server.totals(), 0), [(Outcome::Bid, 3), (Outcome::WrongId, 1)]);
 }
 
@@ -588,7 +575,7 @@ fn a_dsp_may_answer_before_it_has_taken_the_whole_request() {
     let server = Server::start_as(&[(addr, "timeout_ms = 8000\nwarm = 1\nconnections = 1")], &rules);
     let mut conn = server.connect();
     let long = request("first").replace(r#""site":{}"#, &format!(r#""site":{{"name":"{}"}}"#, "x".repeat(4_000_000)));
-    conn.write_all(&post(&long)).expect("write");
+    conn.write_all(post(&long, "").as_bytes()).expect("write");
     let answer = read_answer(&mut conn);
     assert!(answer.status == 200 && answer.text().contains("for first"), "{answer:?}");
     // The next one goes out behind what is still on its way.

@@ -1,12 +1,11 @@
 //! What hostile DSPs do, over real sockets: the auction is answered by the others, nothing hidden counts, and whatever has
 //! no end is ended. `outcry dsp-sim --hostile KIND` does the same to an exchange that runs.
 mod common;
-use common::{Server, bidder, dsp, outcomes, read_answer};
+use common::{Server, bid_for, bidder, dsp, markup, outcomes};
 use outcry::{openrtb::codes::Outcome, record::labels::Counter};
 use outcry_cores::lab::{character::Character, dsp_sim, hostile::Hostile};
 use std::{
     collections::BTreeMap,
-    io::Write,
     net::{SocketAddr, TcpListener},
     sync::{Arc, atomic::AtomicBool},
 };
@@ -56,16 +55,8 @@ fn an_auction_is_that_of_the_honest_and_nothing_hidden_counts() {
     let mut conn = server.connect();
     for round in 0..ROUNDS {
         let id = format!("r-{round}");
-        let body =
-            format!(r#"{{"id":"{id}","tmax":10000,"imp":[{{"id":"1","banner":{{"w":300,"h":250}}}}],"site":{{}}}}"#);
-        let head = format!("POST /openrtb2/auction HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
-        conn.write_all((head + &body).as_bytes()).expect("write");
-        let answer = read_answer(&mut conn);
-        assert_eq!(answer.status, 200, "{id}: {answer:?}");
-        let answer: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
-        assert_eq!(answer["id"], id.as_str());
-        let markup = answer["seatbid"][0]["bid"][0]["adm"].as_str().unwrap_or("");
-        assert!(markup.contains("x.example"), "{id}: the honest DSP wins: {answer}");
+        let answer = bid_for(&mut conn, &id);
+        assert!(markup(&answer).contains("x.example"), "{id}: the honest DSP wins: {answer}");
     }
     let totals = server.totals();
     for (row, (hostile, may)) in may.iter().enumerate() {

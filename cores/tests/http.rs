@@ -1,18 +1,11 @@
 //! HTTP behaviour over real sockets: each limit, each typed answer, the order of answers.
 mod common;
-use common::{Server, read_answer, read_answers};
+use common::{Server, post, read_answer, read_answers};
 use outcry::record::labels::Counter;
 use std::io::{Read, Write};
 
 const BODY: &str =
     r#"{"id":"r-1","tmax":100,"imp":[{"id":"1","banner":{"w":300,"h":250}}],"site":{"domain":"a.example"}}"#;
-
-fn post(body: &str, headers: &str) -> String {
-    format!(
-        "POST /openrtb2/auction HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{headers}Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-}
 
 #[test]
 fn a_bid_and_a_no_bid_keep_the_connection() {

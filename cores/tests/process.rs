@@ -1,6 +1,6 @@
 //! The program as its operator has it: the real binary, its files, signals, exit codes, threads and output.
 mod common;
-use common::{Answer, connect, dsp, ok, read_answer};
+use common::{Answer, connect, dsp, ok, post, read_answer};
 use outcry::units::EventId;
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -265,21 +265,16 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-fn post(body: &str) -> String {
-    let head = "POST /openrtb2/auction HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ";
-    format!("{head}{}\r\n\r\n{body}", body.len())
-}
-
 /// A request in two parts with any time between them: its deadline counts from its first byte.
 fn in_two_parts() -> (String, String) {
-    let mut text = post(&BODY.replace("r-1", "last"));
+    let mut text = post(&BODY.replace("r-1", "last"), "");
     let rest = text.split_off(text.len() - 20);
     (text, rest)
 }
 
 /// One request, its answer as JSON.
 fn auction(conn: &mut TcpStream, id: &str) -> serde_json::Value {
-    conn.write_all(post(&BODY.replace("r-1", id)).as_bytes()).expect("write");
+    conn.write_all(post(&BODY.replace("r-1", id), "").as_bytes()).expect("write");
     let answer = read_answer(conn);
     assert_eq!(answer.status, 200, "{answer:?}");
     let answer: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
@@ -350,7 +345,7 @@ fn a_client_that_stalls_does_not_outlast_the_stop() {
     let config = dir.config("stop_ms = 500\n", &[], "[http]\nslow_ms = 3600000\n[cpus]\nbidder_count = 1\n");
     let mut serving = Serving::start(&config);
     let mut conn = connect(serving.listen);
-    conn.write_all(post(BODY).split_at(30).0.as_bytes()).expect("write");
+    conn.write_all(post(BODY, "").split_at(30).0.as_bytes()).expect("write");
     until("it is a client", || (serving.metric("outcry_connections") == Some(1)).then_some(()));
     serving.process.signal(Signal::TERM);
     // No auction was lost: that is a stop in order.
@@ -363,7 +358,7 @@ fn a_second_signal_ends_the_wait() {
     let config = dir.config("stop_ms = 3600000\n", &[], "[http]\nslow_ms = 3600000\n[cpus]\nbidder_count = 1\n");
     let mut serving = Serving::start(&config);
     let mut conn = connect(serving.listen);
-    conn.write_all(post(BODY).split_at(30).0.as_bytes()).expect("write");
+    conn.write_all(post(BODY, "").split_at(30).0.as_bytes()).expect("write");
     until("it is a client", || (serving.metric("outcry_connections") == Some(1)).then_some(()));
     serving.process.signal(Signal::INT);
     serving.process.line("draining 1 cores");

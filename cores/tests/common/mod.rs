@@ -1,5 +1,8 @@
 //! A real exchange in this process, with a real DSP behind it, for tests over sockets.
 #![allow(dead_code, unreachable_pub)] // each test file uses its part
+mod client;
+
+pub use client::*;
 use outcry::{openrtb::codes::Outcome, record::totals::Totals};
 use outcry_cores::{
     boot::{self, Exchange},
@@ -14,11 +17,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
 };
-
-/// Nothing a test waits for takes longer; a test that would hang fails instead.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a DSP of a test does with one request's JSON: the whole HTTP answer.
 pub type Dsp = fn(&serde_json::Value) -> Vec<u8>;
@@ -197,59 +196,4 @@ impl Drop for Server {
 /// The outcomes that the DSP in this row had, and how often.
 pub fn outcomes(totals: &Totals, row: usize) -> Vec<(Outcome, u64)> {
     Outcome::ALL.iter().map(|o| (*o, totals.dsp_outcome(row, *o))).filter(|(_, n)| *n > 0).collect()
-}
-
-/// A connection that fails the test rather than hang it.
-pub fn connect(addr: SocketAddr) -> TcpStream {
-    let conn = TcpStream::connect(addr).expect("connect");
-    conn.set_read_timeout(Some(PATIENCE)).expect("timeout");
-    conn.set_nodelay(true).expect("nodelay");
-    conn
-}
-
-/// An answer.
-#[derive(Debug)]
-pub struct Answer {
-    /// Status.
-    pub status: u16,
-    /// Name in lower case, value.
-    pub headers: Vec<(String, String)>,
-    /// Body.
-    pub body: Vec<u8>,
-}
-
-impl Answer {
-    /// A header's value.
-    pub fn header(&self, name: &str) -> Option<String> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone())
-    }
-
-    /// The body as text.
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-}
-
-/// Reads one answer and not a byte more.
-pub fn read_answer(conn: &mut TcpStream) -> Answer {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        conn.read_exact(&mut byte).unwrap_or_else(|e| panic!("{e} after {:?}", String::from_utf8_lossy(&head)));
-        head.push(byte[0]);
-    }
-    let text = String::from_utf8(head).expect("a head of text");
-    let mut lines = text.lines();
-    let status = lines.next().and_then(|l| l.get(9..12)).and_then(|s| s.parse().ok()).expect("a status");
-    let headers: Vec<(String, String)> =
-        lines.filter_map(|l| l.split_once(':')).map(|(n, v)| (n.to_ascii_lowercase(), v.trim().to_string())).collect();
-    let length = headers.iter().find(|(n, _)| n == "content-length").and_then(|(_, v)| v.parse().ok()).unwrap_or(0);
-    let mut body = vec![0; length];
-    conn.read_exact(&mut body).expect("a whole body");
-    Answer { status, headers, body }
-}
-
-/// Reads several.
-pub fn read_answers(conn: &mut TcpStream, n: usize) -> Vec<Answer> {
-    (0..n).map(|_| read_answer(conn)).collect()
 }
