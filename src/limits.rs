@@ -54,6 +54,12 @@ pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 pub const BODY_BYTES_DEFAULT: usize = 256 * 1024;
 /// Hard maximum of the body.
 pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes that a packed body may inflate to however small it is: no more is lost on one than on a long request.
+pub const INFLATED_BYTES_FREE: usize = 64 * 1024;
+/// Beyond [`INFLATED_BYTES_FREE`], bytes that each byte of a packed body may inflate to. Bodies of OpenRTB come to 10 or 20,
+/// one that repeats its deals and categories for every impression to some 50; deflate itself ends at about 1,030. So who
+/// wants a core to inflate and read a body at its limit has to send a hundredth of it.
+pub const INFLATED_RATIO_MAX: usize = 100;
 /// Body of a DSP's answer, after inflation.
 pub const ANSWER_BYTES_DEFAULT: usize = 256 * 1024;
 /// Hard maximum of a DSP's answer.

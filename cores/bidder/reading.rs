@@ -165,11 +165,12 @@ impl Reading {
             buffers.put(std::mem::replace(&mut bytes, plain));
             if let Err(e) = inflated {
                 // The framing is sound: only this request is refused.
-                let (status, why, reason) = match e {
-                    InflateError::TooLarge => (413, Refusal::BodyTooLarge, "inflated_body_too_large"),
-                    _ => (400, Refusal::BadEncoding, "broken_gzip"),
+                let why = match e {
+                    InflateError::TooLarge => Refusal::BodyTooLarge,
+                    InflateError::TooDense => Refusal::InflatesTooMuch,
+                    InflateError::Broken | InflateError::Truncated => Refusal::BadEncoding,
                 };
-                let refused = Some(Refused { status, why, reason, close: false });
+                let refused = Some(Refused { status: e.status(), why, reason: e.name(), close: false });
                 return Read::Whole { head, bytes, admission: Admission { refused, ..admission } };
             }
         }

@@ -4,7 +4,7 @@
 mod common;
 use common::{Server, bid_for, connect};
 use outcry::record::{
-    labels::{Counter, Gauge},
+    labels::{Counter, Gauge, Refusal},
     table::Fold,
     totals::Totals,
 };
@@ -144,8 +144,9 @@ fn many_requests_at_once_are_answered() {
 }
 
 #[test]
-fn a_bomb_that_fits_is_a_request() {
-    let (tally, _) = flood(Kind::Bomb, 4, 50, 500);
-    assert!(statuses(&tally).iter().all(|s| [200, 204].contains(s)), "{tally}");
-    assert!(!tally.statuses.is_empty() && tally.ended_after_ms.is_empty(), "{tally}");
+fn a_bomb_is_refused_and_its_connection_goes_on() {
+    let (tally, totals) = flood(Kind::Bomb, 4, 50, 500);
+    assert_eq!(statuses(&tally), [413], "{tally}");
+    assert!(tally.ended_after_ms.is_empty(), "{tally}");
+    assert!(totals.refusals(Refusal::InflatesTooMuch) >= tally.statuses[&413]);
 }

@@ -39,7 +39,7 @@ fn an_auction_is_that_of_the_honest_and_nothing_hidden_counts() {
         (Body, &[TooLarge]),
         (Chunks, &[TooLarge]),
         (Drip, &[Late]),
-        (Bomb, &[NoBid]),
+        (Bomb, &[BadEncoding]),
     ];
     assert_eq!(may.map(|m| m.0), Hostile::ALL);
     let keys = |hostile: Hostile| match hostile {

@@ -6,7 +6,9 @@
 //! the first is refused, so that every byte of a body is accounted for.
 //!
 //! Owns: one codec per value. Runs on: each bidder core. Called by: the bidder's ingress and egress.
-//! Never: allocates after the first use but to grow `out`. Full: [`InflateError::TooLarge`].
+//! Never: allocates after the first use but to grow `out`. Full: [`InflateError::TooLarge`],
+//! [`InflateError::TooDense`].
+use crate::limits::{INFLATED_BYTES_FREE, INFLATED_RATIO_MAX};
 use flate2::{Compress, Compression, Crc, Decompress, FlushCompress, FlushDecompress, Status};
 
 /// Why a body could not be unpacked.
@@ -14,6 +16,9 @@ use flate2::{Compress, Compression, Crc, Decompress, FlushCompress, FlushDecompr
 pub enum InflateError {
     /// It unpacks to more than allowed.
     TooLarge,
+    /// It unpacks to more than [`INFLATED_BYTES_FREE`], and to more than [`INFLATED_RATIO_MAX`] times itself: nobody packs
+    /// what he means so well.
+    TooDense,
     /// Not gzip, damaged, checksum or length wrong, or something behind its end.
     Broken,
     /// It ends too early.
@@ -24,17 +29,18 @@ impl InflateError {
     /// The status to answer a request with. The message's framing is intact: the connection may go on.
     pub fn status(self) -> u16 {
         match self {
-            InflateError::TooLarge => 413,
+            InflateError::TooLarge | InflateError::TooDense => 413,
             InflateError::Broken | InflateError::Truncated => 400,
         }
     }
 
-    /// Label of a metric and reason in an error's JSON.
+    /// Reason in an error's JSON.
     pub fn name(self) -> &'static str {
         match self {
-            InflateError::TooLarge => "body_too_large",
-            InflateError::Broken => "gzip_broken",
-            InflateError::Truncated => "gzip_truncated",
+            InflateError::TooLarge => "inflated_body_too_large",
+            InflateError::TooDense => "inflates_too_much",
+            InflateError::Broken => "broken_gzip",
+            InflateError::Truncated => "truncated_gzip",
         }
     }
 }
@@ -68,8 +74,9 @@ impl Inflate {
         Inflate { raw: Decompress::new(false) }
     }
 
-    /// Appends what the whole of `input` unpacks to. `max`: bytes appended. On an error `out` is as before
-    /// (its capacity may have grown, to at most twice what `max` bytes need).
+    /// Appends what the whole of `input` unpacks to. `max`: bytes appended, fewer if `input` is short
+    /// ([`InflateError::TooDense`]). On an error `out` is as before (its capacity may have grown, to at most twice
+    /// what those bytes need).
     ///
     /// # Errors
     /// [`InflateError`].
@@ -86,9 +93,11 @@ impl Inflate {
         let start = out.len();
         let mut rest = behind_header(input)?;
         self.raw.reset(false);
+        let dense = input.len().saturating_mul(INFLATED_RATIO_MAX).max(INFLATED_BYTES_FREE);
+        let bound = max.min(dense);
         loop {
             // Room for one byte too many: without it the codec could not tell us that it is at its end.
-            let room = (max - (out.len() - start)).saturating_add(1);
+            let room = (bound - (out.len() - start)).saturating_add(1);
             if out.capacity() == out.len() {
                 out.reserve(room.min(GROW));
             }
@@ -96,8 +105,8 @@ impl Inflate {
             let status = self.raw.decompress_vec(rest, out, FlushDecompress::None);
             let read = (self.raw.total_in() - read) as usize;
             rest = rest.get(read..).unwrap_or(&[]);
-            if out.len() - start > max {
-                return Err(InflateError::TooLarge);
+            if out.len() - start > bound {
+                return Err(if bound < max { InflateError::TooDense } else { InflateError::TooLarge });
             }
             match status {
                 Err(_) => return Err(InflateError::Broken),
@@ -233,6 +242,7 @@ fn stored(input: &[u8], out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::io::Write;
 
     const TEXT: &[u8] = b"{\"id\":\"1\",\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":300,\"h\":250}}]}";
 
@@ -240,6 +250,13 @@ mod tests {
         let mut out = Vec::new();
         Deflate::new().gzip(input, &mut out);
         out
+    }
+
+    /// As well as it can be.
+    fn best(input: &[u8]) -> Vec<u8> {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), Compression::best());
+        packer.write_all(input).expect("memory");
+        packer.finish().expect("memory")
     }
 
     /// With optional fields: `flags`, and the bytes they announce.
@@ -319,9 +336,30 @@ mod tests {
             assert_eq!(inflate.inflate(&bomb, &mut out, max), Err(InflateError::TooLarge));
             assert!(out.is_empty() && out.capacity() <= 2 * (max + 1).max(GROW), "{} for {max}", out.capacity());
         }
-        let exact = vec![7; 100_000];
+        let exact = noise(100_000);
         check(&packed(&exact), 100_000, Ok(&exact));
         check(&packed(&exact), 99_999, Err(InflateError::TooLarge));
+    }
+
+    #[test]
+    fn what_is_packed_too_well_stops_long_before_the_bound() {
+        // All of it may inflate to this; one byte more, and it may not.
+        let free = vec![b' '; INFLATED_BYTES_FREE];
+        check(&best(&free), 1 << 20, Ok(&free));
+        let more = best(&[&free[..], b" "].concat());
+        check(&more, 1 << 20, Err(InflateError::TooDense));
+        check(&more, INFLATED_BYTES_FREE, Err(InflateError::TooLarge));
+        let mut out = Vec::new();
+        let bomb = best(&vec![b' '; 4 << 20]);
+        assert_eq!(Inflate::new().inflate(&bomb, &mut out, 4 << 20), Err(InflateError::TooDense));
+        assert!(out.capacity() <= 2 * (bomb.len() * INFLATED_RATIO_MAX + GROW), "{}", out.capacity());
+        // With so much noise before the blanks that they come to a little less than a hundredfold, and to more.
+        let blanks = vec![b' '; 1 << 20];
+        let head = noise(blanks.len() / INFLATED_RATIO_MAX);
+        let body = [&head[..], &blanks].concat();
+        check(&best(&body), 2 << 20, Ok(&body));
+        let body = [&head[..head.len() * 3 / 4], &blanks].concat();
+        check(&best(&body), 2 << 20, Err(InflateError::TooDense));
     }
 
     #[test]
@@ -338,15 +376,18 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_cannot_be_packed_is_carried() {
+    fn noise(bytes: usize) -> Vec<u8> {
         let mut state = 1u64;
-        let noise: Vec<u8> = std::iter::repeat_with(|| {
+        let next = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (state >> 33) as u8
-        })
-        .take(300_000)
-        .collect();
+        };
+        std::iter::repeat_with(next).take(bytes).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_packed_is_carried() {
+        let noise = noise(300_000);
         check(&packed(&noise), noise.len(), Ok(&noise));
         let mut out = Vec::new();
         stored(&noise, &mut out);

@@ -107,7 +107,7 @@ pub enum Outcome {
     BadHttp,
     /// Longer than the limit.
     TooLarge,
-    /// Compressed in a way we do not read, or broken.
+    /// Compressed in a way we do not read, better than anybody compresses what he means, or broken.
     BadEncoding,
     /// Not JSON, or not an object.
     NotJson,

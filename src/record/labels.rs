@@ -196,6 +196,8 @@ closed! {
         BadChunk = "bad_chunk",
         /// gzip that cannot be inflated.
         BadEncoding = "bad_encoding",
+        /// gzip that inflates to more than a hundred times itself.
+        InflatesTooMuch = "inflates_too_much",
         /// The head is longer than `http.head_bytes`, or has too many fields.
         HeadTooLarge = "head_too_large",
         /// The body is longer than `http.body_bytes`.

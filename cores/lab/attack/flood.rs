@@ -300,6 +300,7 @@ impl fmt::Display for Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use flate2::read::GzDecoder;
     use std::net::TcpListener;
 
     #[test]
@@ -307,8 +308,8 @@ mod tests {
         let packed = bomb("{}");
         assert!(packed.len() < 512, "{}", packed.len());
         let mut plain = Vec::new();
-        let max = outcry::limits::BODY_BYTES_DEFAULT;
-        outcry::http1::Inflate::default().inflate(&packed, &mut plain, max).expect("it fits");
+        GzDecoder::new(&packed[..]).read_to_end(&mut plain).expect("gzip");
+        assert!(plain.len() <= outcry::limits::BODY_BYTES_DEFAULT, "{}", plain.len());
         assert_eq!((plain.len(), plain.trim_ascii()), (BOMB_BYTES + 2, b"{}".as_slice()));
     }
 
