@@ -140,7 +140,9 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
         (driver, Ok(())) => driver,
         (IoDriver::IoUring, Err(why)) => return Err(BootError::IoUring(why)),
         (IoDriver::Auto, Err(why)) => {
-            say(&format!("WARNING: falling back to epoll, which makes a system call for each read and each write: {why}"));
+            say(&format!(
+                "WARNING: falling back to epoll, which makes a system call for each read and each write: {why}"
+            ));
             IoDriver::Epoll
         }
     };

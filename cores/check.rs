@@ -128,6 +128,7 @@ fn memory(config: &Config, plan: &Plan, out: &mut String) -> std::fmt::Result {
         ("answers being received", pools as u64, longest_answer as u64),
         ("requests of auctions", http.auctions as u64, request),
         ("answers of auctions", http.auctions as u64, answers as u64),
+        ("answers that clients do not take", 1, limits::UNTAKEN_BYTES_MAX as u64),
     ];
     writeln!(out, "and on top, if every message were at its limit")?;
     longest.iter().try_for_each(|t| line(out, *t))?;
@@ -141,7 +142,7 @@ pub fn open_files(config: &Config, cores: usize) -> u64 {
     // Per core its listener, ring, event and timer; for the process logs, admin clients, journal.
     let (core, process) = (8, 128);
     let pools: usize = config.dsps.iter().map(|d| d.connections).sum();
-    (cores * (config.http.connections + pools + core) + process) as u64
+    (cores * (config.http.connections + limits::CLIENTS_LEAVING_MAX + pools + core) + process) as u64
 }
 
 fn files(config: &Config, plan: &Plan, out: &mut String) -> std::fmt::Result {

@@ -81,6 +81,12 @@ pub const AUCTIONS_DEFAULT: usize = 4_096;
 pub const AUCTIONS_MAX: usize = 65_536;
 /// Client connections of one core: the default.
 pub const CLIENTS_DEFAULT: usize = 8_192;
+/// Client connections of one core, beside those it lets in, that are on their way out in favour of others.
+pub const CLIENTS_LEAVING_MAX: usize = 64;
+/// Bytes of answers on one core that clients do not take. A connection holds 16 answers at most, eight with the kernel and
+/// eight behind them, and is closed after `http.write_ms`; but 13,000 answers a second of 2.5 KB come to 160 MB in five
+/// seconds, and longer ones to more. Honest clients leave nothing lying: this is 25,000 answers.
+pub const UNTAKEN_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Hard maximum of client connections.
 pub const CLIENTS_MAX: usize = 65_536;
 /// Connections of one core to one DSP: the default.

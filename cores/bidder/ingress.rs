@@ -1,7 +1,10 @@
 //! Clients' connections: bytes in, whole requests out; answers in, bytes out, in the order of the requests.
 //! Owns: the core's client connections. Runs on: each bidder core. Called by: the bidder.
 //! Never: knows what a request means. Full: a connection with [`PIPELINE_MAX`] requests in progress is not
-//! read from until one is answered; a core with too many connections closes the new one.
+//! read from until one is answered; in a core with too many connections one that was silent for long gives way to the new
+//! one, or that is closed; of answers that clients do not take, those that have waited for longest are given up.
+mod leaving;
+
 use super::{
     buffers::Buffers,
     reading::{Admission, READ_BYTES, Read, Reading, Refused},
@@ -12,17 +15,13 @@ use outcry::{
     auction::Delivery,
     config::Http,
     http1::{self, Inflate, Method, RequestHead, ResponseExtra},
-    limits::PIPELINE_MAX,
+    limits::{CLIENTS_LEAVING_MAX, PIPELINE_MAX, UNTAKEN_BYTES_MAX},
     record::{labels::Counter, metrics::CoreMetrics},
-    units::{EventId, ExchangeIx, MS},
+    units::{EventId, ExchangeIx},
 };
 
-/// What a closing connection may still take to see our answer before its socket goes.
-const LINGER_NS: u64 = 1_000 * MS;
 /// Time of a send that the kernel did not take at once: it counts when it is through.
 const LATER: u64 = u64::MAX;
-/// A draining core closes connections that were silent for so long.
-const LAST_CALL_NS: u64 = 50 * MS;
 
 /// A whole request.
 #[derive(Debug)]
@@ -96,11 +95,15 @@ struct Client {
     sending: bool,
     /// What was said of that send, if it was not taken at once.
     sent: Said,
+    /// Its bytes.
+    sent_bytes: usize,
     /// Since when the client does not take our bytes; 0: it does.
     stuck_ns: u64,
     /// When it was opened, answered last, or began to linger. Bytes that are no request do not keep it.
     active_ns: u64,
     end_of_stream: bool,
+    /// It is to be closed in favour of another.
+    gives_way: bool,
 }
 
 /// What the transport said of a send.
@@ -130,6 +133,17 @@ pub type ClientKey = Key;
 /// Everything a bidder core has to do with clients' sockets.
 pub struct Ingress {
     clients: Slab<Client>,
+    /// Connections that are let in.
+    room: usize,
+    /// Those that give way and are not gone, and those of them that are not closed yet.
+    leaving: usize,
+    giving_way: Vec<Key>,
+    /// Where the next one to give way is looked for.
+    hand: usize,
+    /// Bytes of answers that clients did not take, as the last look at them said.
+    untaken_bytes: usize,
+    /// Connections that were closed for their sake and are not counted yet.
+    untaken_closed: u64,
     dirty: Vec<Key>,
     /// Sends under way, with the number of answers in each and when they went.
     sending: Vec<(Key, u8, u64)>,
@@ -167,7 +181,13 @@ impl Ingress {
     /// No connections yet.
     pub fn new(limits: Http) -> Ingress {
         Ingress {
-            clients: Slab::new(limits.connections),
+            clients: Slab::new(limits.connections + CLIENTS_LEAVING_MAX),
+            room: limits.connections,
+            leaving: 0,
+            giving_way: Vec::with_capacity(CLIENTS_LEAVING_MAX),
+            hand: 0,
+            untaken_bytes: 0,
+            untaken_closed: 0,
             dirty: Vec::new(),
             sending: Vec::new(),
             awaiting: Vec::new(),
@@ -200,6 +220,9 @@ impl Ingress {
 
     /// A new connection; `None`: there is no room.
     pub fn open(&mut self, now_ns: u64) -> Option<Key> {
+        if self.clients.count() - self.leaving >= self.room && !self.make_room(now_ns) {
+            return None;
+        }
         let key = self.clients.take()?;
         let client = self.clients.get(key)?;
         *client = Client { active_ns: now_ns, ..Client::default() };
@@ -428,6 +451,7 @@ impl Ingress {
             buffers.put(buf);
             self.delivered.extend(left(&answer));
         }
+        self.leaving -= usize::from(std::mem::take(&mut c.gives_way));
         metrics.count(Counter::ConnectionsClosed);
         self.clients.free(key);
     }
@@ -452,6 +476,7 @@ impl Ingress {
         if !c.out.is_empty() {
             c.sending = true;
             c.stuck_ns = now_ns;
+            c.sent_bytes = c.out.len();
             t.send(Sock::Client(key.ix), std::mem::take(&mut c.out));
             self.sending.push((key, c.unsent_count, now_ns));
             self.awaiting.extend_from_slice(&c.unsent[..c.unsent_count as usize]);
@@ -486,7 +511,10 @@ impl Ingress {
     }
 
     fn sweep<T: Transport>(&mut self, now_ns: u64, t: &mut T) {
-        let Ingress { sending, awaiting, delivered, clients, dirty, .. } = self;
+        let Ingress { sending, awaiting, delivered, clients, dirty, untaken_closed, .. } = self;
+        // The sends are in the order in which they were started: those that are stuck for longest come first.
+        let mut over = self.untaken_bytes.saturating_sub(UNTAKEN_BYTES_MAX);
+        let mut untaken = 0;
         // Both lists keep their order; `seen` and `kept` count answers.
         let (mut seen, mut kept) = (0, 0);
         sending.retain_mut(|(key, answers, sent_ns)| {
@@ -497,8 +525,18 @@ impl Ingress {
                 // Another's by now, or nobody's.
                 None => Some(Delivery::ClientLeft),
                 Some(c) if c.sent == Said::Stuck => {
-                    *sent_ns = LATER;
-                    None
+                    let bytes = c.sent_bytes + c.out.len();
+                    if over > 0 {
+                        over = over.saturating_sub(bytes);
+                        *untaken_closed += 1;
+                        c.stuck_ns = 0;
+                        t.close(Sock::Client(key.ix));
+                        Some(Delivery::Failed)
+                    } else {
+                        untaken += bytes;
+                        *sent_ns = LATER;
+                        None
+                    }
                 }
                 Some(c) if c.sent == Said::Nothing => {
                     c.sending = false;
@@ -530,57 +568,7 @@ impl Ingress {
             false
         });
         awaiting.truncate(kept);
-    }
-
-    /// From now on a connection closes when it has nothing in progress and was silent for a moment: a request that is on
-    /// its way to us when we begin to stop still finds its connection open.
-    pub fn drain(&mut self) {
-        self.draining = true;
-        self.next_check_ns = 0;
-    }
-
-    /// Looks at the connections' timers, ten times a second. Slow ones come back as keys to be answered with 408.
-    pub fn tick<T: Transport>(&mut self, now_ns: u64, t: &mut T, metrics: &mut CoreMetrics, slow: &mut Vec<Key>) {
-        if now_ns < self.next_check_ns {
-            return;
-        }
-        // After a turn that took long, what was sent before it has long been taken: that is looked at first.
-        self.sweep(now_ns, t);
-        self.next_check_ns = now_ns + 100 * MS;
-        if self.draining && self.last_call_ns == 0 {
-            self.last_call_ns = now_ns;
-        }
-        let silence_ns = if self.draining { LAST_CALL_NS } else { self.limits.idle_ms * MS };
-        let last_call_ns = self.last_call_ns;
-        let (slow_ns, write) = (self.limits.slow_ms * MS, self.limits.write_ms * MS);
-        let mut keys = std::mem::take(&mut self.scratch);
-        keys.extend(self.clients.keys());
-        for key in keys.drain(..) {
-            let Some(c) = self.clients.get(key) else { continue };
-            let in_progress = c.taken - c.answered;
-            if c.stuck_ns > 0 && now_ns.saturating_sub(c.stuck_ns) > write {
-                metrics.count(Counter::ConnectionsSlowClosed);
-                t.close(Sock::Client(key.ix));
-            } else if c.phase == Phase::Lingering {
-                if now_ns.saturating_sub(c.active_ns) > LINGER_NS {
-                    t.close(Sock::Client(key.ix));
-                }
-            } else if c.phase == Phase::Open && in_progress == 0 && !c.sending {
-                if c.first_byte_ns > 0 {
-                    if now_ns.saturating_sub(c.first_byte_ns) > slow_ns {
-                        metrics.count(Counter::ConnectionsSlowClosed);
-                        c.phase = Phase::Ending;
-                        slow.push(key);
-                    }
-                } else if now_ns.saturating_sub(c.active_ns.max(last_call_ns)) > silence_ns {
-                    metrics.count(Counter::ConnectionsIdleClosed);
-                    // A request that comes in this very moment is not taken in any more.
-                    c.phase = Phase::Lingering;
-                    t.close(Sock::Client(key.ix));
-                }
-            }
-        }
-        self.scratch = keys;
+        self.untaken_bytes = untaken;
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     transport::{Next, Sent, Sock, Transport},
     turn::{TurnClock, boot_ns},
 };
-use outcry::{record::labels::Counter, units::Now};
+use outcry::{limits::CLIENTS_LEAVING_MAX, record::labels::Counter, units::Now};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     collections::VecDeque,
@@ -281,7 +281,7 @@ fn table(bidder: &Bidder) -> (u32, u32) {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     // No kernel has a larger table.
     let limit = limit.min(1 << 20);
-    let clients = (clients as u64 + 64).min(limit / 2);
+    let clients = (clients as u64 + CLIENTS_LEAVING_MAX as u64 + 64).min(limit / 2);
     let own = (2 * dsps as u64 + 1024).min(limit - clients);
     (clients as u32, own as u32)
 }

@@ -80,7 +80,7 @@ impl Need {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use outcry::config;
+    use outcry::{config, limits::CLIENTS_LEAVING_MAX};
 
     #[test]
     fn connections_to_one_address_are_added_up() {
@@ -94,7 +94,10 @@ mod tests {
         };
         let need = Need::of(&text("127.0.0.1:8080", "http://localhost:9001/"), &plan);
         assert_eq!((need.ports, need.connections, need.loopback), (40, 260, true));
-        assert_eq!((need.listens, need.files), (vec![8080, 9090], 2 * (100 + 30 + 8) + 128));
+        assert_eq!(
+            (need.listens, need.files),
+            (vec![8080, 9090], 2 * (100 + CLIENTS_LEAVING_MAX + 30 + 8) as u64 + 128)
+        );
         assert!(!Need::of(&text("127.0.0.1:8080", "http://a.example/"), &plan).loopback);
         assert!(!Need::of(&text("0.0.0.0:8080", "http://localhost/"), &plan).loopback);
     }

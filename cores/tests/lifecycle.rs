@@ -1,6 +1,6 @@
 //! What a reload, a stop, a stall and an answer to nothing must not break, in virtual time: a request that is half read,
 //! one that is on its way, and whoever is served.
-use outcry::{messages::CoreConfig, units::Now};
+use outcry::{limits::CLIENTS_LEAVING_MAX, messages::CoreConfig, units::Now};
 use outcry_cores::{
     bidder::{
         Bidder, Identity,
@@ -173,4 +173,70 @@ fn bytes_before_their_request_are_no_answer_to_it() {
         bidder.end_turn(at(4), &mut wire);
         assert!(wire.answers.starts_with(b"HTTP/1.1 204 "), "{:?}", String::from_utf8_lossy(&wire.answers));
     }
+}
+
+/// The table is full of clients who say nothing: newcomers were closed until the idle ones had had their three minutes, and
+/// whoever opened so many again was there first.
+#[test]
+fn who_says_nothing_gives_way_to_newcomers() {
+    let text = "state_dir = \"/nowhere\"\n[http]\nconnections = 100\n[[exchange]]\nname = \"late\"\npath = \"/late\"\n";
+    let (mut bidder, mut wire) = (bidder(by_hand::core_config(text, 1)), Wire::default());
+    let ask = |bidder: &mut Bidder, wire: &mut Wire, sock, ms| {
+        wire.answers.clear();
+        assert_eq!(bidder.on_read(sock, Ok(&request()), at(ms), wire), Next::Read, "at {ms} ms");
+        bidder.end_turn(at(ms), wire);
+        assert!(wire.answers.starts_with(b"HTTP/1.1 204 "), "{:?}", String::from_utf8_lossy(&wire.answers));
+    };
+    let honest = bidder.on_accept(at(0)).expect("room");
+    ask(&mut bidder, &mut wire, honest, 0);
+    bidder.end_turn(at(1), &mut wire);
+    let idle: Vec<Sock> = (1..100).map(|_| bidder.on_accept(at(0)).expect("room")).collect();
+    // Nobody has been silent for long: whoever comes now is refused, as ever.
+    assert_eq!(bidder.on_accept(at(4_000)), None);
+    // One has begun to ask.
+    let (first, rest) = (request()[..9].to_vec(), request()[9..].to_vec());
+    assert_eq!(bidder.on_read(idle[0], Ok(&first), at(4_500), &mut wire), Next::Read);
+    let mut newcomers = Vec::new();
+    for ms in 6_000..6_098 {
+        // Each time a part of the table is looked at, of which everybody may be in use.
+        let newcomer = (0..3).find_map(|_| bidder.on_accept(at(ms)));
+        let newcomer = newcomer.unwrap_or_else(|| panic!("nobody gives way at {ms} ms"));
+        ask(&mut bidder, &mut wire, newcomer, ms);
+        let closed = std::mem::take(&mut wire.closed);
+        assert!(closed.len() == 1 && idle[1..].contains(&closed[0]), "{closed:?} at {ms} ms");
+        bidder.on_closed(closed[0], at(ms), &mut wire);
+        newcomers.push(newcomer);
+    }
+    // The last who was silent is the one who had an answer once.
+    assert_eq!(bidder.connections(), 100);
+    assert!((0..3).any(|_| bidder.on_accept(at(6_100)).is_some()));
+    // He asks in the same turn, and stays.
+    ask(&mut bidder, &mut wire, honest, 6_100);
+    assert_eq!(wire.closed, []);
+    // Everybody was heard of: whoever comes now is refused, and who had begun to ask gets his answer.
+    assert!((0..3).all(|_| bidder.on_accept(at(6_101)).is_none()));
+    ask(&mut bidder, &mut wire, newcomers[0], 6_102);
+    wire.answers.clear();
+    bidder.on_read(idle[0], Ok(&rest), at(6_103), &mut wire);
+    bidder.end_turn(at(6_103), &mut wire);
+    assert!(wire.answers.starts_with(b"HTTP/1.1 204 "), "{:?}", String::from_utf8_lossy(&wire.answers));
+}
+
+/// However many newcomers: no more are on their way out at once than there is room for beside the table.
+#[test]
+fn only_so_many_give_way_at_once() {
+    let text =
+        "state_dir = \"/nowhere\"\n[http]\nconnections = 1000\n[[exchange]]\nname = \"late\"\npath = \"/late\"\n";
+    let (mut bidder, mut wire) = (bidder(by_hand::core_config(text, 1)), Wire::default());
+    (0..1000).for_each(|_| assert!(bidder.on_accept(at(0)).is_some()));
+    let came = (0..1000).filter(|_| bidder.on_accept(at(10_000)).is_some()).count();
+    assert_eq!(came, CLIENTS_LEAVING_MAX);
+    bidder.end_turn(at(10_000), &mut wire);
+    assert_eq!(wire.closed.len(), CLIENTS_LEAVING_MAX);
+    assert_eq!(bidder.on_accept(at(10_001)), None, "they are not gone yet");
+    for sock in std::mem::take(&mut wire.closed) {
+        bidder.on_closed(sock, at(10_002), &mut wire);
+    }
+    assert_eq!(bidder.connections(), 1000);
+    assert!(bidder.on_accept(at(10_003)).is_some());
 }

@@ -40,6 +40,10 @@ closed! {
         ConnectionsIdleClosed = "idle_closed",
         /// Client connections closed because a head, a body or our answer moved too slowly.
         ConnectionsSlowClosed = "slow_closed",
+        /// Client connections closed, silent for some seconds, to make room for new ones.
+        ConnectionsGaveWay = "gave_way",
+        /// Client connections closed because clients of the core left too many bytes of answers lying.
+        ConnectionsUntakenClosed = "untaken_closed",
         /// Requests shed because the core had no room for an auction.
         ShedNoRoom = "no_room",
         /// Requests shed because too little of their `tmax` was left.

@@ -189,6 +189,8 @@ pub const METRICS: &[Metric] = {
                     C::ConnectionsRefused,
                     C::ConnectionsIdleClosed,
                     C::ConnectionsSlowClosed,
+                    C::ConnectionsGaveWay,
+                    C::ConnectionsUntakenClosed,
                 ],
             ),
         ),
