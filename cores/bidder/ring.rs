@@ -1,6 +1,6 @@
 //! One io_uring and the memory that it reads and writes: receives land in buffers that the kernel was given beforehand,
 //! sends keep their bytes here until the kernel has them.
-//! Owns: the ring, its table of files, its buffers. Runs on: each bidder core. Called by: `sockets`, and by the probe at
+//! Owns: the ring, its table of files, its buffers (`received`). Runs on: each bidder core. Called by: `sockets`, and by the probe at
 //! the start. Never: knows what is said; waits otherwise than for completions.
 //!
 //! A send is made with MSG_DONTWAIT and without a completion for success: the kernel takes it while it takes the
@@ -8,17 +8,20 @@
 //! turn is either over or complained about, and six operations an auction need no completion. [`trial`] asks the
 //! running kernel whether it does so.
 #![allow(unsafe_code)]
+mod received;
+
 use super::transport::{Sent, Sock};
 use io_uring::{
     IoUring, cqueue, opcode,
     squeue::{self, Flags},
-    types::{self, BufRingEntry, CancelBuilder, Fixed},
+    types::{self, CancelBuilder, Fixed},
 };
 use outcry::units::MS;
+use received::{Group, Size};
+pub(super) use received::{Lent, Received};
 use std::{
     io,
     os::fd::{AsRawFd, OwnedFd},
-    sync::atomic::{AtomicU16, Ordering},
 };
 
 /// Submission queue: what one turn may start before it has to hand over in between. Small: it is walked round and round
@@ -36,13 +39,6 @@ pub(super) const SHORT_NS: u64 = MS;
 /// The beat of a core that has nothing to do.
 pub(super) const LONG_NS: u64 = 10 * MS;
 
-/// Buffers that receives land in: how many, and how long. Whoever finds none is read again a turn later.
-#[derive(Clone, Copy, Debug)]
-struct Size {
-    count: u16,
-    bytes: u32,
-}
-
 /// Clients': a request of 2-3 KB and its head in one.
 const CLIENTS: Size = Size { count: 128, bytes: 4096 };
 /// DSPs': most answers in one.
@@ -57,14 +53,6 @@ pub(crate) const BYTES: u64 = CLIENTS.count as u64 * CLIENTS.bytes as u64
 /// A place in the ring's table of files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct File(u32);
-
-/// Received bytes in a buffer of the ring, to be read by [`Received::bytes`] and given back.
-#[derive(Debug)]
-pub(super) struct Lent {
-    group: u8,
-    id: u16,
-    len: u32,
-}
 
 /// Why a socket's receive is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -136,74 +124,6 @@ fn named(user_data: u64) -> (u8, usize, Sock) {
 
 fn group_of(sock: Sock) -> u8 {
     u8::from(matches!(sock, Sock::Dsp(_)))
-}
-
-/// The kernel wants the ring of buffers on a page.
-#[repr(C, align(4096))]
-struct Page([u8; 4096]);
-
-/// Zeroed pages that are never freed: the kernel writes into them until the ring is gone, and the end of a ring is
-/// nothing that a process hears of. A core has one ring as long as it lives.
-fn pages(bytes: usize) -> *mut u8 {
-    let pages: Vec<Page> = (0..bytes.div_ceil(4096)).map(|_| Page([0; 4096])).collect();
-    Box::leak(pages.into_boxed_slice()).as_mut_ptr().cast()
-}
-
-struct Group {
-    entries: *mut BufRingEntry,
-    bytes: *mut u8,
-    size: Size,
-    tail: u16,
-}
-
-impl Group {
-    fn new(size: Size) -> Group {
-        let entries = pages(usize::from(size.count) * size_of::<BufRingEntry>()).cast();
-        Group { entries, bytes: pages(usize::from(size.count) * size.bytes as usize), size, tail: 0 }
-    }
-
-    fn at(&self, id: u16) -> *mut u8 {
-        assert!(id < self.size.count, "a buffer that the ring was never given");
-        // SAFETY: below `count`, so within the `count * bytes` bytes of the allocation.
-        unsafe { self.bytes.add(usize::from(id) * self.size.bytes as usize) }
-    }
-
-    fn put(&mut self, id: u16) {
-        let addr = self.at(id) as u64;
-        let place = self.tail & (self.size.count - 1);
-        // SAFETY: `count` is a power of two, so the place is within the entries; the kernel reads an entry only once the
-        // tail is past it, and this one is not yet.
-        let entry = unsafe { &mut *self.entries.add(usize::from(place)) };
-        entry.set_addr(addr);
-        entry.set_len(self.size.bytes);
-        entry.set_bid(id);
-        self.tail = self.tail.wrapping_add(1);
-        // SAFETY: the tail is a 16-bit field of the first entry, which is ours and lives on; nobody but this thread
-        // writes it, the kernel reads it with acquire.
-        let tail = unsafe { &*BufRingEntry::tail(self.entries).cast::<AtomicU16>() };
-        tail.store(self.tail, Ordering::Release);
-    }
-}
-
-/// The buffers that receives land in.
-pub(super) struct Received([Group; 2]);
-
-impl Received {
-    /// What was received.
-    #[inline]
-    pub(super) fn bytes(&self, lent: &Lent) -> &[u8] {
-        let group = &self.0[usize::from(lent.group)];
-        // SAFETY: a `Lent` is made once, from the completion of the receive that filled `len` bytes (no more than the
-        // buffer has) of this buffer, and cannot be copied. The kernel does not touch the buffer before `give_back` has
-        // taken the `Lent`, which the borrow of `self` keeps from happening while the bytes are looked at.
-        unsafe { std::slice::from_raw_parts(group.at(lent.id), lent.len.min(group.size.bytes) as usize) }
-    }
-
-    /// The buffer may be received into again.
-    #[inline]
-    pub(super) fn give_back(&mut self, lent: Lent) {
-        self.0[usize::from(lent.group)].put(lent.id);
-    }
 }
 
 /// A send that the kernel did not take at once.
@@ -588,94 +508,4 @@ impl Drop for Ring {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_completions_are_named_after_comes_back() {
-        for sock in [Sock::Client(0), Sock::Client(65_535), Sock::Dsp(0), Sock::Dsp(1_048_575)] {
-            for (op, own) in [(READ, 0), (SEND, 0xff_ffff), (QUIET, 7)] {
-                assert_eq!(named(name(op, own, Some(sock))), (op, own, sock));
-                assert_eq!(named(name(op, own, Some(sock)) | 0xf << 56), (op, own, sock), "whatever the turn");
-            }
-        }
-    }
-
-    /// Where io_uring is forbidden there is nothing to try; the tests of the program say what happens then.
-    #[test]
-    fn this_kernel_does_what_is_taken_for_granted() {
-        match trial() {
-            Ok(()) => {}
-            Err(e) => assert_ne!(e.raw_os_error(), Some(libc::EOPNOTSUPP), "it does otherwise"),
-        }
-    }
-
-    /// More than the submission queue holds, in one turn.
-    #[test]
-    fn a_turn_may_start_more_than_the_queue_holds() {
-        let Ok((mut ring, mut received)) = Ring::new(1, 2) else { return };
-        let door = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
-        let near = std::net::TcpStream::connect(door.local_addr().expect("an address")).expect("connect");
-        let (far, _) = door.accept().expect("accept");
-        let (near, far) = (ring.install(near.into()).expect("room"), ring.install(far.into()).expect("room"));
-        ring.read(Sock::Dsp(0), far);
-        let sends = 3 * SQ_ENTRIES as usize;
-        for i in 0..sends {
-            ring.send(Sock::Client(0), near, vec![i as u8]);
-        }
-        let (mut events, mut got, mut taken) = (Vec::new(), Vec::new(), 0);
-        while got.len() < sends {
-            ring.wait(true).expect("a ring");
-            ring.take(&mut events, |_, _| taken += 1);
-            for event in events.drain(..) {
-                match event {
-                    Event::Read(_, lent) => {
-                        got.extend_from_slice(received.bytes(&lent));
-                        received.give_back(lent);
-                    }
-                    Event::ReadEnded(_, End::Again) => ring.read(Sock::Dsp(0), far),
-                    other => panic!("{other:?}"),
-                }
-            }
-        }
-        assert_eq!(taken, sends);
-        assert!(got.iter().enumerate().all(|(i, b)| *b == i as u8), "in order");
-    }
-
-    /// A send that got somewhere ends with what it did when it is cancelled, and was started once more: its socket never
-    /// closed.
-    #[test]
-    fn a_send_that_got_somewhere_ends_when_it_is_told_to() {
-        use std::io::Read;
-        let Ok((mut ring, _received)) = Ring::new(1, 2) else { return };
-        let (near, mut far) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
-        far.set_nonblocking(true).expect("non-blocking");
-        let near = ring.install(near.into()).expect("room");
-        ring.send(Sock::Client(0), near, vec![0; 4 << 20]);
-        let (mut events, mut read, mut stuck, mut told) = (Vec::new(), 0, false, false);
-        loop {
-            ring.beat(true);
-            ring.wait(true).expect("a ring");
-            ring.take(&mut events, |_, _| panic!("4 MB are not taken at once"));
-            for event in events.drain(..) {
-                match event {
-                    Event::Sent(_, Sent::Stuck) => stuck = true,
-                    Event::Sent(_, Sent::Broken(_)) => {
-                        assert!(told, "broken by itself");
-                        return;
-                    }
-                    Event::Beat => {}
-                    other => panic!("{other:?}"),
-                }
-            }
-            if stuck && !told {
-                // More than the buffer of the socket had: some of the rest was sent too.
-                read += far.read(&mut [0; 65_536]).unwrap_or(0);
-                if read > 1 << 20 {
-                    ring.cancel(near);
-                    told = true;
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,269 @@
+//! The life of a process without threads: what cores and flush say is put into their rings by hand.
+use super::*;
+use crate::wiring::{Wiring, wire};
+use outcry::config::{AuctionRules, Config, Cpus, Dsp, Http, IoDriver, RateTable};
+use outcry::{openrtb::request::Media, units::Cpm};
+
+const S: u64 = 1_000_000_000;
+
+fn at(boot_ns: u64) -> Now {
+    Now { boot_ns, wall_offset_ns: 0 }
+}
+
+struct Machine {
+    role: ControlRole,
+    handle: Arc<ControlHandle>,
+    bidders: Vec<crate::wiring::BidderEnds>,
+    flush: crate::wiring::FlushEnds,
+}
+
+fn machine(cores: usize) -> Machine {
+    let Wiring { bidders, flush, control } = wire(cores).unwrap();
+    let handle = ControlHandle::new(cores, 2);
+    let mut slots = DspSlots::new(2);
+    slots.assign(["a", "b"]);
+    let role = ControlRole::new(control, Arc::clone(&handle), slots, 1, 5_000, at(0)).unwrap();
+    Machine { role, handle, bidders, flush }
+}
+
+fn ready(cores: usize) -> Machine {
+    let mut m = machine(cores);
+    for b in &mut m.bidders {
+        b.to_control.push(FromCore::Ready).unwrap();
+    }
+    m.role.turn(at(0));
+    assert_eq!(m.handle.state(), State::Ready);
+    m
+}
+
+fn core_config(dsps: &[&str]) -> Box<CoreConfig> {
+    let dsp = |name: &&str| Dsp {
+        name: name.to_string(),
+        host: String::new(),
+        port: 1,
+        path: String::new(),
+        headers: Vec::new(),
+        media: Media::ALL,
+        seats: Vec::new(),
+        currencies: Vec::new(),
+        timeout_ms: 1,
+        warm: 0,
+        connections: 1,
+        idle_ms: 1,
+        gzip: false,
+        answer_bytes: 1,
+        buyeruid: Default::default(),
+    };
+    let any = "127.0.0.1:0".parse().unwrap();
+    Box::new(CoreConfig {
+        config: Config {
+            id: 2,
+            node: None,
+            state_dir: Default::default(),
+            listen: any,
+            admin: any,
+            cpus: Cpus::default(),
+            io_driver: IoDriver::Auto,
+            stop_ms: 1,
+            http: Http {
+                head_bytes: 1,
+                body_bytes: 1,
+                idle_ms: 1,
+                slow_ms: 1,
+                write_ms: 1,
+                connections: 1,
+                auctions: 1,
+                gzip_min_bytes: 1,
+            },
+            auction: AuctionRules {
+                increment: Cpm::ZERO,
+                runner_up: Default::default(),
+                tmax_default_ms: 1,
+                tmax_max_ms: 1,
+                network_ms: 0,
+                answer_ms: 0,
+                dsp_ms: 1,
+                dsp_min_ms: 0,
+                dsp_network_ms: 0,
+                schain: None,
+            },
+            rates: RateTable { id: String::new(), accounting: Default::default(), rates: Vec::new() },
+            exchanges: Vec::new(),
+            dsps: dsps.iter().map(dsp).collect(),
+        },
+        dsp_addrs: vec![any; dsps.len()],
+        dsp_slots: Vec::new(),
+        epoch: 1,
+        node: 1,
+    })
+}
+
+fn drain(m: &mut Machine, core: usize, unfinished: u32) {
+    assert!(matches!(m.bidders[core].from_control.pop(), Ok(ToCore::Drain)));
+    m.bidders[core].to_control.push(FromCore::Drained { unfinished }).unwrap();
+}
+
+#[test]
+fn ready_is_when_the_last_core_is() {
+    let mut m = machine(2);
+    m.role.turn(at(0));
+    m.bidders[1].to_control.push(FromCore::Ready).unwrap();
+    m.role.turn(at(0));
+    assert_eq!(m.handle.state(), State::Starting);
+    m.bidders[0].to_control.push(FromCore::Ready).unwrap();
+    m.role.turn(at(0));
+    assert!(m.handle.ready());
+}
+
+#[test]
+fn flush_is_stopped_after_the_last_core_and_all_is_clean() {
+    let mut m = ready(2);
+    m.role.signal(at(S));
+    assert_eq!(m.handle.state(), State::Draining);
+    m.role.turn(at(S));
+    drain(&mut m, 0, 0);
+    m.role.turn(at(S));
+    assert!(m.flush.from_control.pop().is_err(), "core 1 may still send");
+    drain(&mut m, 1, 0);
+    m.bidders.clear(); // threads that have said so may go
+    m.role.turn(at(S));
+    assert!(matches!(m.flush.from_control.pop(), Ok(ControlToFlush::Stop)));
+    assert_eq!(m.role.stopped(at(S)), None);
+    m.flush.to_control.push(FlushToControl::Stopped).unwrap();
+    m.role.turn(at(S));
+    let reason = m.role.stopped(at(S)).unwrap();
+    assert!(reason.clean() && reason.cause == StopCause::Signal, "{reason:?}");
+}
+
+#[test]
+fn a_stop_ends_at_its_limit_or_at_a_second_signal() {
+    for hasten in [false, true] {
+        let mut m = ready(2);
+        m.role.signal(at(S));
+        m.role.turn(at(S));
+        drain(&mut m, 0, 3);
+        m.role.turn(at(2 * S));
+        assert_eq!(m.role.stopped(at(6 * S - 1)), None);
+        if hasten {
+            m.role.signal(at(2 * S));
+        }
+        let reason = m.role.stopped(at(if hasten { 2 * S } else { 6 * S })).unwrap();
+        assert_eq!((reason.unfinished, reason.cores_left, reason.hastened), (3, 1, hasten));
+        assert!(!reason.clean());
+    }
+}
+
+#[test]
+fn a_lost_core_takes_the_others_down_in_order() {
+    for panicked in [false, true] {
+        let mut m = ready(3);
+        if panicked {
+            m.bidders[1].to_control.push(FromCore::Panicked).unwrap();
+        }
+        drop(m.bidders.remove(1));
+        m.role.turn(at(S));
+        assert_eq!((m.handle.state(), m.handle.healthy()), (State::Failed, false));
+        m.role.turn(at(S));
+        drain(&mut m, 0, 0);
+        drain(&mut m, 1, 0); // that is core 2
+        m.role.turn(at(S));
+        m.flush.to_control.push(FlushToControl::Stopped).unwrap();
+        m.role.turn(at(S));
+        let reason = m.role.stopped(at(S)).unwrap();
+        assert_eq!((reason.cause, reason.cores_left, reason.clean()), (StopCause::CoreLost(1), 0, false));
+    }
+}
+
+#[test]
+fn a_core_lost_while_draining_is_no_clean_stop() {
+    let mut m = ready(1);
+    m.role.signal(at(S));
+    m.role.turn(at(S));
+    m.bidders.clear();
+    m.role.turn(at(S));
+    assert_eq!((m.handle.state(), m.role.stop_cause()), (State::Failed, Some(StopCause::CoreLost(0))));
+}
+
+#[test]
+fn a_lost_flush_is_noticed() {
+    let Machine { mut role, handle, bidders, flush } = ready(1);
+    drop(flush);
+    role.turn(at(S));
+    assert_eq!((handle.state(), role.stop_cause()), (State::Failed, Some(StopCause::FlushLost)));
+    drop(bidders);
+}
+
+#[test]
+fn an_order_to_drain_waits_for_room() {
+    let mut m = ready(1);
+    while m.role.ends.lanes[0].to_core.push(ToCore::Drain).is_ok() {}
+    m.role.signal(at(S));
+    assert_eq!(m.role.turn(at(S)), 0);
+    m.bidders[0].from_control.pop().unwrap();
+    assert_eq!(m.role.turn(at(S)), 1);
+}
+
+#[test]
+fn a_reload_reaches_every_core_with_rows_that_last() {
+    let mut m = ready(2);
+    assert_eq!(m.role.next_config_id(), 2);
+    assert_eq!(m.role.reload(Ok(vec![core_config(&["b", "c"]), core_config(&["b", "c"])])), Ok(2));
+    m.role.turn(at(S));
+    for b in &mut m.bidders {
+        let Ok(ToCore::Snapshot(c)) = b.from_control.pop() else { panic!("no snapshot") };
+        let rows: Vec<u16> = (0..3).map(|i| c.slot(outcry::units::DspIx(i)).0).collect();
+        assert_eq!(rows, [1, 2, u16::MAX]);
+        b.to_control.push(FromCore::Retired(c)).unwrap();
+    }
+    assert_eq!(m.role.turn(at(S)), 2);
+    assert_eq!(m.handle.dsp_names(), ["a", "b"]);
+}
+
+#[test]
+fn the_newest_configuration_wins_when_a_core_is_behind() {
+    let mut m = ready(1);
+    while m.role.ends.lanes[0].to_core.push(ToCore::Drain).is_ok() {}
+    for dsps in [&["a"], &["b"]] {
+        m.role.reload(Ok(vec![core_config(dsps)])).unwrap();
+        m.role.turn(at(S));
+    }
+    while m.bidders[0].from_control.pop().is_ok() {}
+    m.role.turn(at(S));
+    let Ok(ToCore::Snapshot(c)) = m.bidders[0].from_control.pop() else { panic!("no snapshot") };
+    assert_eq!(c.config.dsps[0].name, "b");
+    assert!(m.bidders[0].from_control.pop().is_err());
+}
+
+#[test]
+fn a_refused_reload_changes_nothing_but_a_counter() {
+    let mut m = ready(2);
+    assert!(m.role.reload(Err("line 3".into())).is_err());
+    assert!(m.role.reload(Ok(vec![core_config(&[])])).is_err(), "one copy for two cores");
+    assert_eq!((m.role.next_config_id(), m.role.turn(at(S))), (2, 0));
+    m.flush.to_control.push(FlushToControl::Totals(Box::new(Totals::new(2, 2)))).unwrap();
+    m.role.turn(at(S));
+    assert_eq!(m.handle.with_totals(|t| t.counter(Counter::ReloadsRefused)), 2);
+    m.role.signal(at(S));
+    assert!(m.role.reload(Ok(vec![core_config(&[]), core_config(&[])])).is_err(), "it is stopping");
+}
+
+#[test]
+fn a_core_that_stands_still_is_found_and_heard_again() {
+    let mut m = ready(2);
+    let mut totals = Totals::new(2, 2);
+    let delta = CoreMetrics::new(2);
+    let mut show = |m: &mut Machine, cores: &[u16], now: u64| {
+        cores.iter().for_each(|c| totals.merge(*c, &delta));
+        m.flush.to_control.push(FlushToControl::Totals(Box::new(totals.clone()))).unwrap();
+        m.role.turn(at(now));
+        while m.flush.from_control.pop().is_ok() {}
+    };
+    show(&mut m, &[0, 1], S);
+    show(&mut m, &[0], 6 * S);
+    assert_eq!(m.role.standing_still(at(S + STANDSTILL_NS)), None);
+    assert_eq!(m.role.standing_still(at(S + STANDSTILL_NS + 1)), Some(1));
+    m.role.turn(at(S + STANDSTILL_NS + 1));
+    assert!(!m.handle.ready() && !m.handle.healthy());
+    show(&mut m, &[0, 1], 12 * S);
+    assert!(m.handle.ready() && m.handle.healthy());
+}
