@@ -3,6 +3,11 @@
 //! deadline; an answer does not depend on where bytes were cut; nothing is left behind.
 //!
 //! Every failure prints its seed. `OUTCRY_SIM_RUNS=100000` runs more, `OUTCRY_SIM_SEED=7` one.
+#[path = "simulation/net.rs"]
+mod net;
+#[path = "simulation/words.rs"]
+mod words;
+use net::{Fate, Net, Side};
 use outcry::{
     messages::CoreConfig,
     record::{
@@ -14,38 +19,19 @@ use outcry::{
 use outcry_cores::{
     bidder::{
         Bidder, Identity,
-        transport::{Next, Sent, Sock, Transport},
+        transport::{Next, Sent, Sock},
     },
     lab::by_hand,
 };
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
-    net::SocketAddr,
+    collections::{BinaryHeap, HashMap},
 };
+use words::{Rng, cut, parse_answer, post};
 
 const MS: u64 = 1_000_000;
 const TMAX_MS: u64 = 100;
 const DSPS: usize = 4;
-
-/// SplitMix64. One stream per concern, so that a draw more in one does not reshuffle the others.
-struct Rng(u64);
-
-impl Rng {
-    fn stream(seed: u64, concern: u64) -> Rng {
-        Rng(outcry::units::mix(seed ^ outcry::units::mix(concern)))
-    }
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        outcry::units::mix(self.0)
-    }
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n.max(1)
-    }
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
 
 /// What happens, and to whom.
 #[derive(Debug)]
@@ -60,95 +46,6 @@ enum Event {
     Client(usize),
     /// A send becomes done.
     Sent(Sock, u64),
-}
-
-#[derive(Default)]
-struct Side {
-    /// Slots are used again; lives are not.
-    life: u64,
-    /// Which DSP is at the other end.
-    port: u16,
-    /// The bidder wants to be told of bytes.
-    reading: bool,
-    inbox: VecDeque<u8>,
-    end: Option<Result<(), ()>>,
-    closing: bool,
-    /// Something was read after the bidder wanted to pause.
-    overran: bool,
-    resumed: bool,
-    open: bool,
-    busy: bool,
-    broken: bool,
-    shut: bool,
-}
-
-#[derive(Clone, Copy)]
-enum Fate {
-    Taken,
-    Stuck,
-    Broken,
-}
-
-/// The network as the core sees it.
-#[derive(Default)]
-struct Net {
-    lives: u64,
-    sides: HashMap<Sock, Side>,
-    sent: Vec<(Sock, Vec<u8>)>,
-    /// Sends of this turn, of which the bidder has to hear.
-    fates: Vec<(Sock, Fate)>,
-    connects: Vec<Sock>,
-    shut: Vec<Sock>,
-    closed: Vec<Sock>,
-    slow_sends: bool,
-    toggle: u64,
-    became_busy: Vec<Sock>,
-    clock_ns: u64,
-}
-
-impl Transport for Net {
-    fn send(&mut self, sock: Sock, bytes: Vec<u8>) {
-        let side = self.sides.get_mut(&sock).expect("sends to a socket that was never opened");
-        assert!(!side.busy, "{sock:?}: a send while one is under way");
-        assert!(!side.shut, "{sock:?}: a send after the end");
-        assert!(self.fates.iter().all(|(s, _)| *s != sock), "{sock:?}: two sends in a turn");
-        self.toggle += 1;
-        let fate = if side.broken {
-            Fate::Broken
-        } else if self.slow_sends && self.toggle.is_multiple_of(3) {
-            side.busy = true;
-            self.became_busy.push(sock);
-            Fate::Stuck
-        } else {
-            Fate::Taken
-        };
-        self.fates.push((sock, fate));
-        self.sent.push((sock, bytes));
-    }
-    fn connect(&mut self, sock: Sock, addr: SocketAddr) {
-        self.lives += 1;
-        self.sides.insert(sock, Side { life: self.lives, port: addr.port(), ..Side::default() });
-        self.connects.push(sock);
-    }
-    fn resume(&mut self, sock: Sock) {
-        if let Some(side) = self.sides.get_mut(&sock) {
-            side.resumed = true;
-        }
-    }
-    fn shutdown(&mut self, sock: Sock) {
-        if let Some(side) = self.sides.get_mut(&sock) {
-            side.shut = true;
-        }
-        self.shut.push(sock);
-    }
-    fn close(&mut self, sock: Sock) {
-        if let Some(side) = self.sides.get_mut(&sock) {
-            side.closing = true;
-        }
-    }
-    fn precise_ns(&mut self) -> u64 {
-        self.clock_ns
-    }
 }
 
 /// A client as it lived.
@@ -194,70 +91,6 @@ fn core_config() -> Box<CoreConfig> {
         );
     }
     by_hand::core_config(&text, 1)
-}
-
-fn request(id: &str, rng: &mut Rng) -> String {
-    let imps = 1 + rng.below(3);
-    let imp = |i: u64| {
-        let media = match i % 3 {
-            0 => r#""banner":{"w":300,"h":250}"#,
-            1 => r#""video":{"mimes":["video/mp4"],"w":640,"h":360}"#,
-            _ => r#""banner":{"format":[{"w":728,"h":90}]},"audio":{"mimes":["audio/mp4"]}"#,
-        };
-        format!(r#"{{"id":"{i}","bidfloor":0.{},{media}}}"#, 1 + i)
-    };
-    let list: Vec<String> = (0..imps).map(imp).collect();
-    format!(
-        r#"{{"id":"{id}","tmax":{TMAX_MS},"imp":[{}],"site":{{"domain":"a.example"}},"device":{{"ua":"x"}},"ext":{{"n":"{}"}}}}"#,
-        list.join(","),
-        "f".repeat(rng.below(300) as usize)
-    )
-}
-
-/// The HTTP around it: lengths or chunks, any case, now and then something refused.
-fn post(id: &str, rng: &mut Rng, cuts: &mut Rng) -> (Vec<u8>, bool) {
-    let valid = !rng.chance(8);
-    let body = if valid { request(id, rng) } else { format!(r#"{{"id":"{id}","imp":[]}}"#) };
-    let mut out = "POST /openrtb2/auction HTTP/1.1\r\nHoSt: x\r\ncontent-type: application/json\r\n".to_string();
-    if cuts.chance(30) {
-        out += "transfer-encoding: chunked\r\n\r\n";
-        let mut rest = body.as_str();
-        while !rest.is_empty() {
-            let (piece, tail) = rest.split_at((1 + cuts.below(400) as usize).min(rest.len()));
-            out += &format!("{:x}\r\n{piece}\r\n", piece.len());
-            rest = tail;
-        }
-        out += "0\r\n\r\n";
-    } else {
-        out += &format!("Content-Length: {}\r\n\r\n{body}", body.len());
-    }
-    (out.into_bytes(), valid)
-}
-
-fn cut(bytes: Vec<u8>, cuts: &mut Rng) -> Vec<Vec<u8>> {
-    let mut pieces = Vec::new();
-    let mut rest = bytes.as_slice();
-    let many = cuts.below(4);
-    for _ in 0..many {
-        if rest.len() < 2 {
-            break;
-        }
-        let (a, b) = rest.split_at(1 + cuts.below(rest.len() as u64 - 1) as usize);
-        pieces.push(a.to_vec());
-        rest = b;
-    }
-    pieces.push(rest.to_vec());
-    pieces
-}
-
-impl Net {
-    fn life(&self, sock: Sock) -> u64 {
-        self.sides.get(&sock).map_or(0, |s| s.life)
-    }
-
-    fn side(&mut self, sock: Sock, life: u64) -> Option<&mut Side> {
-        self.sides.get_mut(&sock).filter(|s| s.life == life)
-    }
 }
 
 impl World {
@@ -672,19 +505,6 @@ impl World {
         };
         self.clients.iter().enumerate().flat_map(of).collect()
     }
-}
-
-fn parse_answer(bytes: &[u8]) -> Option<(u16, Vec<u8>, usize)> {
-    let text = String::from_utf8_lossy(bytes);
-    let head = text.find("\r\n\r\n")?;
-    let status: u16 = text.get(9..12)?.parse().ok()?;
-    let length: usize = text[..head]
-        .lines()
-        .find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length:").map(|v| v.trim().to_string()))
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(0);
-    let end = head + 4 + length;
-    (bytes.len() >= end).then(|| (status, bytes[head + 4..end].to_vec(), end))
 }
 
 fn seeds() -> std::ops::Range<u64> {
