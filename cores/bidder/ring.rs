@@ -89,6 +89,20 @@ pub(super) enum Event {
     Astray(Sock),
 }
 
+impl Event {
+    /// Is it of a client that was let in?
+    pub(super) fn is_of_client(&self) -> bool {
+        matches!(
+            self,
+            Event::Read(Sock::Client(_), _)
+                | Event::ReadEnded(Sock::Client(_), _)
+                | Event::Sent(Sock::Client(_), _)
+                | Event::Astray(Sock::Client(_))
+                | Event::Closed(Sock::Client(_))
+        )
+    }
+}
+
 // What a completion belongs to: operation (4 bits), turn (4 bits), 24 bits of its own, socket (32 bits).
 const ACCEPT: u8 = 1;
 const READ: u8 = 2;

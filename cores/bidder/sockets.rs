@@ -305,8 +305,8 @@ pub(super) fn serve(bidder: &mut Bidder, listener: TcpListener, duties: &mut imp
     core.accept();
     let clock = TurnClock::new();
     let (mut fresh, mut answered) = (Vec::with_capacity(1024), Vec::with_capacity(1024));
-    // What has happened, and when that was known.
-    let mut events: VecDeque<(Event, Now)> = VecDeque::with_capacity(1024);
+    // What clients did, and when that was known.
+    let mut clients: VecDeque<(Event, Now)> = VecDeque::with_capacity(1024);
     // When the timer that is over first will be; there may be a longer one behind it.
     let mut beat_ns = 0;
     loop {
@@ -329,44 +329,49 @@ pub(super) fn serve(bidder: &mut Bidder, listener: TcpListener, duties: &mut imp
             core.sockets.ring.nudge();
         }
         clock.end();
-        core.sockets.ring.wait(events.is_empty())?;
+        core.sockets.ring.wait(clients.is_empty())?;
         let (now, _) = clock.now();
         let bidder = &mut *core.bidder;
         core.sockets.ring.take(&mut fresh, |sock, bytes| bidder.on_taken(sock, bytes));
-        for event in fresh.drain(..) {
-            // First, even before what happened earlier: the bidder takes sends for through that nobody complained of by the
-            // end of the turn, and an end of the stream must not close a file to which something is still being sent.
-            if matches!(event, Event::Sent(..)) {
-                core.happened(event, now);
-            } else {
-                events.push_back((event, now));
-            }
+        // Complaints of sends come first: the bidder takes sends for through that nobody complained of by the end of the turn,
+        // and an end of the stream must not close a file to which something is still being sent.
+        for event in fresh.extract_if(.., |event| matches!(event, Event::Sent(..))) {
+            core.happened(event, now);
         }
         // Before the other events, which may give a slot to somebody else.
         core.aside(now);
-        let these = a_turns_share(events.iter().map(|(event, _)| matches!(event, Event::Read(Sock::Client(_), _))));
         answered.clear();
-        answered.extend(events.range(..these).filter_map(|(event, _)| match event {
+        answered.extend(fresh.iter().filter_map(|event| match event {
             Event::Read(Sock::Dsp(ix), _) => Some(*ix),
             _ => None,
         }));
         let (mut ahead, mut heard) = (answered.chunks(FORESIGHT), 0);
-        for (event, known) in events.drain(..these) {
+        for event in fresh.drain(..) {
+            // What DSPs say is heard before they are asked again: else it would be taken for the next answer.
+            if event.is_of_client() {
+                clients.push_back((event, now));
+                continue;
+            }
             if matches!(event, Event::Read(Sock::Dsp(_), _)) {
                 if heard % FORESIGHT == 0 {
                     core.bidder.foresee(ahead.next().unwrap_or(&[]));
                 }
                 heard += 1;
             }
-            core.happened(event, known);
+            core.happened(event, now);
+        }
+        for _ in 0..a_turns_share(clients.iter().map(|(event, _)| matches!(event, Event::Read(..)))) {
+            if let Some((event, known)) = clients.pop_front() {
+                core.happened(event, known);
+            }
         }
     }
 }
 
-/// How many of these events one turn handles: up to [`REQUESTS`] that are reads of clients.
-fn a_turns_share(reads_of_clients: impl ExactSizeIterator<Item = bool>) -> usize {
-    let all = reads_of_clients.len();
-    reads_of_clients.enumerate().filter(|(_, asks)| *asks).nth(REQUESTS - 1).map_or(all, |(at, _)| at + 1)
+/// How many of clients' events one turn handles: up to [`REQUESTS`] that are reads.
+fn a_turns_share(reads: impl ExactSizeIterator<Item = bool>) -> usize {
+    let all = reads.len();
+    reads.enumerate().filter(|(_, asks)| *asks).nth(REQUESTS - 1).map_or(all, |(at, _)| at + 1)
 }
 
 #[cfg(test)]
