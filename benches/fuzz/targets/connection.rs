@@ -84,7 +84,7 @@ fn compare(said: &Said, dues: &Dues) {
         }
     }
     assert_eq!(due.as_slice(), [], "requests without an answer: {statuses:?}");
-    let last = said.answers.iter().filter(|a| a.status != 100).next_back();
+    let last = said.answers.iter().rfind(|a| a.status != 100);
     assert!(said.answers.iter().all(|a| !a.close || Some(a) == last), "an answer behind the last one: {statuses:?}");
     if let Some(closed) = said.closed {
         assert_eq!(closed, dues.closes, "{statuses:?}, {dues:?}");

@@ -127,7 +127,7 @@ impl Core {
     }
 
     /// A client connects, says this, and waits until nothing more happens; then it goes.
-    pub(super) fn serve<'a>(&mut self, pieces: &mut dyn Iterator<Item = &'a [u8]>, manner: &Manner) -> Said {
+    pub(super) fn serve(&mut self, pieces: &mut dyn Iterator<Item = &[u8]>, manner: &Manner) -> Said {
         let sock = self.bidder.on_accept(self.now()).expect("room");
         (self.client, self.reading, self.overran, self.stuck) = (Some(sock), true, false, false);
         self.wire.shut = false;
