@@ -1,5 +1,7 @@
-//! What leaves a bidder core besides answers: metrics, summed there and merged once a second.
+//! What leaves a bidder core besides answers: metrics, summed there and merged once a second, and records, each in a
+//! frame that is the same from the core to the disk.
 pub mod exposition;
+pub mod frame;
 pub mod labels;
 pub mod metrics;
 pub mod slots;
