@@ -1,8 +1,10 @@
 //! What leaves a bidder core besides answers: metrics, summed there and merged once a second, and records, each in a
 //! frame that is the same from the core to the disk.
+pub mod blackbox;
 pub mod exposition;
 pub mod frame;
 pub mod labels;
+pub mod marker;
 pub mod metrics;
 pub mod slots;
 pub mod table;
