@@ -10,11 +10,22 @@ use std::{
 pub(crate) struct Tree(pub(crate) PathBuf);
 
 impl Tree {
-    pub(crate) fn new(files: &[(&str, &str)]) -> Tree {
+    fn below(dir: PathBuf) -> Tree {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let unique = format!("outcry-tree-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let tree = Tree(std::env::temp_dir().join(unique));
+        let tree = Tree(dir.join(unique));
         fs::create_dir_all(&tree.0).unwrap();
+        tree
+    }
+
+    /// In shared memory, where black boxes are at home; on a disk where there is none.
+    pub(crate) fn in_memory() -> Tree {
+        let shared = PathBuf::from(crate::blackbox::file::SHARED_MEMORY);
+        Tree::below(if shared.is_dir() { shared } else { std::env::temp_dir() })
+    }
+
+    pub(crate) fn new(files: &[(&str, &str)]) -> Tree {
+        let tree = Tree::below(std::env::temp_dir());
         files.iter().for_each(|(path, text)| tree.write(path, text));
         tree
     }

@@ -10,6 +10,7 @@
 //! Reading order: [`boot`] (top to bottom), [`wiring`] (who can talk to whom), [`bidder`] (what a core does),
 //! [`flush`], [`control`], [`lab`] (the programs around it).
 pub mod bidder;
+pub mod blackbox;
 pub mod boot;
 pub mod check;
 pub mod control;

@@ -76,7 +76,7 @@ fn read(path: &Path) -> Result<Option<u32>, StateError> {
 }
 
 /// Whole or not at all: written beside, made durable, moved over.
-fn write(dir: &Path, name: &str, value: u32) -> io::Result<()> {
+pub(crate) fn write(dir: &Path, name: &str, value: impl std::fmt::Display) -> io::Result<()> {
     let beside = dir.join(format!(".{name}.new"));
     let mut file = File::create(&beside)?;
     writeln!(file, "{value}")?;

@@ -251,6 +251,11 @@ impl Header {
     }
 }
 
+/// Who made a box, of a header that need not be good: for messages. 0: not known.
+pub fn pid(header: &[u8]) -> u32 {
+    if header.len() >= IDENTITY_BYTES && header[..8] == MAGIC { u32_at(header, 36) } else { 0 }
+}
+
 /// A whole file in memory: its header and its live bytes.
 pub fn image(file: &[u8]) -> Result<(Header, Vec<u8>), BoxError> {
     let header = Header::decode(file, file.len() as u64)?;
@@ -338,7 +343,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Sequence number of the last good frame.
-    pub fn last(&self) -> Option<u64> {
+    pub fn seq(&self) -> Option<u64> {
         self.last
     }
 
