@@ -164,7 +164,7 @@ fn run(seed: u64, wrong: Wrong) -> Result<(u64, u64), String> {
     }
 
     // What can be read.
-    let search = find(&[dir.0.clone()], 1, PATIENCE).map_err(|e| e.to_string())?;
+    let search = find(std::slice::from_ref(&dir.0), 1, PATIENCE).map_err(|e| e.to_string())?;
     if let Some(refused) = search.refused.first() {
         return Err(refused.to_string());
     }
