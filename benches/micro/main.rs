@@ -4,6 +4,7 @@
 //!
 //! Only what runs inside of [`measured`] is the case; callgrind is told to count there alone. Every case is run once
 //! over all requests before that, so that memory has grown to what they need. Prints how many operations were measured.
+mod blackbox;
 mod core;
 mod parts;
 
@@ -92,6 +93,10 @@ fn main() {
         "record" => rounds(n, bodies.len(), |count, i| {
             parts.auction(&bodies[i], parts::Count { record: count, ..parts::NOTHING })
         }),
+        "publish" => {
+            let mut blackbox = blackbox::BlackBox::new();
+            rounds(n, bodies.len(), |count, _| blackbox.publish(count))
+        }
         "answer" => rounds(n, bodies.len(), |count, i| {
             parts.auction(&bodies[i], parts::Count { answer: count, ..parts::NOTHING })
         }),
@@ -99,7 +104,7 @@ fn main() {
         "auction_ask" => core::auctions(&posts, n, core::Half::Ask),
         "auction_hear" => core::auctions(&posts, n, core::Half::Hear),
         other => panic!(
-            "case={other}: there are parse, fill_tape, request_head, response, splice, judge, decide, record, answer, auction, auction_ask, auction_hear"
+            "case={other}: there are parse, fill_tape, request_head, response, splice, judge, decide, record, publish, answer, auction, auction_ask, auction_hear"
         ),
     };
     println!("{ops}");

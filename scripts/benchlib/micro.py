@@ -23,6 +23,7 @@ CASES = [  # name, case of benches/micro, kind of requests, what one operation i
     ("judge", "judge", "mix", "the bids of five answers, one by one"),
     ("decide", "decide", "mix", "second price over the bids of five answers"),
     ("record", "record", "mix", "the decision's record encoded"),
+    ("publish", "publish", "mix", "a frame of 1.5 KB published in the black box, checksum and reservation included"),
     ("answer", "answer", "mix", "our answer, head and body"),
     ("auction", "auction", "mix", "a whole core without sockets, eight auctions a turn"),
     ("- to the asking", "auction_ask", "mix", "request to end of the turn that asks"),

@@ -7,6 +7,7 @@
 //! Where a target has choices beside the bytes that are read (a limit, what a DSP may see), the first bytes of its input
 //! make them.
 pub mod answer;
+pub mod blackbox;
 pub mod chunked;
 pub mod config;
 pub mod connection;
@@ -25,8 +26,9 @@ pub mod splice;
 pub type Check = fn(&[u8]);
 
 /// Every target and its name.
-pub const TARGETS: [(&str, Check); 9] = [
+pub const TARGETS: [(&str, Check); 10] = [
     ("answer", answer::check),
+    ("blackbox", blackbox::check),
     ("chunked", chunked::check),
     ("config", config::check),
     ("connection", connection::check),
