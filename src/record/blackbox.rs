@@ -380,18 +380,26 @@ impl<'a> Walk<'a> {
     /// Where the next good frame begins behind what is none at `bad`, and its sequence number.
     fn resume(&mut self, bad: usize) -> Option<(usize, u64)> {
         self.spend(bad)?;
-        // Most likely a payload is damaged and its length is not.
+        // Most likely a payload is damaged and its length is not: then the frame behind it is the next but one. A length
+        // that is wrong may lead to any frame, and those before that would be lost.
         let len = self.live.get(bad..bad + 4).map_or(0, |_| frame::padded(u32_at(self.live, bad) as usize));
         let behind = (len >= HEADER).then_some(bad + len);
-        for at in behind.into_iter().chain((bad + frame::ALIGN..self.live.len()).step_by(frame::ALIGN)) {
-            if self.likely(at) {
-                self.spend(at)?;
-                if let Ok(frame) = self.read(at) {
-                    return Some((at, frame.header.seq));
-                }
-            }
+        let expected = self.last.and_then(|last| last.checked_add(2));
+        if let Some(at) = behind.filter(|&at| self.likely(at) && Some(u64_at(self.live, at + 8)) == expected)
+            && let Some(found) = self.good(at)
+        {
+            return Some(found);
         }
-        None
+        (bad + frame::ALIGN..self.live.len()).step_by(frame::ALIGN).find_map(|at| self.good(at))
+    }
+
+    /// The place and the number of the frame at `at`, if there is a good one, and the budget allows to look.
+    fn good(&mut self, at: usize) -> Option<(usize, u64)> {
+        if !self.likely(at) {
+            return None;
+        }
+        self.spend(at)?;
+        self.read(at).ok().map(|frame| (at, frame.header.seq))
     }
 }
 

@@ -177,6 +177,18 @@ fn behind_a_damaged_length_the_next_frame_is_found() {
     }
 }
 
+/// The fault: any good frame at the end of a damaged one was gone on with, also where its length was what was damaged.
+#[test]
+fn a_damaged_length_that_leads_to_a_later_frame_costs_one_frame() {
+    let mut bad = file(4096, 2, 20);
+    let (at, later) = (place(&bad, 9), place(&bad, 15));
+    let length = (later + 4096 - at) % 4096;
+    bad[at..at + 4].copy_from_slice(&(length as u32).to_le_bytes());
+    let (seqs, damages) = readout(&bad);
+    assert_eq!(seqs, (3..=20).filter(|&s| s != 9).collect::<Vec<_>>());
+    assert_eq!(damages.iter().map(|d| (d.after, d.next)).collect::<Vec<_>>(), [(8, Some(10))]);
+}
+
 #[test]
 fn a_hole_that_is_not_damage_is_a_gap() {
     let mut live = framed(OURS, 5, b"five");

@@ -42,7 +42,7 @@ pub fn check(data: &[u8]) {
         let (_, before) = image(&good).expect("a good file");
         for (seq, (at, frame)) in &frames {
             let touched = live[*at..at + frame.len()] != before[*at..at + frame.len()];
-            assert_eq!(got.get(seq).is_none(), touched, "frame {seq}");
+            assert_eq!(!got.contains_key(seq), touched, "frame {seq}");
         }
         assert!(got.iter().all(|(seq, bytes)| frames.get(seq).is_some_and(|(_, f)| f == bytes)), "never published");
     }
