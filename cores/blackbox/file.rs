@@ -273,6 +273,11 @@ pub(super) fn name(identity: &Identity) -> String {
     format!("{PREFIX}{node:08x}-{epoch:08x}-{core:03}{SUFFIX}")
 }
 
+/// The epoch in the name of a box.
+pub(super) fn epoch_of(name: &str) -> Option<u32> {
+    u32::from_str_radix(name.strip_prefix(PREFIX)?.get(9..17)?, 16).ok()
+}
+
 /// What a name says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Named {

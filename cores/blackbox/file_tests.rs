@@ -132,6 +132,9 @@ fn all_boxes_of_a_node_are_found_and_those_of_others_left_alone() {
     let found: Vec<_> = search.found.iter().map(|f| (f.header.identity.epoch, f.header.identity.core)).collect();
     assert_eq!(found, [(5, 0), (6, 2), (7, 0), (7, 1)]);
     assert_eq!((search.of_epoch(7), search.of_epoch(4), search.refused.len()), (2, 0, 0));
+    drop(search);
+    let twice = [dir.0.clone(), dir.0.join(".")];
+    assert_eq!(find(&twice, 0x2a, Duration::ZERO).expect("a directory").found.len(), 3, "one directory by two names");
     assert_eq!(candidates(Some(&dir.0)), [dir.0.clone(), SHARED_MEMORY.into()]);
 }
 
@@ -161,6 +164,7 @@ fn what_cannot_be_read_is_refused_by_name() {
     assert!(matches!(refused[2].1, Refusal::Unreadable(BoxError::Short { have: 8, .. })), "{refused:?}");
     assert!(matches!(refused[3].1, Refusal::Io(_)), "no link is followed: {refused:?}");
     assert!(refused[0].1.to_string().contains("start the newer release once"));
+    assert_eq!(search.of_epoch(7), 5, "what cannot be read is there nevertheless");
 }
 
 /// Killed while a box was being made: it has no name of a box yet, and is swept away.

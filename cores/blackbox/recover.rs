@@ -1,7 +1,7 @@
 //! What earlier starts left: finds the boxes of this node, whatever the number of cores was, and reads them out.
 //! Owns: the files it found, locked. Runs on: the main thread, at boot, before anything else. Called by: `boot`.
 //! Never: removes a box by itself, touches one that a process holds, gives up on one because of another.
-use super::file::{Named, named, pid};
+use super::file::{Named, epoch_of, named, pid};
 use outcry::record::{
     blackbox::{BootId, BoxError, Damage, HEADER_BYTES, Header},
     frame::Frame,
@@ -64,11 +64,12 @@ pub struct Search {
 }
 
 impl Search {
-    /// Boxes of an epoch, for `outcry::record::marker::judge`: those refused for another reason than being somebody
-    /// else's cannot be told apart by epoch, and are not counted.
+    /// Boxes of an epoch that are there, for `outcry::record::marker::judge`. One that cannot be read is there too, by its
+    /// name.
     pub fn of_epoch(&self, epoch: u32) -> u16 {
-        let boxes = self.found.iter().filter(|f| f.header.identity.epoch == epoch).count();
-        u16::try_from(boxes).unwrap_or(u16::MAX)
+        let paths = self.found.iter().map(|f| &f.path).chain(self.refused.iter().map(|r| &r.path));
+        let names = paths.filter_map(|p| p.file_name()).map(|n| n.to_string_lossy());
+        u16::try_from(names.filter(|n| epoch_of(n) == Some(epoch)).count()).unwrap_or(u16::MAX)
     }
 }
 
@@ -107,7 +108,14 @@ pub struct Readout {
 pub fn find(dirs: &[PathBuf], node: u32, patience: Duration) -> Result<Search, Refused> {
     let mut search = Search::default();
     let until = Instant::now() + patience;
+    let mut seen = Vec::new();
     for dir in dirs {
+        // The same one by two names: the boxes of the first look would be held in the second.
+        let identity = fs::metadata(dir).map(|m| (m.dev(), m.ino())).ok();
+        if seen.contains(&identity) {
+            continue;
+        }
+        seen.push(identity);
         let refused = |e: io::Error| Refused { path: dir.clone(), why: e.into() };
         let entries = match fs::read_dir(dir) {
             Ok(entries) => entries,
