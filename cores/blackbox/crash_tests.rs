@@ -173,6 +173,9 @@ fn run(seed: u64, wrong: Wrong) -> Result<(u64, u64), String> {
         if found.header.identity != identity(seed) || found.header.pid != child.id() {
             return Err(format!("somebody else's box: {:?}", found.header));
         }
+        if found.header.released.is_none() {
+            return Err("no note belongs to the tail".into());
+        }
         let mut before = None;
         let readout = found.read_out(|_, frame| -> Result<(), io::Error> {
             let seq = check(frame, seed, before).map_err(io::Error::other)?;

@@ -69,6 +69,7 @@ fn what_was_not_released_is_read_out_again_and_again() {
     let mut search = look(&dir.0);
     let found = search.found.remove(0);
     assert_eq!((found.header.identity, found.header.pid), (identity(7, 3), std::process::id()));
+    assert_eq!((found.header.released, found.header.published), (Some(2), 5));
     assert!(found.same_boot(identity(7, 3).boot) && !found.same_boot(Default::default()));
     found.remove().expect("removed");
     assert_eq!(fs::read_dir(&dir.0).expect("a directory").count(), 0);
