@@ -129,7 +129,7 @@ impl Memory {
     pub(super) fn ends(self) -> (WriteEnd, ReadEnd) {
         let memory = Arc::new(self);
         let write = WriteEnd { memory: memory.clone(), head: 0, at: 0, tail: 0 };
-        (write, ReadEnd { memory, tail: 0, head: 0, turn: 0 })
+        (write, ReadEnd { memory, tail: 0, head: 0, turn: 0, seq: 0 })
     }
 
     fn page(&self) -> &Page {
@@ -246,6 +246,8 @@ pub(super) struct ReadEnd {
     head: u64,
     /// Which note is written next.
     turn: usize,
+    /// The frame before the tail.
+    seq: u64,
 }
 
 impl ReadEnd {
@@ -279,14 +281,35 @@ impl ReadEnd {
     /// Gives the first `len` live bytes back; the frame at their end is `seq`.
     pub(super) fn release(&mut self, len: usize, seq: u64) {
         assert!(len as u64 <= self.head - self.tail && len.is_multiple_of(ALIGN), "released what was never read");
-        self.tail += len as u64;
+        if len == 0 {
+            return;
+        }
+        #[cfg(test)]
+        let before = (self.tail, self.seq);
+        (self.tail, self.seq) = (self.tail + len as u64, seq);
         let page = self.memory.page();
         let [position, number] = &page.notes[self.turn];
         // Release, all three: the note that belongs to the tail of before stays until that is left, and the tail moves
         // when the note of the new one is there. For the other end: what was read is read.
         position.store(self.tail, Ordering::Release);
+        #[cfg(test)]
+        self.noted(before);
         number.store(seq, Ordering::Release);
+        #[cfg(test)]
+        self.noted(before);
         page.tail.store(self.tail, Ordering::Release);
+        #[cfg(test)]
+        self.noted(before);
         self.turn ^= 1;
+    }
+
+    /// Were the process killed right here: is the frame before the tail known, which is the new one or that of before?
+    #[cfg(test)]
+    fn noted(&self, before: (u64, u64)) {
+        let page = self.memory.page();
+        let tail = page.tail.load(Ordering::Relaxed);
+        let note = page.notes.iter().map(|n| (n[0].load(Ordering::Relaxed), n[1].load(Ordering::Relaxed)));
+        let found = note.into_iter().find(|n| n.0 == tail);
+        assert!(found == Some(before) || found == Some((self.tail, self.seq)), "no note for {tail}: {found:?}");
     }
 }
