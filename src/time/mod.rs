@@ -1,2 +1,3 @@
-//! Timers in virtual time.
+//! Time without a clock: timers, and an order of events that holds between machines.
+pub mod hybrid;
 pub mod wheel;
