@@ -22,6 +22,24 @@ pub enum Nbr {
     NothingToSell = 502,
 }
 
+impl Nbr {
+    /// All of them.
+    pub const ALL: [Nbr; 7] = [
+        Nbr::Unknown,
+        Nbr::Technical,
+        Nbr::InvalidRequest,
+        Nbr::InsufficientTime,
+        Nbr::NoBids,
+        Nbr::Overload,
+        Nbr::NothingToSell,
+    ];
+
+    /// The reason of this number, if it is one of ours.
+    pub fn of(number: u16) -> Option<Nbr> {
+        Nbr::ALL.into_iter().find(|n| *n as u16 == number)
+    }
+}
+
 /// Why one bid lost (`${AUCTION_LOSS}`, OpenRTB 3.0 list "Loss Reason Codes"). `Won` is in the list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 #[repr(u16)]
@@ -82,6 +100,45 @@ pub enum Loss {
     TooMany = 503,
     /// Private: the search among `group` seats ended before this one was tried.
     GroupSearch = 504,
+}
+
+impl Loss {
+    /// All of them.
+    pub const ALL: [Loss; 28] = [
+        Loss::Won,
+        Loss::Internal,
+        Loss::Expired,
+        Loss::InvalidBid,
+        Loss::BadDeal,
+        Loss::BadAuctionId,
+        Loss::BadAdomain,
+        Loss::NoMarkup,
+        Loss::NoCrid,
+        Loss::NoPrice,
+        Loss::BelowFloor,
+        Loss::BelowDealFloor,
+        Loss::LostToHigherBid,
+        Loss::LostToDeal,
+        Loss::SeatBlocked,
+        Loss::Size,
+        Loss::Format,
+        Loss::AdvertiserBlocked,
+        Loss::AppBlocked,
+        Loss::NotSecure,
+        Loss::Category,
+        Loss::Attribute,
+        Loss::NotAllowedInDeal,
+        Loss::Currency,
+        Loss::NoFunds,
+        Loss::Group,
+        Loss::TooMany,
+        Loss::GroupSearch,
+    ];
+
+    /// The reason of this number, if it is one of ours.
+    pub fn of(number: u16) -> Option<Loss> {
+        Loss::ALL.into_iter().find(|l| *l as u16 == number)
+    }
 }
 
 /// What became of asking one DSP: exactly one for each DSP of each auction. The number is the `statuscode` of
@@ -206,12 +263,36 @@ impl Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::Outcome;
+    use super::*;
 
     #[test]
     fn outcomes_stand_in_their_order() {
         for (i, o) in Outcome::ALL.iter().enumerate() {
             assert_eq!(*o as usize, i, "{}", o.name());
         }
+    }
+
+    /// Kept complete by the compiler: a new reason fails here first.
+    #[test]
+    fn every_reason_is_found_by_its_number() {
+        for l in Loss::ALL {
+            assert_eq!(Loss::of(l as u16), Some(l));
+            match l {
+                Loss::Won | Loss::Internal | Loss::Expired | Loss::InvalidBid | Loss::BadDeal | Loss::BadAuctionId => {}
+                Loss::BadAdomain | Loss::NoMarkup | Loss::NoCrid | Loss::NoPrice | Loss::BelowFloor => {}
+                Loss::BelowDealFloor | Loss::LostToHigherBid | Loss::LostToDeal | Loss::SeatBlocked | Loss::Size => {}
+                Loss::Format | Loss::AdvertiserBlocked | Loss::AppBlocked | Loss::NotSecure | Loss::Category => {}
+                Loss::Attribute | Loss::NotAllowedInDeal | Loss::Currency | Loss::NoFunds | Loss::Group => {}
+                Loss::TooMany | Loss::GroupSearch => {}
+            }
+        }
+        for n in Nbr::ALL {
+            assert_eq!(Nbr::of(n as u16), Some(n));
+            match n {
+                Nbr::Unknown | Nbr::Technical | Nbr::InvalidRequest | Nbr::InsufficientTime => {}
+                Nbr::NoBids | Nbr::Overload | Nbr::NothingToSell => {}
+            }
+        }
+        assert_eq!((Loss::of(10), Nbr::of(10)), (None, None));
     }
 }

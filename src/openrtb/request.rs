@@ -34,6 +34,26 @@ pub enum Channel {
     Dooh,
 }
 
+impl Channel {
+    /// All of them, in order of their discriminants.
+    pub const ALL: [Channel; 4] = [Channel::Unknown, Channel::Site, Channel::App, Channel::Dooh];
+
+    /// The one of this discriminant.
+    pub fn of(number: u8) -> Option<Channel> {
+        Channel::ALL.get(usize::from(number)).copied()
+    }
+
+    /// The name of the request's member; `None` if it has none of them.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Channel::Unknown => None,
+            Channel::Site => Some("site"),
+            Channel::App => Some("app"),
+            Channel::Dooh => Some("dooh"),
+        }
+    }
+}
+
 /// A bid request as the exchange needs it. All [`Text`]s and [`Span`]s point into the body it was read from.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
