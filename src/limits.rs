@@ -1,6 +1,6 @@
 //! Every capacity, written as a sum whose terms are explained. What is configurable has its hard maximum here.
 //! Owns: nothing. Used by: every module that holds more than one of anything.
-use crate::auction::record;
+use crate::auction;
 
 // --- one auction ---------------------------------------------------------------------------------
 
@@ -30,17 +30,16 @@ pub const JSON_DEPTH_MAX: usize = 64;
 
 /// Longest string that the decision record keeps of a bid or an impression; longer ones are cut with a mark.
 pub const RECORD_TEXT_MAX: usize = 128;
-/// Longest encoded decision record: a head; each impression, deal, DSP asked or not, bid (with its five texts,
-/// nine tenths of the sum) and winner; the funds' answers as bits. Some 240 KB when everything is at its bound at
-/// once; with two impressions and ten bids it is 1.8 KB.
-pub const RECORD_BYTES_MAX: usize = record::HEAD
-    + IMPS_MAX * record::IMP
-    + DEALS_MAX * record::DEAL
-    + ASKED_MAX * record::LEG
-    + DSPS_MAX * record::NOT_ASKED
-    + BIDS_MAX * record::BID
-    + record::FUNDS_MAX.div_ceil(8)
-    + IMPS_MAX * record::WIN;
+/// Longest encoded decision record: a head; each impression, deal, DSP asked or not, bid (with its five texts, two
+/// thirds of the sum) and winner; the funds' answers as bits. Some 250 KB when everything is at its bound at once; what
+/// one auction can need follows from its request ([`auction::record::bound()`]).
+pub const RECORD_BYTES_MAX: usize = auction::record::bound::MAX;
+/// Room in a record for the bids of one DSP on one impression: the default. One bid whose five texts are all as long as
+/// they may be, or seven usual ones.
+pub const RECORD_BID_BYTES_DEFAULT: usize = 1_024;
+/// The least and the most that it may be: nothing (each DSP has room for its first bid all the same), and every bid
+/// that is looked at.
+pub const RECORD_BID_BYTES_MAX: usize = 64 * 1024;
 
 // --- HTTP ----------------------------------------------------------------------------------------
 

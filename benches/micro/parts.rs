@@ -154,6 +154,7 @@ impl Parts {
         let config = &config.config;
         let start = Start {
             arrival_ns: 1_000,
+            whole_ns: 1_000,
             wall_ms: 1_700_000_000_000,
             deadline_ns: 800_000_000,
             entropy: 42,

@@ -14,6 +14,7 @@ use outcry::{
     dsp::deadline::Deadlines,
     limits::ASKED_MAX,
     openrtb::{codes::Outcome, request::Request, response::Response},
+    record::user::Salt,
     units::{DspIx, EventId, ExchangeIx, Now},
 };
 
@@ -159,6 +160,10 @@ impl Flight {
         Start {
             event: self.event,
             config_id: config.id,
+            config_hash: config.hash,
+            region: &config.region,
+            salt: Salt::NONE,
+            bid_bytes: config.record.bid_bytes,
             rules: &config.auction,
             rates: &config.rates,
             exchange: &config.exchanges[self.exchange.0 as usize],
@@ -166,6 +171,7 @@ impl Flight {
             request: &self.request,
             body: &self.bytes,
             arrival_ns: self.arrival_ns,
+            whole_ns: self.begun.boot_ns,
             wall_ms: self.begun.unix_ms(),
             deadline_ns: self.deadlines.map_or(self.arrival_ns, |d| d.decide_ns),
             entropy: self.entropy,

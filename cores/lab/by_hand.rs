@@ -6,6 +6,7 @@ use outcry::{
     config::{self, Config},
     messages::CoreConfig,
     openrtb::request::Request,
+    record::user::Salt,
     units::{DspIx, EventId, ExchangeIx, MS},
 };
 use std::net::SocketAddr;
@@ -30,6 +31,10 @@ pub fn start<'a>(config: &'a Config, exchange: usize, request: &'a Request, body
     Start {
         event: EventId { node: 1, epoch: 1, core: 0, seq: 1 },
         config_id: config.id,
+        config_hash: config.hash,
+        region: &config.region,
+        salt: Salt { id: 1, key: [1, 2] },
+        bid_bytes: config.record.bid_bytes,
         rules: &config.auction,
         rates: &config.rates,
         exchange: &config.exchanges[exchange],
@@ -37,6 +42,7 @@ pub fn start<'a>(config: &'a Config, exchange: usize, request: &'a Request, body
         request,
         body,
         arrival_ns: 1_000 * MS,
+        whole_ns: 1_000 * MS,
         wall_ms: 1_795_000_000_000,
         deadline_ns: 1_090 * MS,
         entropy: 7,

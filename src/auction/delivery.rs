@@ -1,9 +1,18 @@
 //! How an answer reached the exchange: known after the record has left, so an event of its own, joined to it by the
 //! event id.
 //! Owns: nothing. Runs on: each bidder core. Called by: `bidder/flight`, once per auction. Never: changes a decision.
-use super::record::{EVENT, Reader, RecordError, Writer};
-use crate::units::EventId;
+//!
+//! The payload of frames of kind 2. An auction without one was written in time, if its exchange was there to take it:
+//! only what differs from that is kept.
+use crate::{
+    record::codec::{Block, EVENT_BYTES, Reader, RecordError},
+    units::EventId,
+};
 
+/// The frame's kind.
+pub const KIND: u8 = 2;
+/// The frame's version.
+pub const FRAME_VERSION: u8 = 1;
 /// First byte of an encoded [`Delivery`]; no record begins so.
 pub const VERSION: u8 = 0x81;
 
@@ -28,7 +37,7 @@ pub enum Delivery {
 
 impl Delivery {
     /// Bytes of an encoded delivery: version, event id, kind, time.
-    pub const BYTES: usize = 1 + EVENT + 1 + 8;
+    pub const BYTES: usize = 1 + EVENT_BYTES + 1 + 8;
 
     /// Appends it as [`Delivery::BYTES`] bytes.
     pub fn encode(&self, event: EventId, out: &mut Vec<u8>) {
@@ -38,11 +47,7 @@ impl Delivery {
             Delivery::Failed => (2, 0),
             Delivery::ClientLeft => (3, 0),
         };
-        let mut w = Writer { out, texts: &[] };
-        w.u8(VERSION);
-        w.event(event);
-        w.u8(kind);
-        w.u64(at_ns);
+        Block::<{ Delivery::BYTES }>::new().u8(VERSION).event(event).u8(kind).u64(at_ns).end(out);
     }
 
     /// Reads [`Delivery::encode`] back.

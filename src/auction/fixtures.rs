@@ -7,6 +7,7 @@ use crate::{
         response::{Bid, Response},
         text::{Span, Text},
     },
+    record::user::Salt,
     units::{Cpm, Currency, DspIx, EventId, ExchangeIx, MS, Multiplier, PriceError, Rate, Round},
 };
 
@@ -28,6 +29,7 @@ pub(super) struct Fix {
     pub(super) exchange: Exchange,
     pub(super) dsps: Vec<Dsp>,
     pub(super) entropy: u64,
+    pub(super) bid_bytes: usize,
 }
 
 impl Fix {
@@ -65,6 +67,7 @@ impl Fix {
             },
             dsps: (0..5).map(|i| dsp(&format!("dsp{i}"))).collect(),
             entropy: 42,
+            bid_bytes: crate::limits::RECORD_BID_BYTES_DEFAULT,
         };
         fix.request.id = fix.text("req-1");
         fix
@@ -119,6 +122,10 @@ impl Fix {
         Start {
             event: EventId { node: 1, epoch: 2, core: 3, seq: 4 },
             config_id: 9,
+            config_hash: 0x00c0_ffee,
+            region: "eu-1",
+            salt: Salt { id: 20_778, key: [1, 2] },
+            bid_bytes: self.bid_bytes,
             rules: &self.rules,
             rates: &self.rates,
             exchange: &self.exchange,
@@ -126,6 +133,7 @@ impl Fix {
             request: &self.request,
             body: &self.body,
             arrival_ns: 1_000 * MS,
+            whole_ns: 1_001 * MS,
             wall_ms: 1_700_000_000_000,
             deadline_ns: 1_100 * MS,
             entropy: self.entropy,

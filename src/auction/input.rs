@@ -8,9 +8,10 @@ use crate::{
     limits::RECORD_TEXT_MAX,
     openrtb::{
         codes::{Loss, Outcome},
-        request::{Media, Run},
+        request::{Channel, Media, Run},
         text::Text,
     },
+    record::user::User,
     units::{Cpm, Currency, DspIx, EventId, Multiplier, Rate},
 };
 
@@ -41,6 +42,8 @@ pub struct Floor {
 pub struct ImpIn {
     /// `imp.id`
     pub id: Kept,
+    /// `imp.tagid`: the placement.
+    pub tagid: Kept,
     /// `bidfloor`
     pub floor: Floor,
     /// The floor of one medium, which goes before `bidfloor` for it.
@@ -152,12 +155,16 @@ pub struct BidIn {
 pub struct Inputs {
     /// The auction.
     pub event: EventId,
-    /// The configuration it ran under.
+    /// The configuration it ran under: which of this start of the process.
     pub config_id: u64,
+    /// The digest of that configuration's file; 0 in records of version 1.
+    pub config_hash: u64,
     /// Drawn for it; breaks ties.
     pub entropy: u64,
     /// First byte of the request, nanoseconds since boot.
     pub arrival_ns: u64,
+    /// Its last byte had come and it was taken up, nanoseconds since boot; 0 in records of version 1.
+    pub whole_ns: u64,
     /// The same moment, milliseconds since 1970.
     pub wall_ms: u64,
     /// When the answer is due, nanoseconds since boot.
@@ -166,10 +173,27 @@ pub struct Inputs {
     pub decided_ns: u64,
     /// The exchange's name.
     pub exchange: Kept,
+    /// The region we serve, from the configuration.
+    pub region: Kept,
     /// The rate table's id.
     pub rate_id: Kept,
     /// `request.id`
     pub request_id: Kept,
+    /// `source.tid`: the transaction that all parties to this sale share; the trace id. A W3C `traceparent` header
+    /// is not read.
+    pub tid: Kept,
+    /// `publisher.id` of site, app or dooh.
+    pub publisher: Kept,
+    /// Which of the three it was.
+    pub channel: Channel,
+    /// `device.geo.country` where it is three letters, else zeros.
+    pub country: [u8; 3],
+    /// `device.devicetype`, 0 when absent, 255 for what is above (the list ends at 8).
+    pub device_type: u8,
+    /// What is kept of the person.
+    pub user: User,
+    /// XXH3 of the request object, from its opening to its closing brace, as it came.
+    pub digest: u64,
     /// What floors, ranks and charges are computed in.
     pub accounting: Currency,
     /// What the answer's prices are in.
@@ -203,14 +227,24 @@ impl Default for Inputs {
         Inputs {
             event: EventId::default(),
             config_id: 0,
+            config_hash: 0,
             entropy: 0,
             arrival_ns: 0,
+            whole_ns: 0,
             wall_ms: 0,
             deadline_ns: 0,
             decided_ns: 0,
             exchange: Kept::default(),
+            region: Kept::default(),
             rate_id: Kept::default(),
             request_id: Kept::default(),
+            tid: Kept::default(),
+            publisher: Kept::default(),
+            channel: Channel::Unknown,
+            country: [0; 3],
+            device_type: 0,
+            user: User::Unknown,
+            digest: 0,
             accounting: Currency::USD,
             answer_currency: Currency::USD,
             answer_rate: None,
@@ -276,8 +310,18 @@ impl Inputs {
         Kept { at: at as u32, len: len as u16, cut }
     }
 
+    /// It was decided after its answer was due.
+    pub fn late(&self) -> bool {
+        self.decided_ns > self.deadline_ns
+    }
+
+    /// Bids that were not looked at, of all answers: [`Loss::TooMany`].
+    pub fn bids_dropped(&self) -> u64 {
+        self.legs.iter().map(|l| u64::from(l.bids_dropped)).sum()
+    }
+
     /// What a bid has to reach: the deal's floor if it bids on one, else its medium's, else the impression's.
-    pub(super) fn floor_of(&self, bid: &BidIn) -> Option<Floor> {
+    pub fn floor_of(&self, bid: &BidIn) -> Option<Floor> {
         if bid.deal != NO_DEAL {
             return self.deals.get(bid.deal as usize).map(|d| d.floor);
         }

@@ -2,7 +2,8 @@
 //! Owns: the typed inputs of one auction, its decision, and scratch; pooled, reused by [`Auction::begin`].
 //! Runs on: each bidder core. Called by: `bidder/flight`, which carries bytes and times, and the simulator.
 //! Never: reads a clock, waits, draws randomness, or allocates once its vectors have grown.
-//! Full: bids above a leg's share of [`BIDS_MAX`] lose with [`Loss::TooMany`]; texts are cut with a mark.
+//! Full: bids above a leg's share of [`BIDS_MAX`], or of the record's room, lose with [`Loss::TooMany`]; texts are cut
+//! with a mark.
 //!
 //! ```text
 //!             ask ----> leg pending --leg_answered / leg_failed--> leg has its one outcome --+
@@ -44,6 +45,10 @@ use crate::{
         response::{Bid, Response},
         text::Text,
     },
+    record::{
+        digest::digest,
+        user::{Salt, User},
+    },
     units::{Cpm, Currency, DspIx, EventId, ExchangeIx, Rate, Round, hash_bytes, mix},
 };
 use bumpalo::Bump;
@@ -58,6 +63,15 @@ pub struct Start<'a> {
     pub event: EventId,
     /// The configuration it runs under.
     pub config_id: u64,
+    /// The digest of its file.
+    pub config_hash: u64,
+    /// The region we serve.
+    pub region: &'a str,
+    /// What the person behind the request is hashed with.
+    pub salt: Salt,
+    /// Room in the record for the bids of one DSP on one impression, in bytes: what admission's [`record::bound`] was
+    /// told.
+    pub bid_bytes: usize,
     /// Rules of all auctions.
     pub rules: &'a AuctionRules,
     /// Rates against the accounting currency.
@@ -72,6 +86,8 @@ pub struct Start<'a> {
     pub body: &'a [u8],
     /// First byte of the request, nanoseconds since boot.
     pub arrival_ns: u64,
+    /// Its last byte had come and it was taken up, nanoseconds since boot.
+    pub whole_ns: u64,
     /// The same moment, milliseconds since 1970.
     pub wall_ms: u64,
     /// When the answer is due, nanoseconds since boot.
@@ -92,6 +108,8 @@ pub struct Auction {
     record: Record,
     rules: Rules,
     decided: bool,
+    /// Bytes of the record that the bids of one answer may take.
+    leg_room: usize,
 }
 
 impl Auction {
@@ -100,17 +118,29 @@ impl Auction {
         self.rules.reset();
         self.decided = false;
         self.record.reset();
+        self.leg_room = record::bound::leg_room(s.request.imps.len(), s.bid_bytes);
         let (answer_currency, answer_rate) = answer_currency(s);
         let i = &mut self.record.inputs;
         i.event = s.event;
         i.config_id = s.config_id;
+        i.config_hash = s.config_hash;
         i.entropy = s.entropy;
         i.arrival_ns = s.arrival_ns;
+        i.whole_ns = s.whole_ns;
         i.wall_ms = s.wall_ms;
         i.deadline_ns = s.deadline_ns;
+        // In the order of the encoded head, which then is one copy.
         i.exchange = i.keep_bytes(s.exchange.name.as_bytes());
+        i.region = i.keep_bytes(s.region.as_bytes());
         i.rate_id = i.keep_bytes(s.rates.id.as_bytes());
         i.request_id = i.keep(s.request.id, s.body);
+        i.tid = i.keep(s.request.tid, s.body);
+        i.publisher = i.keep(s.request.publisher_id, s.body);
+        i.channel = s.request.channel;
+        i.country = country(s.request.country.raw(s.body));
+        i.device_type = u8::try_from(s.request.devicetype).unwrap_or(u8::MAX);
+        i.user = User::of(s.request, s.body, &s.exchange.name, &s.salt);
+        i.digest = digest(s.request.whole.of(s.body));
         i.accounting = s.rates.accounting;
         (i.answer_currency, i.answer_rate) = (answer_currency, answer_rate);
         i.test = s.request.test;
@@ -127,9 +157,10 @@ impl Auction {
             },
         };
         for imp in s.request.imps.iter().take(IMPS_MAX) {
-            let id = i.keep(imp.id, s.body);
+            let (id, tagid) = (i.keep(imp.id, s.body), i.keep(imp.tagid, s.body));
             i.imps.push(ImpIn {
                 id,
+                tagid,
                 floor: floor(imp.bidfloor, imp.bidfloorcur),
                 media_floor: imp.media_floor.map(|(media, amount, cur)| (media, floor(amount, cur))),
                 qty: imp.qty,
@@ -295,7 +326,7 @@ impl Auction {
         &self.record
     }
 
-    /// Appends the record as bytes, at most [`crate::limits::RECORD_BYTES_MAX`].
+    /// Appends the record as bytes, at most what [`record::bound`] says of the request's shape.
     pub fn encode_record(&self, out: &mut Vec<u8>) {
         self.record.encode(out);
     }
@@ -310,13 +341,28 @@ impl Auction {
         (BIDS_MAX / i.legs.len().max(1)).min(BIDS_PER_ANSWER_MAX).min(BIDS_MAX - i.bids.len().min(BIDS_MAX))
     }
 
+    /// How many of an answer's bids are looked at: the first of them, as far as its share and its room in the record go.
+    fn heard(&self, response: &Response) -> usize {
+        let share = self.share().min(response.bids.len());
+        if share * record::bound::BID <= self.leg_room {
+            return share;
+        }
+        let mut room = self.leg_room;
+        let fits = |bid: &&Bid| {
+            let adomain = bid.adomain.of(&response.texts).first().copied().unwrap_or_default();
+            let bytes = record::bound::bid_bytes([bid.seat, bid.id, bid.cid, bid.crid, adomain]);
+            room.checked_sub(bytes).map(|rest| room = rest).is_some()
+        };
+        response.bids.iter().take(share).take_while(fits).count()
+    }
+
     fn hear(&mut self, leg: u8, dsp: &Dsp, response: &Response, bytes: &[u8], s: &Start<'_>) -> Outcome {
-        let share = self.share();
+        let heard = self.heard(response);
         let l = &mut self.record.inputs.legs[leg as usize];
         l.nbr = response.nbr;
         l.bids_seen = response.bids_seen.max(response.bids.len() as u32);
         l.bids_unusable = response.bids_unusable;
-        l.bids_dropped = response.bids.len().saturating_sub(share) as u32;
+        l.bids_dropped = (response.bids.len() - heard) as u32;
         let (seen, offered) = (l.bids_seen, l.imps);
         let of_another = echo::is_of_another(response, bytes, s.request.id, s.body);
         if seen == 0 {
@@ -335,10 +381,10 @@ impl Auction {
             l.currency = currency; // what its prices were meant in
         }
         // A group of which a part may be missing is not whole: all of it loses.
-        let incomplete = seen as usize != response.bids.len().min(share);
+        let incomplete = seen as usize != heard;
         let mut worst = Outcome::InvalidBid;
         let mut last_seat = None;
-        for (index, bid) in response.bids.iter().take(share).enumerate() {
+        for (index, bid) in response.bids.iter().take(heard).enumerate() {
             let imp = imp_of(s, bid, bytes, offered);
             let offer = Offer { dsp, response, bytes, bid };
             let shape = eligibility::shape(&offer);
@@ -447,6 +493,11 @@ fn wanted_currencies<'a>(s: &Start<'a>) -> &'a [Currency] {
 /// A DSP bids in what it was offered: its own currencies where it has some (we convert), else the sender's.
 fn allowed_currency(s: &Start<'_>, dsp: &Dsp, currency: Currency) -> bool {
     if dsp.currencies.is_empty() { wanted_currencies(s) } else { &dsp.currencies }.contains(&currency)
+}
+
+/// An alpha-3 code as it stands; whatever else, nothing.
+fn country(text: &[u8]) -> [u8; 3] {
+    text.try_into().ok().filter(|c: &[u8; 3]| c.iter().all(u8::is_ascii_alphabetic)).unwrap_or_default()
 }
 
 fn has_rate(s: &Start<'_>, currency: Currency) -> bool {

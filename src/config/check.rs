@@ -7,12 +7,13 @@ use super::{
     kind::{Kind, Placed, Wrong},
     mistake::{Mistake, quoted},
     raw::{Found, Mended, Places, Raw, describe, mend},
-    resolved::{AuctionRules, Config, Cpus, Dsp, Exchange, Http, RateTable, SchainNode},
+    resolved::{AuctionRules, Config, Cpus, Dsp, Exchange, Http, RateTable, RecordRules, SchainNode},
     schema::{self, Fallback, Key, Section, Shape},
     suggest,
 };
 use crate::{
     openrtb::request::Media,
+    record::digest::digest,
     units::{Currency, Rate},
 };
 use std::net::SocketAddr;
@@ -24,10 +25,11 @@ use toml::de::{DeTable, DeValue};
 /// Every mistake of the file, in its order. Where it is not even TOML, keys that seem to be missing and rules
 /// between keys are left out: they may stand in the part that could not be read.
 pub fn load(text: &str, id: u64) -> Result<Config, Vec<Mistake>> {
+    let hash = digest(text.as_bytes());
     let Mended { text, mut mistakes, lines_sound } = mend(text);
     let raw = Raw::parse(&text);
     let mut checker = Checker { places: &raw.places, local: Vec::new(), whole: Vec::new() };
-    let config = checker.file(&raw.root, id);
+    let mut config = checker.file(&raw.root, id);
     let Checker { local, whole, .. } = checker;
     let broken: Vec<usize> = mistakes.iter().map(|m| m.line).collect();
     if broken.is_empty() {
@@ -36,6 +38,7 @@ pub fn load(text: &str, id: u64) -> Result<Config, Vec<Mistake>> {
     mistakes.extend(local.into_iter().filter(|m| m.line <= lines_sound && !broken.contains(&m.line)));
     mistakes.sort();
     mistakes.dedup();
+    config.hash = hash;
     if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
 }
 
@@ -233,6 +236,7 @@ impl Checker<'_, '_> {
             checker.sections(top, name).first().copied().unwrap_or(absent)
         };
         let node = self.find(top, &schema::NODE).map(|n| n.ms());
+        let region = self.get(top, &schema::REGION).value;
         let state_dir = self.get(top, &schema::STATE_DIR).value;
         let (listen, admin) = (self.get(top, &schema::LISTEN), self.get(top, &schema::ADMIN));
         self.apart(&listen, &admin);
@@ -244,6 +248,8 @@ impl Checker<'_, '_> {
         let http = self.http(http);
         let auction = one(self, "auction");
         let (auction, dsp_ms, dsp_min_ms) = self.auction(auction);
+        let record = one(self, "record");
+        let record = RecordRules { bid_bytes: self.get(record, &schema::BID_BYTES).size() };
         let rates = one(self, "rates");
         let rates = self.rates(rates);
         let mut exchanges = self.sections(top, "exchange");
@@ -255,6 +261,8 @@ impl Checker<'_, '_> {
         let dsps = self.dsps(&dsps, &rates, &dsp_ms, &dsp_min_ms);
         Config {
             id,
+            hash: 0,
+            region,
             node,
             state_dir,
             listen: listen.value,
@@ -264,6 +272,7 @@ impl Checker<'_, '_> {
             stop_ms,
             http,
             auction,
+            record,
             rates: rates.value,
             exchanges,
             dsps,

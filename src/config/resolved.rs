@@ -11,6 +11,10 @@ use std::{net::SocketAddr, path::PathBuf};
 pub struct Config {
     /// Counts up with every accepted reload; 1 at the start. Stands in each decision record.
     pub id: u64,
+    /// XXH3 of the file's text ([`crate::record::digest`]). Stands in each decision record.
+    pub hash: u64,
+    /// Where we are, for records: auctions of several regions are told apart by it.
+    pub region: String,
     /// This machine in event ids; `None`: generated once and kept in `state_dir`.
     pub node: Option<u32>,
     /// Where the node id and the epoch are kept.
@@ -29,6 +33,8 @@ pub struct Config {
     pub http: Http,
     /// Rules of all auctions.
     pub auction: AuctionRules,
+    /// What is kept of each auction.
+    pub record: RecordRules,
     /// Rates against the accounting currency.
     pub rates: RateTable,
     /// Who sends requests; at least one.
@@ -81,6 +87,13 @@ pub struct Http {
     pub auctions: usize,
     /// Answers below this many bytes are not compressed even if the client accepts gzip.
     pub gzip_min_bytes: usize,
+}
+
+/// What is kept of each auction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordRules {
+    /// Room for the bids of one DSP on one impression, in bytes.
+    pub bid_bytes: usize,
 }
 
 /// Rules of all auctions.

@@ -144,6 +144,8 @@ pub(super) const NODE: Key<Whole> = key(
     count(0, u32::MAX as usize),
     "This machine in event ids, different on each machine; unset: generated once and kept in state_dir.",
 );
+pub(super) const REGION: Key<Name> =
+    key("region", Toml("\"local\""), Name, "Where this machine is; stands in each record of an auction.");
 pub(super) const STATE_DIR: Key<Dir> =
     key("state_dir", Toml("\"/var/lib/outcry\""), Dir, "Where the node id and the epoch are kept.");
 pub(super) const LISTEN: Key<Socket> =
@@ -328,6 +330,25 @@ const SCHAIN: Section = Section {
     sections: &[],
 };
 
+// --- [record] ------------------------------------------------------------------------------------
+
+pub(super) const BID_BYTES: Key<Whole> = key(
+    "bid_bytes",
+    Number(limits::RECORD_BID_BYTES_DEFAULT as u64),
+    bytes(0, limits::RECORD_BID_BYTES_MAX),
+    "Room in an auction's record for the bids of one DSP on one impression; its bids beyond that are not looked at, but \
+     always the first.",
+);
+
+const RECORD: Section = Section {
+    name: "record",
+    path: "record",
+    shape: Shape::Once,
+    meaning: "What is kept of each auction.",
+    keys: &[&BID_BYTES],
+    sections: &[],
+};
+
 // --- [rates] -------------------------------------------------------------------------------------
 
 pub(super) const RATES_ID: Key<Text> = key(
@@ -505,8 +526,8 @@ pub(super) static FILE: Section = Section {
     path: "",
     shape: Shape::Once,
     meaning: "Outcry's configuration: every key with its default. All keys may be left out but those of [[dsp]].",
-    keys: &[&NODE, &STATE_DIR, &LISTEN, &ADMIN, &IO_DRIVER, &STOP_MS],
-    sections: &[&CPUS, &HTTP, &AUCTION, &RATES, &EXCHANGE, &DSP],
+    keys: &[&NODE, &REGION, &STATE_DIR, &LISTEN, &ADMIN, &IO_DRIVER, &STOP_MS],
+    sections: &[&CPUS, &HTTP, &AUCTION, &RECORD, &RATES, &EXCHANGE, &DSP],
 };
 
 const _: () = assert!(Currency::USD.0[0] == b'U', "the fallbacks of `rates` and `currencies` say USD");

@@ -221,6 +221,13 @@ impl Media {
         Media(self.0 | other.0)
     }
 
+    /// Their names as members of `imp`.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let all =
+            [(Media::BANNER, "banner"), (Media::VIDEO, "video"), (Media::AUDIO, "audio"), (Media::NATIVE, "native")];
+        all.into_iter().filter(move |(media, _)| self.meets(*media)).map(|(_, name)| name)
+    }
+
     /// The medium of a bid's `mtype` (section 4.2.3); unknown numbers have none.
     pub fn of_mtype(mtype: u32) -> Option<Media> {
         match mtype {

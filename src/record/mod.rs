@@ -1,6 +1,8 @@
 //! What leaves a bidder core besides answers: metrics, summed there and merged once a second, and records, each in a
 //! frame that is the same from the core to the disk.
 pub mod blackbox;
+pub(crate) mod codec;
+pub mod digest;
 pub mod exposition;
 pub mod frame;
 pub mod labels;
@@ -9,3 +11,4 @@ pub mod metrics;
 pub mod slots;
 pub mod table;
 pub mod totals;
+pub mod user;

@@ -1,7 +1,7 @@
 //! The life of a process without threads: what cores and flush say is put into their rings by hand.
 use super::*;
 use crate::wiring::{Wiring, wire};
-use outcry::config::{AuctionRules, Config, Cpus, Dsp, Http, IoDriver, RateTable};
+use outcry::config::{AuctionRules, Config, Cpus, Dsp, Http, IoDriver, RateTable, RecordRules};
 use outcry::{openrtb::request::Media, units::Cpm};
 
 const S: u64 = 1_000_000_000;
@@ -58,6 +58,8 @@ fn core_config(dsps: &[&str]) -> Box<CoreConfig> {
     Box::new(CoreConfig {
         config: Config {
             id: 2,
+            hash: 0,
+            region: "local".into(),
             node: None,
             state_dir: Default::default(),
             listen: any,
@@ -87,6 +89,7 @@ fn core_config(dsps: &[&str]) -> Box<CoreConfig> {
                 dsp_network_ms: 0,
                 schain: None,
             },
+            record: RecordRules { bid_bytes: 1 },
             rates: RateTable { id: String::new(), accounting: Default::default(), rates: Vec::new() },
             exchanges: Vec::new(),
             dsps: dsps.iter().map(dsp).collect(),
