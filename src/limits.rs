@@ -1,6 +1,6 @@
 //! Every capacity, written as a sum whose terms are explained. What is configurable has its hard maximum here.
 //! Owns: nothing. Used by: every module that holds more than one of anything.
-use crate::auction;
+use crate::{auction, record};
 
 // --- one auction ---------------------------------------------------------------------------------
 
@@ -40,6 +40,16 @@ pub const RECORD_BID_BYTES_DEFAULT: usize = 1_024;
 /// The least and the most that it may be: nothing (each DSP has room for its first bid all the same), and every bid
 /// that is looked at.
 pub const RECORD_BID_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest payload of the other records, each with its sum in its module: the second's refusals of every exchange and
+/// reason (48 KB, written by flush alone), a sample of one, a change of the configuration, a start, a stop, a mark.
+pub const REFUSALS_BYTES_MAX: usize = record::refusals::BYTES_MAX;
+/// A refused request.
+pub const REFUSAL_SAMPLE_BYTES_MAX: usize = record::refusal_sample::BYTES_MAX;
+/// A start of the process.
+pub const STARTED_BYTES_MAX: usize = record::started::BYTES_MAX;
+/// The mark behind everything a process wrote.
+pub const CLEAN_BYTES_MAX: usize = record::stopped::CLEAN_BYTES_MAX;
 
 // --- HTTP ----------------------------------------------------------------------------------------
 

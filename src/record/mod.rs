@@ -2,13 +2,18 @@
 //! frame that is the same from the core to the disk.
 pub mod blackbox;
 pub(crate) mod codec;
+pub mod configured;
 pub mod digest;
 pub mod exposition;
 pub mod frame;
 pub mod labels;
 pub mod marker;
 pub mod metrics;
+pub mod refusal_sample;
+pub mod refusals;
 pub mod slots;
+pub mod started;
+pub mod stopped;
 pub mod table;
 pub mod totals;
 pub mod user;
