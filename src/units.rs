@@ -52,17 +52,22 @@ impl Cpm {
 impl fmt::Display for Cpm {
     /// Units with up to six decimals, no trailing zeros: `1.25`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (sign, abs) = (if self.0 < 0 { "-" } else { "" }, self.0.unsigned_abs());
-        let (whole, mut frac, mut width) = (abs / 1_000_000, abs % 1_000_000, 6);
-        if frac == 0 {
-            return write!(f, "{sign}{whole}");
-        }
-        while frac % 10 == 0 {
-            frac /= 10;
-            width -= 1;
-        }
-        write!(f, "{sign}{whole}.{frac:0width$}")
+        decimal(f, self.0, 6)
     }
+}
+
+/// Writes a count of 10^-`places` as a decimal without trailing zeros.
+fn decimal(f: &mut fmt::Formatter<'_>, n: i64, places: u32) -> fmt::Result {
+    let (sign, abs, one) = (if n < 0 { "-" } else { "" }, n.unsigned_abs(), 10u64.pow(places));
+    let (whole, mut frac, mut width) = (abs / one, abs % one, places as usize);
+    if frac == 0 {
+        return write!(f, "{sign}{whole}");
+    }
+    while frac % 10 == 0 {
+        frac /= 10;
+        width -= 1;
+    }
+    write!(f, "{sign}{whole}.{frac:0width$}")
 }
 
 /// Reads a JSON number as an integer count of 10^-`places`, exactly, up to `max`. Linear in the length of the
@@ -237,6 +242,13 @@ impl Money {
     }
 }
 
+impl fmt::Display for Money {
+    /// Units with up to nine decimals, no trailing zeros: `0.00125`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        decimal(f, self.0, 9)
+    }
+}
+
 /// One reading of the clock, taken once per loop turn and passed down.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Now {
@@ -394,6 +406,9 @@ mod tests {
     fn prices_print_shortest() {
         for (n, want) in [(0, "0"), (1, "0.000001"), (1_250_000, "1.25"), (-500_000, "-0.5"), (3_000_000, "3")] {
             assert_eq!(Cpm(n).to_string(), want);
+        }
+        for (n, want) in [(0, "0"), (1, "0.000000001"), (1_250_000, "0.00125"), (-1_500_000_000, "-1.5")] {
+            assert_eq!(Money(n).to_string(), want);
         }
     }
 

@@ -11,6 +11,7 @@ pub mod marker;
 pub mod metrics;
 pub mod refusal_sample;
 pub mod refusals;
+pub mod show;
 pub mod slots;
 pub mod started;
 pub mod stopped;

@@ -1,0 +1,145 @@
+//! A record as a line of JSON, for people and for programs that know no binary: names are OpenRTB's where it has one.
+//! Owns: nothing. Runs on: readers of journals. Called by: `outcry audit`. Never: opens a file; leaves out what a record
+//! says; shows an index where there is a name.
+//!
+//! Prices (`price`, `bidfloor`) are CPM as decimals in the currency beside them; money (`charge`, `reserved`) is in units
+//! of the accounting currency. Hashes and digests are hexadecimal digits. `..._us` is microseconds since the first byte of
+//! the request.
+//! What a record does not have is not there: `impids` of a DSP only where it was offered less than all. `"cut":["imp.id"]`
+//! names texts that were longer than what is kept.
+mod auction;
+mod json;
+
+use super::{
+    codec::RecordError,
+    configured::{self, Configured},
+    refusal_sample::{self, RefusalSample},
+    refusals,
+    started::{self, Started},
+    stopped::{self, Clean, Stopped},
+};
+use crate::auction::{
+    Delivery, Record,
+    delivery::{self},
+    record,
+};
+use json::Object;
+
+/// The name of a kind of frames, as in the `type` of its JSON; `None`: not one that can be shown.
+pub fn name(kind: u8) -> Option<&'static str> {
+    Some(match kind {
+        record::KIND => "auction",
+        delivery::KIND => "delivery",
+        refusals::KIND => "refusals",
+        refusal_sample::KIND => "refusal_sample",
+        configured::KIND => "configuration",
+        started::KIND => "start",
+        stopped::STOPPED => "stop",
+        stopped::CLEAN => "clean",
+        _ => return None,
+    })
+}
+
+/// Appends the payload of a frame of this kind and version as one JSON object, without a line end.
+///
+/// # Errors
+/// [`RecordError::Version`] of a kind or version that this release does not know; the others of a payload that is
+/// damaged. Nothing was appended then.
+pub fn show(kind: u8, version: u8, payload: &[u8], out: &mut String) -> Result<(), RecordError> {
+    match kind {
+        record::KIND => auction::show(&Record::decode(payload)?, payload.first().copied().unwrap_or(version), out),
+        delivery::KIND => {
+            let (event, delivery) = Delivery::decode(payload)?;
+            Object::write(out, |o| {
+                o.word("type", "delivery");
+                o.word("bidid", event);
+                let (what, at_ns) = match delivery {
+                    Delivery::Written { at_ns } => ("written", Some(at_ns)),
+                    Delivery::Late { at_ns } => ("late", Some(at_ns)),
+                    Delivery::Failed => ("failed", None),
+                    Delivery::ClientLeft => ("client_left", None),
+                };
+                o.word("delivery", what);
+                o.some_number("boot_ns", at_ns);
+            });
+        }
+        refusals::KIND => {
+            let read = refusals::decode(version, payload)?;
+            Object::write(out, |o| {
+                o.word("type", "refusals");
+                o.number("from_ms", read.from_ms);
+                o.number("span_ms", read.span_ms);
+                o.list("refusals", &read.rows, |o, row| {
+                    o.some_text("exchange", row.exchange.as_bytes());
+                    o.text("reason", row.reason.as_bytes());
+                    o.number("count", row.count);
+                });
+            });
+        }
+        refusal_sample::KIND => {
+            let s = RefusalSample::decode(version, payload)?;
+            Object::write(out, |o| {
+                o.word("type", "refusal_sample");
+                o.some_text("exchange", s.exchange.as_bytes());
+                o.text("reason", s.reason.as_bytes());
+                o.number("status", s.status);
+                o.some_text("field", s.field.as_bytes());
+                o.number("at", s.at);
+                o.some_text("path", s.path.as_bytes());
+                o.number("head_bytes", s.head_bytes);
+                o.number("body_bytes", s.body_bytes);
+                o.hash("digest", s.digest);
+            });
+        }
+        configured::KIND => {
+            let c = Configured::decode(version, payload)?;
+            Object::write(out, |o| {
+                o.word("type", "configuration");
+                o.number("wall_ms", c.wall_ms);
+                o.number("id", c.id);
+                o.hash("old", c.old_hash);
+                o.hash("new", c.new_hash);
+                o.word("by", c.by.name());
+            });
+        }
+        started::KIND => {
+            let s = Started::decode(version, payload)?;
+            Object::write(out, |o| {
+                o.word("type", "start");
+                o.number("wall_ms", s.wall_ms);
+                o.text("version", s.program.as_bytes());
+                o.word("node", format_args!("{:08x}", s.node));
+                o.number("epoch", s.epoch);
+                o.word("boot_id", format_args!("{:032x}", u128::from_be_bytes(s.boot_id)));
+                o.number("cores", s.cores);
+                o.hash("configuration", s.config_hash);
+                o.text("region", s.region.as_bytes());
+            });
+        }
+        stopped::STOPPED => {
+            let s = Stopped::decode(version, payload)?;
+            Object::write(out, |o| {
+                o.word("type", "stop");
+                o.number("wall_ms", s.wall_ms);
+                o.word("why", s.why.name());
+                o.number("unfinished", s.unfinished);
+            });
+        }
+        stopped::CLEAN => {
+            let c = Clean::decode(version, payload)?;
+            Object::write(out, |o| {
+                o.word("type", "clean");
+                o.number("wall_ms", c.wall_ms);
+                o.list("writers", &c.last, |o, (writer, seq)| {
+                    o.number("writer", writer);
+                    o.number("seq", seq);
+                });
+            });
+        }
+        _ => return Err(RecordError::Version),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+use super::*;
+use crate::{record::labels::Refusal, units::EventId};
+use serde_json::Value;
+
+fn shown(kind: u8, payload: &[u8]) -> (String, Value) {
+    let mut out = String::new();
+    show(kind, 1, payload, &mut out).unwrap_or_else(|e| panic!("kind {kind}: {e}"));
+    let value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"));
+    (out, value)
+}
+
+fn bytes(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode(&mut out);
+    out
+}
+
+/// One of each kind but auctions.
+fn payloads() -> Vec<(u8, Vec<u8>)> {
+    let event = EventId { node: 1, epoch: 2, core: 3, seq: 4 };
+    let sample = RefusalSample { reason: "no_route", path: "/rtb", status: 404, head_bytes: 120, ..Default::default() };
+    let change = Configured { wall_ms: 1, id: 2, old_hash: 0xab, new_hash: 0xcd, by: configured::By::Reload };
+    let start = Started {
+        wall_ms: 1,
+        node: 255,
+        epoch: 2,
+        boot_id: [0x5a; 16],
+        cores: 4,
+        config_hash: 0xcd,
+        program: "0.1.0",
+        region: "eu-1",
+    };
+    let stop = Stopped { wall_ms: 9, why: stopped::Why::Asked, unfinished: 1 };
+    vec![
+        (2, bytes(|b| Delivery::Late { at_ns: 5 }.encode(event, b))),
+        (2, bytes(|b| Delivery::ClientLeft.encode(event, b))),
+        (3, bytes(|b| refusals::encode(1_000, 1_000, [("x", Refusal::NotJson, 2), ("", Refusal::BadLine, 1)], b))),
+        (4, bytes(|b| sample.encode(b))),
+        (9, bytes(|b| change.encode(b))),
+        (10, bytes(|b| start.encode(b))),
+        (11, bytes(|b| stop.encode(b))),
+        (12, bytes(|b| Clean { wall_ms: 9, last: vec![(0, 7)] }.encode(b))),
+    ]
+}
+
+#[test]
+fn each_kind_is_one_line() {
+    let lines: Vec<String> = payloads().iter().map(|(kind, payload)| shown(*kind, payload).0).collect();
+    let want = [
+        r#"{"type":"delivery","bidid":"000000010000000200030000000000000004","delivery":"late","boot_ns":5}"#,
+        r#"{"type":"delivery","bidid":"000000010000000200030000000000000004","delivery":"client_left"}"#,
+        r#"{"type":"refusals","from_ms":1000,"span_ms":1000,"refusals":[{"exchange":"x","reason":"not_json","count":2},{"reason":"bad_line","count":1}]}"#,
+        r#"{"type":"refusal_sample","reason":"no_route","status":404,"at":0,"path":"/rtb","head_bytes":120,"body_bytes":0,"digest":"0000000000000000"}"#,
+        r#"{"type":"configuration","wall_ms":1,"id":2,"old":"00000000000000ab","new":"00000000000000cd","by":"reload"}"#,
+        r#"{"type":"start","wall_ms":1,"version":"0.1.0","node":"000000ff","epoch":2,"boot_id":"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a","cores":4,"configuration":"00000000000000cd","region":"eu-1"}"#,
+        r#"{"type":"stop","wall_ms":9,"why":"asked","unfinished":1}"#,
+        r#"{"type":"clean","wall_ms":9,"writers":[{"writer":0,"seq":7}]}"#,
+    ];
+    assert_eq!(lines, want);
+}
+
+#[test]
+fn every_line_names_its_kind_and_what_is_none_is_refused() {
+    for (kind, payload) in payloads() {
+        assert_eq!(shown(kind, &payload).1["type"], name(kind).unwrap());
+        let mut out = String::new();
+        if kind != delivery::KIND {
+            assert_eq!(show(kind, 2, &payload, &mut out), Err(RecordError::Version));
+        }
+        assert_eq!(show(kind, 1, &[], &mut out), Err(RecordError::Short));
+        assert_eq!(out, "", "nothing of what is damaged");
+    }
+    let mut out = String::new();
+    for kind in [0, 5, 6, 7, 8, 13, 255] {
+        assert_eq!((show(kind, 1, b"x", &mut out), name(kind)), (Err(RecordError::Version), None));
+    }
+}
+
+/// Records of both versions as they were written, and as they are shown: one line each. `OUTCRY_BLESS` writes the lines.
+#[test]
+fn auctions_are_shown_in_openrtbs_terms() {
+    let golden =
+        [include_str!("../../auction/record/v1.golden.txt"), include_str!("../../auction/record/v2.golden.txt")];
+    let mut lines = String::new();
+    for line in golden.iter().flat_map(|text| text.lines()) {
+        let bytes: Vec<u8> =
+            (0..line.len()).step_by(2).map(|at| u8::from_str_radix(&line[at..at + 2], 16).unwrap()).collect();
+        let (text, value) = shown(record::KIND, &bytes);
+        assert_eq!(value["wins"].as_array().map(Vec::len), Record::decode(&bytes).map(|r| r.decision.wins.len()).ok());
+        for win in value["wins"].as_array().unwrap() {
+            let bid = value["bids"].as_array().unwrap().iter().find(|b| b["loss"] == 0 && b["impid"] == win["impid"]);
+            assert_eq!(bid.map(|b| (&b["id"], &b["dsp"])), Some((&win["id"], &win["dsp"])));
+        }
+        lines += &text;
+        lines.push('\n');
+    }
+    if std::env::var_os("OUTCRY_BLESS").is_some() {
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/record/show/auctions.golden.json"), &lines).unwrap();
+        return;
+    }
+    for (now, want) in lines.lines().zip(include_str!("auctions.golden.json").lines()) {
+        assert_eq!(now, want);
+    }
+    assert_eq!(lines, include_str!("auctions.golden.json"));
+}
+
+/// What was cut is named, a DSP that was offered less than all says what, and a bid on nothing has no impression.
+#[test]
+fn an_auction_tells_what_is_not_whole() {
+    use crate::auction::input::{BidIn, ImpIn, Inputs, Kept, Leg, NO_DEAL, NO_IMP};
+    use crate::openrtb::codes::{Loss, Outcome};
+    let texts = b"ab\"".to_vec();
+    let kept = |at: u32, cut| Kept { at, len: 1, cut };
+    let leg = Leg {
+        dsp: Default::default(),
+        name: kept(0, false),
+        dsp_key: 0,
+        imps: 0b10,
+        outcome: Some(Outcome::Late),
+        closed_by_decision: true,
+        queued_ns: 0,
+        sent_ns: 0,
+        first_byte_ns: 0,
+        done_ns: 0,
+        currency: crate::units::Currency::USD,
+        rate: crate::units::Rate::ONE,
+        nbr: Some(2),
+        bids_seen: 300,
+        bids_unusable: 1,
+        bids_dropped: 2,
+    };
+    let bid = BidIn {
+        leg: 9,
+        index: 0,
+        imp: NO_IMP,
+        seatbid: 0,
+        group: false,
+        price: crate::units::Cpm(1),
+        deal: NO_DEAL,
+        media: Default::default(),
+        seat_key: 0,
+        content: 0,
+        verdict: Loss::InvalidBid,
+        seat: Kept::default(),
+        id: kept(1, true),
+        cid: Kept::default(),
+        crid: Kept::default(),
+        adomain: kept(2, false),
+    };
+    let imp = |at, cut| ImpIn { id: kept(at, cut), ..ImpIn::default() };
+    let inputs = Inputs {
+        legs: vec![leg],
+        bids: vec![bid],
+        imps: vec![imp(0, false), imp(1, true)],
+        texts,
+        ..Inputs::default()
+    };
+    let mut out = String::new();
+    auction::show(&Record { inputs, ..Record::default() }, 2, &mut out);
+    let value: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"));
+    assert_eq!(value["dsps"][0]["impids"], serde_json::json!(["b"]));
+    assert_eq!((&value["dsps"][0]["too_many"], &value["dsps"][0]["statuscode"]), (&2.into(), &101.into()));
+    assert_eq!((&value["bids"][0]["adomain"][0], value["bids"][0].get("impid")), (&"\"".into(), None));
+    assert_eq!(value["cut"], serde_json::json!(["imp.id", "bid.id"]));
+}
