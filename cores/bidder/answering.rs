@@ -13,6 +13,7 @@ use outcry::{
     auction::{Delivery, Unlimited},
     config::NoBidStyle,
     http1::{self, ResponseExtra},
+    openrtb::codes::Loss,
     record::{
         labels::{AnswerKind, Counter, Delivered, Refusal, Stage},
         metrics::CoreMetrics,
@@ -62,6 +63,7 @@ impl Bidder {
         for loss in &decision.losses {
             metrics.loss(*loss);
         }
+        metrics.losses(Loss::TooMany, auction.inputs().bids_dropped());
         let t1 = if sampled { t.precise_ns() } else { 0 };
         // The record leaves before the answer does.
         record.clear();

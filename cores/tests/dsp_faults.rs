@@ -2,7 +2,7 @@
 //! the connection is used again if and only if it can be.
 mod common;
 use common::{Server, bid_for, bidder, dsp, markup, ok, outcomes, post, read_answer, request};
-use outcry::{http1::Deflate, openrtb::codes::Outcome};
+use outcry::{http1::Deflate, openrtb::codes::Outcome, record::labels::LossReason};
 use serde_json::{Value, json};
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -629,4 +629,24 @@ fn a_dsp_that_ends_every_connection_at_once_is_not_stormed() {
         let conns = conns.load(Ordering::SeqCst);
         assert!(conns < 400, "{conns} connections in a third of a second");
     }
+}
+
+/// A DSP has room in the record for one bid of any length; those behind it lose as too many, and are counted.
+#[test]
+fn bids_without_room_in_the_record_are_counted() {
+    let crowd = Faulty::says(|asked| {
+        let bid = |n: usize| json!({"id": format!("{n:0200}"), "impid": "1", "price": 0.5, "adm": "<b></b>", "crid": "c".repeat(200)});
+        let bids: Vec<Value> = (0..5).map(bid).collect();
+        http("200 OK", "", json!({"id": asked.id, "seatbid": [{"bid": bids}]}).to_string())
+    });
+    let server =
+        Server::start_as(&[(crowd.addr, CALM), (dsp(bidder), CALM)], &format!("{RULES}[record]\nbid_bytes = 0\n"));
+    let mut conn = server.connect();
+    for id in ["r-1", "r-2"] {
+        assert!(bid_for(&mut conn, id).contains("x.example"), "the other one's bid is heard");
+    }
+    let totals = server.totals();
+    // 38 bytes and two texts of 128: two of the five fit where one of 678 must.
+    assert_eq!(totals.losses(LossReason::TooMany), 2 * 3);
+    assert_eq!(totals.losses(LossReason::LostToHigherBid), 2 * 2);
 }

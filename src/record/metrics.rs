@@ -236,8 +236,14 @@ impl CoreMetrics {
     /// A bid lost. `Won` is not counted.
     #[inline]
     pub fn loss(&mut self, l: Loss) {
+        self.losses(l, 1);
+    }
+
+    /// So many bids lost for one reason.
+    #[inline]
+    pub fn losses(&mut self, l: Loss, n: u64) {
         if let Some(reason) = LossReason::of(l) {
-            self.losses[reason as usize] += 1;
+            self.losses[reason as usize] += n;
         }
     }
 
