@@ -1,0 +1,271 @@
+#!/usr/bin/env python3
+"""Reads payloads of records as src/record/SPEC.md describes them, and nothing else: it shares no line with the program,
+so that the document is known to be true. Needs Python alone.
+
+    scripts/payloads.py KIND HEX...   prints each payload as a line of JSON
+    scripts/payloads.py --self-test   reads the bytes of the tests and compares them with what the program says of them
+"""
+import json, os, struct, sys
+from decimal import Decimal
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+CHANNELS = [None, "site", "app", "dooh"]
+USERS = [None, "coppa", "lmt", "no_consent", "no_salt"]
+MEDIA = ["banner", "video", "audio", "native"]
+
+
+class Bytes:
+    """What is left of a payload."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, n):
+        if self.at + n > len(self.data):
+            raise ValueError(f"cut short at {self.at}")
+        self.at += n
+        return self.data[self.at - n:self.at]
+
+    def n(self, size):
+        return int.from_bytes(self.take(size), "little")
+
+    def flags(self, count):
+        byte = self.n(1)
+        if byte >> count:
+            raise ValueError(f"unknown flags {byte:#x} at {self.at - 1}")
+        return [bool(byte >> i & 1) for i in range(count)]
+
+    def currency(self):
+        return self.take(3).decode("ascii")
+
+    def cpm(self):
+        return self.n(5)
+
+    def text(self):
+        return self.take(self.n(1)).decode()
+
+    def kept(self, length):
+        if 128 < length < 251:
+            raise ValueError(f"length {length}")
+        return self.take(length if length <= 128 else length - 127).decode()
+
+    def end(self):
+        if self.at != len(self.data):
+            raise ValueError(f"{len(self.data) - self.at} bytes left over")
+
+
+def event(b):
+    return f"{b.n(4):08x}{b.n(4):08x}{b.n(2):04x}{b.n(8):016x}"
+
+
+def auction(b):
+    if (version := b.n(1)) != 2:
+        raise ValueError(f"version {version}")
+    r = dict(zip(("test", "late", "other_seat", "has_rate"), b.flags(4)))
+    r["bidid"] = event(b)
+    for name in ("configuration_id", "configuration", "entropy", "arrival_boot_ns", "wall_ms"):
+        r[name] = b.n(8)
+    r["whole"], r["deadline"], r["decided"] = b.n(5), b.n(5), b.n(5)
+    r["digest"], r["accounting"], r["cur"], r["rate"] = b.n(8), b.currency(), b.currency(), b.n(8)
+    r["at"], r["increment"], r["channel"] = b.n(4), b.cpm(), CHANNELS[b.n(1)]
+    r["country"], r["devicetype"], user = b.take(3), b.n(1), b.n(1)
+    lengths = list(b.take(6))
+    imps, deals, asked, others, bids, funds, wins = (b.n(n) for n in (1, 2, 1, 1, 2, 2, 1))
+    nbr = b.n(2)
+    r["nbr"] = None if nbr == 65535 else nbr
+    r["user"] = {"salt": b.n(4), "hash": f"{b.n(8):016x}"} if user == 5 else USERS[user]
+    names = ("exchange", "region", "rates", "id", "tid", "publisher")
+    r.update({name: b.kept(length) for name, length in zip(names, lengths)})
+
+    def rest(amount):
+        currency, due = b.currency(), b.n(5)
+        return {"amount": amount, "currency": currency, "due": None if due == 2**40 - 1 else due}
+
+    def floor(amount, plain):
+        return {"amount": amount, "currency": r["accounting"], "due": amount} if plain else rest(amount)
+
+    def imp():
+        private, refused, plain, medium, one, no_deals = b.flags(6)
+        lengths, amount = list(b.take(2)), b.cpm()
+        i = {"private": private, "refused": refused, "floor": floor(amount, plain)}
+        i["media_floor"] = (b.n(1), rest(b.cpm())) if medium else None
+        i["qty"] = 1_000_000 if one else b.n(8)
+        i["deals"] = (0, 0) if no_deals else (b.n(2), b.n(2))
+        i["id"], i["tagid"] = (b.kept(length) for length in lengths)
+        return i
+
+    def deal():
+        guar, plain = b.flags(2)
+        at, length, amount = b.n(4), b.n(1), b.cpm()
+        return {"guar": guar, "at": at, "floor": floor(amount, plain), "id": b.kept(length)}
+
+    def dsp():
+        closed, every, plain, has_nbr, few = b.flags(5)
+        d = {"closed": closed, "outcome": b.n(1)}
+        length, seen = b.n(1), b.n(1)
+        d["spans"] = [b.n(5) for _ in range(4)]
+        d["imps"] = (1 << len(r["imp"])) - 1 if every else b.n(8)
+        d["cur"], d["rate"] = (r["accounting"], 10**9) if plain else (b.currency(), b.n(8))
+        d["nbr"] = b.n(4) if has_nbr else None
+        d["bids"], d["unusable"], d["too_many"] = (seen, 0, 0) if few else (b.n(4), b.n(4), b.n(4))
+        if length > 128:
+            b.n(8)
+        return d | {"name": b.kept(length)}
+
+    def other():
+        outcome, length = b.n(1), b.n(1)
+        return {"outcome": outcome, "name": b.kept(length)}
+
+    def bid():
+        group, took_part, no_deal, no_key = b.flags(4)
+        x = {"group": group, "took_part": took_part, "dsp": b.n(1), "index": b.n(2), "imp": b.n(1), "seatbid": b.n(2)}
+        x |= {"price": b.cpm(), "media": b.n(1), "content": b.n(8), "loss": b.n(2)}
+        lengths = list(b.take(5))
+        x["deal"] = None if no_deal else b.n(2)
+        if not no_key:
+            b.n(8)
+        return x | {name: b.kept(n) for name, n in zip(("seat", "id", "cid", "crid", "adomain"), lengths)}
+
+    def win():
+        on_deal, group = b.flags(2)
+        w = {"on_deal": on_deal, "group": group, "bid": b.n(2), "price": b.cpm(), "bid_price": b.cpm()}
+        return w | {"clearing": b.cpm(), "min_to_win": b.cpm(), "reserved": b.n(8), "charge": b.n(8)}
+
+    r["imp"] = [imp() for _ in range(imps)]
+    r["deals"] = [deal() for _ in range(deals)]
+    r["dsps"] = [dsp() for _ in range(asked)]
+    r["not_asked"] = [other() for _ in range(others)]
+    r["bids"] = [bid() for _ in range(bids)]
+    bits = b.take((funds + 7) // 8)
+    r["funds"] = "".join(str(bits[i // 8] >> i % 8 & 1) for i in range(funds))
+    r["wins"] = [win() for _ in range(wins)]
+    b.end()
+    return r
+
+
+def delivery(b):
+    if b.n(1) != 0x81:
+        raise ValueError("no delivery")
+    bidid, what, when = event(b), b.n(1), b.n(8)
+    b.end()
+    return {"bidid": bidid, "delivery": ["written", "late", "failed", "client_left"][what], "boot_ns": when}
+
+
+def refusals(b):
+    r = {"from_ms": b.n(8), "span_ms": b.n(4), "refusals": []}
+    for _ in range(b.n(1)):
+        exchange = b.text()
+        r["refusals"] += [{"exchange": exchange, "reason": b.text(), "count": b.n(5)} for _ in range(b.n(1))]
+    b.end()
+    return r
+
+
+def numbers(*fields):
+    """A payload of numbers, then texts (size 0)."""
+    def read(b):
+        r = {name: b.text() if size == 0 else b.take(-size).hex() if size < 0 else b.n(size) for name, size in fields}
+        b.end()
+        return r
+    return read
+
+
+def clean(b):
+    r = {"wall_ms": b.n(8), "writers": [(b.n(2), b.n(8)) for _ in range(b.n(2))]}
+    b.end()
+    return r
+
+
+KINDS = {
+    1: auction,
+    2: delivery,
+    3: refusals,
+    4: numbers(("status", 2), ("at", 4), ("head_bytes", 4), ("body_bytes", 4), ("digest", 8), ("exchange", 0),
+               ("reason", 0), ("field", 0), ("path", 0)),
+    9: numbers(("wall_ms", 8), ("id", 8), ("old", 8), ("new", 8), ("by", 1)),
+    10: numbers(("wall_ms", 8), ("node", 4), ("epoch", 4), ("boot_id", -16), ("cores", 2), ("configuration", 8),
+                ("version", 0), ("region", 0)),
+    11: numbers(("wall_ms", 8), ("why", 1), ("unfinished", 4)),
+    12: clean,
+}
+
+
+def same_auction(read, shown):
+    """Compares what was read here with the program's JSON of the same bytes."""
+    micro, nano = (lambda n: Decimal(n) / 10**6), (lambda n: Decimal(n) / 10**9)
+    for name in ("bidid", "id", "tid", "region", "exchange", "publisher", "cur", "accounting", "rates", "wall_ms", "at", "funds"):
+        assert read[name] == shown.get(name, ""), name
+    for name in ("digest", "configuration", "entropy"):
+        assert f"{read[name]:016x}" == shown[name], name
+    assert read["channel"] == shown.get("channel") and read["nbr"] == shown.get("nbr") and read["devicetype"] == shown.get("devicetype", 0)
+    user = read["user"]
+    assert (user if isinstance(user, dict) or user is None else {"withheld": user}) == shown.get("user")
+    assert (read["country"].decode() if any(read["country"]) else None) == shown.get("country")
+    for name in ("whole", "deadline", "decided"):
+        assert (read[name] - 1) // 1000 == shown["times"][name + "_us"], name
+    for a, b in zip(read["imp"], shown["imp"], strict=True):
+        assert (a["id"], a["tagid"], a["floor"]["currency"]) == (b["id"], b.get("tagid", ""), b["bidfloorcur"])
+        assert micro(a["floor"]["amount"]) == b["bidfloor"] and micro(a["qty"]) == b.get("qty", 1)
+        due = a["floor"]["due"]
+        assert (due is None) == b.get("no_rate", False) and (due is None or micro(due) == b["due"])
+        at, n = a["deals"]
+        assert [d["id"] for d in read["deals"][at:at + n]] == [d["id"] for d in b.get("deals", [])]
+        medium = a["media_floor"]
+        assert (medium is None) == ("media_floor" not in b)
+        if medium:
+            assert [m for i, m in enumerate(MEDIA) if medium[0] >> i & 1] == b["media_floor"]["media"]
+            assert micro(medium[1]["amount"]) == b["media_floor"]["bidfloor"]
+    for a, b in zip(read["dsps"], shown["dsps"], strict=True):
+        assert (a["name"], a["cur"], a["bids"], a["nbr"]) == (b["name"], b["cur"], b["bids"], b.get("nbr"))
+        assert nano(a["rate"]) == b["rate"]
+        for span, name in zip(a["spans"], ("queued_us", "sent_us", "first_byte_us", "done_us")):
+            assert ((span - 1) // 1000 if span else None) == b.get(name), name
+    for a, b in zip(read["bids"], shown["bids"], strict=True):
+        assert read["dsps"][a["dsp"]]["name"] == b["dsp"] and micro(a["price"]) == b["price"] and a["loss"] == b["loss"]
+        assert [a[n] for n in ("id", "seat", "cid", "crid")] == [b.get(n, "") for n in ("id", "seat", "cid", "crid")]
+        assert (a["index"], a["seatbid"], a["group"]) == (b["index"], b["seatbid"], b.get("group", False))
+        assert (read["deals"][a["deal"]]["id"] if a["deal"] is not None else None) == b.get("dealid")
+        assert f"{a['content']:016x}" == b["content"]
+    for a, b in zip(read["wins"], shown["wins"], strict=True):
+        assert read["imp"][read["bids"][a["bid"]]["imp"]]["id"] == b["impid"]
+        for name in ("price", "bid_price", "clearing", "min_to_win"):
+            assert micro(a[name]) == b[name], name
+        assert nano(a["charge"]) == b["charge"] and nano(a["reserved"]) == b["reserved"]
+
+
+def self_test():
+    folder = os.path.join(TOP, "src")
+    golden = {}
+    for version in (1, 2):
+        with open(os.path.join(folder, f"auction/record/v{version}.golden.txt")) as f:
+            golden[version] = [bytes.fromhex(line) for line in f.read().split()]
+    with open(os.path.join(folder, "record/show/auctions.golden.json")) as f:
+        shown = [json.loads(line, parse_float=Decimal) for line in f]
+    shown = [s for s in shown if s["version"] == 2]
+    assert len(shown) == len(golden[2]) > 0
+    for payload, line in zip(golden[2], shown):
+        same_auction(auction(Bytes(payload)), line)
+        for n in range(len(payload)):  # no shorter one is a record
+            try:
+                auction(Bytes(payload[:n]))
+            except (ValueError, IndexError):
+                continue
+            raise AssertionError(f"{n} bytes of a record were read as one")
+    assert refusals(Bytes(struct.pack("<QIB", 1, 1000, 1) + b"\x01x\x01\x08not_json\x02\0\0\0\0"))["refusals"] == \
+        [{"exchange": "x", "reason": "not_json", "count": 2}]
+    print(f"{len(shown)} auctions are what the program says of them")
+
+
+def main():
+    if sys.argv[1:] == ["--self-test"]:
+        return self_test()
+    if len(sys.argv) < 3 or not sys.argv[1].isdigit() or int(sys.argv[1]) not in KINDS:
+        sys.exit(__doc__.strip() if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help") else f"payloads: KIND is one of {', '.join(map(str, KINDS))}")
+    for payload in sys.argv[2:]:
+        try:
+            print(json.dumps(KINDS[int(sys.argv[1])](Bytes(bytes.fromhex(payload))), default=bytes.hex))
+        except ValueError as e:
+            sys.exit(f"payloads: {e}")
+
+
+if __name__ == "__main__":
+    main()
