@@ -33,7 +33,7 @@ pub const RECORD_TEXT_MAX: usize = 128;
 /// Longest encoded decision record: a head; each impression, deal, DSP asked or not, bid (with its five texts, two
 /// thirds of the sum) and winner; the funds' answers as bits. Some 250 KB when everything is at its bound at once; what
 /// one auction can need follows from its request ([`auction::record::bound()`]).
-pub const RECORD_BYTES_MAX: usize = auction::record::bound::MAX;
+pub const RECORD_BYTES_MAX: usize = auction::record::room::MAX;
 /// Room in a record for the bids of one DSP on one impression: the default. One bid whose five texts are all as long as
 /// they may be, or seven usual ones.
 pub const RECORD_BID_BYTES_DEFAULT: usize = 1_024;

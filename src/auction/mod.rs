@@ -69,7 +69,7 @@ pub struct Start<'a> {
     pub region: &'a str,
     /// What the person behind the request is hashed with.
     pub salt: Salt,
-    /// Room in the record for the bids of one DSP on one impression, in bytes: what admission's [`record::bound`] was
+    /// Room in the record for the bids of one DSP on one impression, in bytes: what admission's [`record::bound()`] was
     /// told.
     pub bid_bytes: usize,
     /// Rules of all auctions.
@@ -118,7 +118,7 @@ impl Auction {
         self.rules.reset();
         self.decided = false;
         self.record.reset();
-        self.leg_room = record::bound::leg_room(s.request.imps.len(), s.bid_bytes);
+        self.leg_room = record::room::leg_room(s.request.imps.len(), s.bid_bytes);
         let (answer_currency, answer_rate) = answer_currency(s);
         let i = &mut self.record.inputs;
         i.event = s.event;
@@ -326,7 +326,7 @@ impl Auction {
         &self.record
     }
 
-    /// Appends the record as bytes, at most what [`record::bound`] says of the request's shape.
+    /// Appends the record as bytes, at most what [`record::bound()`] says of the request's shape.
     pub fn encode_record(&self, out: &mut Vec<u8>) {
         self.record.encode(out);
     }
@@ -344,13 +344,13 @@ impl Auction {
     /// How many of an answer's bids are looked at: the first of them, as far as its share and its room in the record go.
     fn heard(&self, response: &Response) -> usize {
         let share = self.share().min(response.bids.len());
-        if share * record::bound::BID <= self.leg_room {
+        if share * record::room::BID <= self.leg_room {
             return share;
         }
         let mut room = self.leg_room;
         let fits = |bid: &&Bid| {
             let adomain = bid.adomain.of(&response.texts).first().copied().unwrap_or_default();
-            let bytes = record::bound::bid_bytes([bid.seat, bid.id, bid.cid, bid.crid, adomain]);
+            let bytes = record::room::bid_bytes([bid.seat, bid.id, bid.cid, bid.crid, adomain]);
             room.checked_sub(bytes).map(|rest| room = rest).is_some()
         };
         response.bids.iter().take(share).take_while(fits).count()

@@ -3,16 +3,16 @@
 //! Called by: [`super::Auction`], and whoever audits. Never: holds an index of a configuration: names only.
 //! Full: at most [`bound`] bytes, which is known before the auction begins: bids that would not fit are not looked at.
 //!
-//! The payload of frames of kind 1. The first byte is the version: [`v2`] is written, [`v1`] is still read. How the bytes
+//! The payload of frames of kind 1. The first byte is the version: `v2` is written, `v1` is still read. How the bytes
 //! lie: `src/record/SPEC.md`.
-pub mod bound;
 mod replaying;
+pub mod room;
 mod v1;
 mod v2;
 
 pub use crate::record::codec::RecordError;
-pub use bound::{Shape, bound};
 pub use replaying::{Difference, replay};
+pub use room::{Shape, bound};
 
 use super::{
     clearing::{Decision, clear},

@@ -22,8 +22,9 @@ const NAME_MAX: usize = 32;
 pub(crate) const BYTES_MAX: usize =
     HEAD + (EXCHANGES_MAX + 1) * (1 + NAME_MAX + 1 + Refusal::COUNT * (1 + NAME_MAX + U40_BYTES));
 
-/// What is not among [`Refusal`]'s reasons cannot be counted, so a list of them fits in a byte.
-const _: () = assert!(Refusal::COUNT <= u8::MAX as usize && EXCHANGES_MAX < u8::MAX as usize);
+// Counts of both fit in a byte.
+const _: () = assert!(Refusal::COUNT <= u8::MAX as usize);
+const _: () = assert!(EXCHANGES_MAX < u8::MAX as usize);
 
 /// Requests of one exchange that were refused for one reason.
 #[derive(Clone, PartialEq, Eq, Debug)]

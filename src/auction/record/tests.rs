@@ -2,7 +2,7 @@ use super::super::{
     Auction, Start, Unlimited,
     fixtures::{B, EUR, Fix, JPY, Reply, XXX, b, dsp},
 };
-use super::{bound::WIN, *};
+use super::{room::WIN, *};
 use crate::{
     auction::input::Kept,
     config::resolved::RunnerUp,
@@ -222,7 +222,7 @@ fn crowded(mut seed: u64) -> (Fix, Vec<(usize, Reply)>, Shape) {
             .collect();
         replies.push((d, Reply::of([EUR, Currency::USD][d % 2], &bids)));
     }
-    let names = bound::names(&fix.dsps);
+    let names = room::names(&fix.dsps);
     (fix, replies, Shape { imps: imps as usize, deals, dsps, names })
 }
 
@@ -332,7 +332,7 @@ fn the_largest_record_fits_its_bound() {
     // stand among those that were not.
     let slack = (IMPS_MAX - a.decision().wins.len()) * WIN + (3 * BIDS_MAX).div_ceil(8)
         - a.record().funds.len().div_ceil(8)
-        + ASKED_MAX * bound::NOT_ASKED_BLOCK;
+        + ASKED_MAX * room::NOT_ASKED_BLOCK;
     assert_eq!(bytes.len() + slack, RECORD_BYTES_MAX);
     let read = Record::decode(&bytes).unwrap();
     assert_eq!(replay(&read), *a.decision());

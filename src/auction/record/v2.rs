@@ -6,7 +6,7 @@
 //! not have costs a bit. Times are spans from the first byte; an amount in the accounting currency stands alone.
 use super::{
     Record, RecordError,
-    bound::{
+    room::{
         BID_BLOCK, DEAL_BLOCK, FLOOR_REST, FUNDS_OF_BID, HEAD_BLOCK, IMP_BLOCK, LEG_BLOCK, LEG_COUNTS, LEG_RATE,
         MEDIA_FLOOR, NOT_ASKED_BLOCK, USER, WIN,
     },

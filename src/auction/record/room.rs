@@ -2,7 +2,7 @@
 //! Owns: nothing. Runs on: each bidder core, at admission and when an answer is read. Called by: admission, [`super::super::Auction`].
 //!
 //! All of a record but its bids follows from the request and the configuration. Bids get a stated room: each DSP
-//! [`leg_room`] bytes, so that none crowds out another, whoever answers first. A bid that would not fit, and those of
+//! `leg_room` bytes, so that none crowds out another, whoever answers first. A bid that would not fit, and those of
 //! its answer behind it, lose as [`crate::openrtb::codes::Loss::TooMany`] and are counted; so no record is longer than
 //! [`bound`] said, and every DSP has room for one bid at least, however long its texts.
 use crate::{
