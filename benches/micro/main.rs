@@ -10,7 +10,7 @@ mod parts;
 
 use bumpalo::Bump;
 use memchr::memmem;
-use outcry::openrtb::request::Request;
+use outcry::{openrtb::request::Request, record::digest::digest};
 use outcry_benches::kit::{Args, SLOT, hex16, request};
 use parts::Parts;
 use std::hint::black_box;
@@ -84,6 +84,14 @@ fn main() {
         "request_head" => rounds(n, posts.len(), |count, i| parts.request_head(count, &posts[i])),
         "response" => rounds(n, bodies.len(), |count, i| parts.responses(count, &bodies[i])),
         "splice" => rounds(n, bodies.len(), |count, i| parts.splice(count, &bodies[i])),
+        "digest" => rounds(n, bodies.len(), |count, i| {
+            counted(count, || {
+                black_box(digest(black_box(&bodies[i])));
+            })
+        }),
+        "begin" => rounds(n, bodies.len(), |count, i| {
+            parts.auction(&bodies[i], parts::Count { begin: count, ..parts::NOTHING })
+        }),
         "judge" => rounds(n, bodies.len(), |count, i| {
             parts.auction(&bodies[i], parts::Count { judge: count, ..parts::NOTHING })
         }),
@@ -104,7 +112,7 @@ fn main() {
         "auction_ask" => core::auctions(&posts, n, core::Half::Ask),
         "auction_hear" => core::auctions(&posts, n, core::Half::Hear),
         other => panic!(
-            "case={other}: there are parse, fill_tape, request_head, response, splice, judge, decide, record, publish, answer, auction, auction_ask, auction_hear"
+            "case={other}: there are parse, fill_tape, request_head, response, splice, digest, begin, judge, decide, record, publish, answer, auction, auction_ask, auction_hear"
         ),
     };
     println!("{ops}");

@@ -39,6 +39,7 @@ pub(crate) fn core_config() -> Box<CoreConfig> {
 /// Which stages of an auction are counted.
 #[derive(Clone, Copy)]
 pub(crate) struct Count {
+    pub(crate) begin: bool,
     pub(crate) judge: bool,
     pub(crate) decide: bool,
     pub(crate) record: bool,
@@ -46,7 +47,7 @@ pub(crate) struct Count {
 }
 
 /// None.
-pub(crate) const NOTHING: Count = Count { judge: false, decide: false, record: false, answer: false };
+pub(crate) const NOTHING: Count = Count { begin: false, judge: false, decide: false, record: false, answer: false };
 
 pub(crate) struct Parts {
     config: Box<CoreConfig>,
@@ -160,7 +161,7 @@ impl Parts {
             entropy: 42,
             ..by_hand::start(config, 0, request, body)
         };
-        auction.begin(&start);
+        counted(count.begin, || auction.begin(&start));
         for (i, dsp) in config.dsps.iter().enumerate() {
             let imps = auction.offer(&start, dsp);
             auction.ask(DspIx(i as u16), &dsp.name, imps, 2_000);

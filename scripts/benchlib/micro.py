@@ -20,6 +20,8 @@ CASES = [  # name, case of benches/micro, kind of requests, what one operation i
     ("request head", "request_head", "mix", "HTTP head of a request"),
     ("splice x 5", "splice", "mix", "a request rewritten for five DSPs"),
     ("answers x 5", "response", "mix", "heads and bodies of five answers"),
+    ("digest", "digest", "banner", "XXH3 of a request, 2 KB"),
+    ("begin", "begin", "mix", "what the decision and its record need of a request taken over, digest and all"),
     ("judge", "judge", "mix", "the bids of five answers, one by one"),
     ("decide", "decide", "mix", "second price over the bids of five answers"),
     ("record", "record", "mix", "the decision's record encoded"),

@@ -4,8 +4,9 @@
 //! not be altered unseen (the journal) has SHA-256.
 //!
 //! XXH3, 64 bits, seed 0, as <https://github.com/Cyan4973/xxHash> describes it: `xxhsum -H3 FILE` prints the same digits,
-//! ClickHouse has it as `xxh3`. A CRC-32 costs no less on 2 KB, and of ten thousand million requests a day it would
-//! hold each for the same as two others; SHA-256 costs ten to fifty times as much.
+//! ClickHouse has it as `xxh3`. On 2 KB it takes three quarters of the instructions of a CRC-32 (crc32fast; callgrind, with
+//! AVX2), and a CRC-32 would hold one in four thousand million bodies for another: at 100,000 auctions a second, two a
+//! day. SHA-256 is a hundred times as much where the CPU does not help.
 use twox_hash::XxHash3_64;
 
 /// The digest of these bytes.
