@@ -117,13 +117,11 @@ def auction(b):
         return {"outcome": outcome, "name": b.kept(length)}
 
     def bid():
-        group, took_part, no_deal, no_key = b.flags(4)
+        group, took_part, no_deal = b.flags(3)
         x = {"group": group, "took_part": took_part, "dsp": b.n(1), "index": b.n(2), "imp": b.n(1), "seatbid": b.n(2)}
         x |= {"price": b.cpm(), "media": b.n(1), "content": b.n(8), "loss": b.n(2)}
         lengths = list(b.take(5))
         x["deal"] = None if no_deal else b.n(2)
-        if not no_key:
-            b.n(8)
         return x | {name: b.kept(n) for name, n in zip(("seat", "id", "cid", "crid", "adomain"), lengths)}
 
     def win():

@@ -30,8 +30,8 @@ pub const JSON_DEPTH_MAX: usize = 64;
 
 /// Longest string that the decision record keeps of a bid or an impression; longer ones are cut with a mark.
 pub const RECORD_TEXT_MAX: usize = 128;
-/// Longest encoded decision record: a head; each impression, deal, DSP asked or not, bid (with its five texts, two
-/// thirds of the sum) and winner; the funds' answers as bits. Some 250 KB when everything is at its bound at once; what
+/// Longest encoded decision record: a head; each impression, deal, DSP asked or not, bid (with its five texts,
+/// seven tenths of the sum) and winner; the funds' answers as bits. Some 240 KB when everything is at its bound at once; what
 /// one auction can need follows from its request ([`auction::record::bound()`]).
 pub const RECORD_BYTES_MAX: usize = auction::record::room::MAX;
 /// Room in a record for the bids of one DSP on one impression: the default. One bid whose five texts are all as long as

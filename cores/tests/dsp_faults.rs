@@ -646,7 +646,7 @@ fn bids_without_room_in_the_record_are_counted() {
         assert!(bid_for(&mut conn, id).contains("x.example"), "the other one's bid is heard");
     }
     let totals = server.totals();
-    // 38 bytes and two texts of 128: two of the five fit where one of 678 must.
+    // 30 bytes and two texts of 128: two of the five fit where one of 670 must.
     assert_eq!(totals.losses(LossReason::TooMany), 2 * 3);
     assert_eq!(totals.losses(LossReason::LostToHigherBid), 2 * 2);
 }

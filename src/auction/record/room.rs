@@ -48,8 +48,8 @@ pub(crate) const IMP: usize = IMP_BLOCK + FLOOR_REST + MEDIA_FLOOR + 8 + 4 + 2 *
 pub(crate) const DEAL: usize = DEAL_BLOCK + FLOOR_REST + RECORD_TEXT_MAX;
 /// A DSP that was asked, without its name: impressions, rate, `nbr`, counts, the key of a name that was cut.
 pub(crate) const LEG: usize = LEG_BLOCK + 8 + LEG_RATE + 4 + LEG_COUNTS + 8;
-/// What a bid takes beside its texts: deal, the key of a seat that was cut.
-pub(crate) const BID_BARE: usize = BID_BLOCK + 2 + 8;
+/// What a bid takes beside its texts: its deal too.
+pub(crate) const BID_BARE: usize = BID_BLOCK + 2;
 /// A bid: five texts.
 pub(crate) const BID: usize = BID_BARE + 5 * RECORD_TEXT_MAX;
 /// Answers of the funds: a bid is asked about at most twice whether it can pay, and once to reserve.

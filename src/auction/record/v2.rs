@@ -234,16 +234,11 @@ fn put_leg(i: &Inputs, leg: &Leg, out: &mut Vec<u8>) {
     put_texts(i, &[leg.name], out);
 }
 
-/// A seat that can be told from others by what the record keeps of it.
-fn seat_is_whole(i: &Inputs, bid: &BidIn) -> bool {
-    !bid.seat.cut && i.legs.get(bid.leg as usize).is_some_and(|l| !l.name.cut)
-}
-
 fn put_bid(i: &Inputs, bid: &BidIn, loss: Loss, out: &mut Vec<u8>) {
-    let (open, whole) = (bid.deal == NO_DEAL, seat_is_whole(i, bid));
+    let open = bid.deal == NO_DEAL;
     let texts = [bid.seat, bid.id, bid.cid, bid.crid, bid.adomain];
     Block::<BID_BLOCK>::new()
-        .u8(flags([bid.group, bid.verdict == Loss::Won, open, whole]))
+        .u8(flags([bid.group, bid.verdict == Loss::Won, open]))
         .u8(bid.leg)
         .u16(bid.index)
         .u8(bid.imp)
@@ -256,9 +251,6 @@ fn put_bid(i: &Inputs, bid: &BidIn, loss: Loss, out: &mut Vec<u8>) {
         .end(out);
     if !open {
         Block::<2>::new().u16(bid.deal).end(out);
-    }
-    if !whole {
-        Block::<8>::new().u64(bid.seat_key).end(out);
     }
     put_texts(i, &texts, out);
 }
@@ -465,13 +457,12 @@ impl Decoder<'_> {
 
     fn bid(&mut self) -> Read<(BidIn, Loss)> {
         let r = &mut self.r;
-        let [group, in_auction, open, whole] = r.flags()?;
+        let [group, in_auction, open] = r.flags()?;
         let (leg, index, imp, seatbid) = (r.u8()?, r.u16()?, r.u8()?, r.u16()?);
         let (price, media, content) = (r.cpm()?, r.media()?, r.u64()?);
         let loss = Loss::of(r.u16()?).ok_or(RecordError::Value)?;
         let lengths: [u8; 5] = r.array()?;
         let deal = if open { NO_DEAL } else { r.u16()? };
-        let key = if whole { None } else { Some(r.u64()?) };
         let [seat, id, cid, crid, adomain] = self.texts(lengths)?;
         // Clearing indexes by these; a record from anywhere must not make it panic.
         let offered = usize::from(imp) < self.i.imps.len();
@@ -479,7 +470,8 @@ impl Decoder<'_> {
         if !offered && (in_auction || imp != NO_IMP) || !in_auction && loss == Loss::Won {
             return Err(RecordError::Value);
         }
-        let seat_key = key.unwrap_or_else(|| hash_bytes(its.dsp_key, self.i.text(seat)));
+        // As when it was heard; what it is does not matter, only whose is the same.
+        let seat_key = hash_bytes(its.dsp_key, self.i.text(seat));
         let verdict = if in_auction { Loss::Won } else { loss };
         let bid = BidIn {
             leg,
