@@ -643,7 +643,7 @@ fn bids_without_room_in_the_record_are_counted() {
         Server::start_as(&[(crowd.addr, CALM), (dsp(bidder), CALM)], &format!("{RULES}[record]\nbid_bytes = 0\n"));
     let mut conn = server.connect();
     for id in ["r-1", "r-2"] {
-        assert!(bid_for(&mut conn, id).contains("x.example"), "the other one's bid is heard");
+        assert!(markup_for(&mut conn, id).contains("x.example"), "the other one's bid is heard");
     }
     let totals = server.totals();
     // 30 bytes and two texts of 128: two of the five fit where one of 670 must.
