@@ -31,15 +31,15 @@ fn doctor(files: u32, args: &[&str]) -> (i32, String, String) {
 fn too_few_files_are_wrong_and_say_how_many_are_needed() {
     let config = Config::new("files", "[cpus]\nbidder_count = 1\n[http]\nconnections = 1000\n");
     let path = config.0.to_string_lossy();
-    let (code, out, err) = doctor(1_135, &["--config", &path]);
+    let (code, out, err) = doctor(1_199, &["--config", &path]);
     assert_eq!((code, err.as_str()), (1, ""), "{out}");
     for part in
-        ["\nwrong    open-files         1135 ", "1136 or more", "LimitNOFILE=", "ulimit -n 1136", "tuning/limits.md"]
+        ["\nwrong    open-files         1199 ", "1200 or more", "LimitNOFILE=", "ulimit -n 1200", "tuning/limits.md"]
     {
         assert!(out.contains(part), "{part} in\n{out}");
     }
-    let (_, out, _) = doctor(1_136, &["--config", &path]);
-    assert!(out.contains("\nok       open-files         1136 "), "{out}");
+    let (_, out, _) = doctor(1_200, &["--config", &path]);
+    assert!(out.contains("\nok       open-files         1200 "), "{out}");
 }
 
 #[test]
