@@ -261,3 +261,23 @@ fn names_of_boxes() {
         assert_eq!(named(other, 0x2a), None, "{other}");
     }
 }
+
+/// In a directory where everybody may write, anybody may leave something by our names: it is not read, and not removed.
+#[test]
+fn what_another_user_left_is_not_touched() {
+    let dir = Tree::in_memory();
+    drop(made(&dir.0, 7, 0));
+    let unfinished = dir.0.join(format!(".new-4321-{}", name(&identity(7, 1))));
+    fs::write(&unfinished, "").expect("a file");
+    for entry in fs::read_dir(&dir.0).expect("a directory") {
+        // Only the superuser can make a file another user's.
+        if std::os::unix::fs::chown(entry.expect("an entry").path(), Some(54_321), None).is_err() {
+            return;
+        }
+    }
+    let search = look(&dir.0);
+    assert!(search.found.is_empty() && search.refused.len() == 2, "{search:?}");
+    let theirs = |why: &Refusal| matches!(why, Refusal::NotOurs { owner: 54_321, .. });
+    assert!(search.refused.iter().all(|r| theirs(&r.why)), "{search:?}");
+    assert_eq!(fs::read_dir(&dir.0).expect("a directory").count(), 2);
+}
