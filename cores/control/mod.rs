@@ -21,7 +21,7 @@ use tokio::{
 
 /// Rings are polled this often: what a drain or a configuration waits at most. At two hundred a second this was 1.5 % of
 /// a CPU.
-pub const TICK: Duration = Duration::from_millis(20);
+pub const TICK: Duration = Duration::from_millis(50);
 
 /// Reads the configuration again. It gets the number the new configuration is to have and returns a copy for every
 /// core, or all that is wrong with it. May block for a while; the service manager's patience is the limit.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Rest between two turns: what a message waits at most. Cores send one a second; a wake-up costs some 50 us where other
 /// work fills the caches, which at two hundred a second was 1 % of a CPU.
-pub const REST: Duration = Duration::from_millis(20);
+pub const REST: Duration = Duration::from_millis(50);
 /// glommio registers this much for direct IO, with each of its three rings. The default of 10 MB would not fit common
 /// memlock limits; nothing uses it yet.
 pub(crate) const IO_MEMORY: usize = 512 * 1024;
