@@ -188,9 +188,11 @@ def memory(b):
     value = None
     for _ in range(2):
         try:
-            # The first is the warm-up: pools grow to what 256 need.
-            found = b.in_flight([FLIGHT[0], FLIGHT[0], most], 500_000, 4_000)
-            (n0, m0), (n1, m1) = found[1:]
+            # The first is the warm-up: pools grow to what 256 need. In steps, so that it is auctions whose memory is seen
+            # and not calls that wait for ten thousand new connections at once.
+            found = b.in_flight([FLIGHT[0], FLIGHT[0], most // 3, most * 2 // 3, most], 500_000, 4_000)
+            print("in flight, resident MB: " + ", ".join(f"{n} {m / 2**20:.1f}" for n, m in found))
+            (n0, m0), (n1, m1) = found[1], found[-1]
             value = (m1 - m0) / (n1 - n0)
             print(f"resident memory: {m0 / 2**20:.1f} MB at {n0} auctions in flight, {m1 / 2**20:.1f} MB at {n1}")
             break
