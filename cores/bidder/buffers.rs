@@ -5,7 +5,7 @@ use outcry::limits::BUFFER_BYTES_KEPT;
 /// Sizes that buffers are made in: none is twice what it has to hold, since with thousands of auctions in flight that is
 /// what memory goes into. A buffer that had to grow is kept in the class it reached.
 const CLASSES: [usize; 10] = [512, 768, 1024, 1536, 2048, 2560, 3072, 4096, 8192, BUFFER_BYTES_KEPT];
-/// Bytes kept at most in a class; what comes back above that is freed.
+/// Bytes kept at most in a class where nothing else is said; what comes back above that is freed.
 const CLASS_BYTES_MAX: usize = 32 << 20;
 /// A class is taken from before a smaller one when it has so many more to give: who asks for too little and lets it grow
 /// would else fill the one and empty the other, for as long as the core runs.
@@ -14,12 +14,24 @@ const SURPLUS: usize = 64;
 const LARGER: usize = 2;
 
 /// Stacks of empty buffers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Buffers {
+    class_bytes_max: usize,
     free: [Vec<Vec<u8>>; CLASSES.len()],
 }
 
+impl Default for Buffers {
+    fn default() -> Buffers {
+        Buffers::keeping(CLASS_BYTES_MAX)
+    }
+}
+
 impl Buffers {
+    /// Keeps so many bytes of each size at most.
+    pub fn keeping(class_bytes_max: usize) -> Buffers {
+        Buffers { class_bytes_max, free: Default::default() }
+    }
+
     /// An empty buffer with room for at least `bytes`.
     pub fn get(&mut self, bytes: usize) -> Vec<u8> {
         let Some(class) = CLASSES.iter().position(|&size| bytes <= size) else {
@@ -35,7 +47,7 @@ impl Buffers {
     pub fn put(&mut self, mut buf: Vec<u8>) {
         let capacity = buf.capacity();
         let Some(class) = CLASSES.iter().rposition(|&size| size <= capacity) else { return };
-        if capacity <= BUFFER_BYTES_KEPT && self.free[class].len() * CLASSES[class] < CLASS_BYTES_MAX {
+        if capacity <= BUFFER_BYTES_KEPT && self.free[class].len() * CLASSES[class] < self.class_bytes_max {
             buf.clear();
             self.free[class].push(buf);
         }

@@ -20,6 +20,9 @@ use outcry::{
 };
 use std::{collections::VecDeque, net::SocketAddr};
 
+/// Kept of each size of requests' buffers: those of a turn. Of many calls that waited at once for new connections the rest
+/// is let go: they took more than the auctions themselves.
+const REQUEST_BYTES_KEPT: usize = 2 << 20;
 /// What an abandoned answer may still take to come in before its connection is closed.
 const DRAIN_NS: u64 = 1_000 * MS;
 /// After a failed connect, and after a connection that ended before it was of any use, warm ones are made again: ten
@@ -154,7 +157,7 @@ impl Egress {
             lanes: Vec::new(),
             dirty: Vec::new(),
             failed: Vec::new(),
-            requests: Buffers::default(),
+            requests: Buffers::keeping(REQUEST_BYTES_KEPT),
             next_check_ns: 0,
             scratch: Vec::new(),
             answers: Answers::default(),
