@@ -18,6 +18,7 @@ pub mod config;
 pub mod dsp;
 pub mod gate;
 pub mod http1;
+pub mod journal;
 pub mod json;
 pub mod limits;
 pub mod messages;
