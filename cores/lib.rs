@@ -9,6 +9,7 @@
 //!
 //! Reading order: [`boot`] (top to bottom), [`wiring`] (who can talk to whom), [`bidder`] (what a core does),
 //! [`flush`], [`control`], [`lab`] (the programs around it).
+pub mod audit;
 pub mod bidder;
 pub mod blackbox;
 pub mod boot;
@@ -19,6 +20,7 @@ pub mod doctor;
 mod fixtures;
 pub mod flush;
 pub mod io_probe;
+pub mod journal;
 pub mod lab;
 pub mod out;
 pub mod rlimit;

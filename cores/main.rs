@@ -1,6 +1,7 @@
 //! The `outcry` program: the exchange, and the programs around it.
 use clap::{Parser, Subcommand};
 use outcry_cores::{
+    audit,
     boot::{self, Source},
     check, doctor,
     lab::{attack, demo, dsp_sim, in_process, load},
@@ -46,6 +47,8 @@ enum Command {
     DspSim(dsp_sim::DspSimArgs),
     /// Drive a bidder with an open-loop load of realistic requests.
     Load(load::LoadArgs),
+    /// Look at the journal: what it holds, and whether it is what was written.
+    Audit(audit::AuditArgs),
     /// Do to an exchange on this machine what a hostile client would.
     Attack(attack::AttackArgs),
 }
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args, in_process::start),
         Command::DspSim(args) => dsp_sim::run(args),
         Command::Load(args) => load::run(args),
+        Command::Audit(args) => audit::run(&args),
         Command::Attack(args) => attack::run(args),
     }
 }

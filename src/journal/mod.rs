@@ -11,6 +11,8 @@ pub mod block;
 mod bytes;
 pub mod checkpoint;
 mod flight;
+#[cfg(test)]
+mod golden_tests;
 pub mod index;
 pub mod positions;
 pub mod reader;

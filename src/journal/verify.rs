@@ -5,7 +5,9 @@
 //! What it cannot see: an alteration of the last segment by someone who makes all checksums anew. Each earlier one is held
 //! by the SHA-256 in the header that follows it.
 use super::{
+    PAGE,
     block::BlockHeader,
+    bytes::zero,
     checkpoint::Checkpoint,
     positions::{Follow, Key, Positions},
     reader::{Damage, Item, Known, OpenError, SegmentReader, Source, Torn},
@@ -121,6 +123,14 @@ pub enum Finding {
         /// What.
         torn: Torn,
     },
+    /// A segment whose header was under way when the power failed.
+    #[error(
+        "segment {segment}: its header was being written when it ended; nothing is in it, the next start replaces it"
+    )]
+    Unbegun {
+        /// Its number.
+        segment: u64,
+    },
     /// A segment made in advance.
     #[error("segment {segment} was made in advance and not begun")]
     Spare {
@@ -132,7 +142,7 @@ pub enum Finding {
 impl Finding {
     /// Is it as it should be, and only worth a word?
     pub fn harmless(&self) -> bool {
-        matches!(self, Finding::Torn { .. } | Finding::Spare { .. })
+        matches!(self, Finding::Torn { .. } | Finding::Spare { .. } | Finding::Unbegun { .. })
     }
 }
 
@@ -230,11 +240,15 @@ impl Verify {
             Err(OpenError::Source(e)) => return Err(e),
             Err(OpenError::Header(HeaderError::Empty)) if after.is_none() && confirmed == 0 => {
                 self.findings.push(Finding::Spare { segment: named });
-                self.expected = named;
                 return Ok(());
             }
             Err(OpenError::Header(why)) => {
-                self.findings.push(Finding::Header { segment: named, why });
+                let torn = matches!(why, HeaderError::Magic | HeaderError::Checksum { .. });
+                let unbegun = torn && after.is_none() && confirmed == 0 && blank(&mut source)?;
+                self.findings.push(match unbegun {
+                    true => Finding::Unbegun { segment: named },
+                    false => Finding::Header { segment: named, why },
+                });
                 self.before = None;
                 return Ok(());
             }
@@ -324,6 +338,24 @@ fn frames(
     if why.is_some() || n != header.frames {
         findings.push(Finding::Frames { segment, at, why });
     }
+}
+
+/// Is nothing behind the first page? A header is durable before anything else of its segment is written.
+///
+/// # Errors
+/// What the medium says.
+pub fn blank<S: Source>(source: &mut S) -> Result<bool, S::Error> {
+    let mut piece = vec![0; 1 << 20];
+    let (mut at, end) = (PAGE as u64, source.len());
+    while at < end {
+        let n = (end - at).min(piece.len() as u64) as usize;
+        source.read(at, &mut piece[..n])?;
+        if !zero(&piece[..n]) {
+            return Ok(false);
+        }
+        at += n as u64;
+    }
+    Ok(true)
 }
 
 /// SHA-256 of the first `end` bytes; `None`: there are fewer.

@@ -778,6 +778,17 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Writer<B> {
         self.giving_up
     }
 
+    /// Is the next segment's file there?
+    pub fn next_ready(&self) -> bool {
+        self.next == Next::Ready
+    }
+
+    /// Can no block be begun, not even for what is reserved?
+    pub fn exhausted(&self) -> bool {
+        let left = self.left().unwrap_or(0);
+        self.next == Next::Refused && self.filling.is_none() && left < PAGE as u64
+    }
+
     /// Bytes of ordinary frames that are taken before [`Refusal::NoSpace`] or [`Refusal::Reserve`]; `None`: the next
     /// segment is there or being made.
     pub fn room(&self) -> Option<u64> {

@@ -1,0 +1,51 @@
+//! `outcry audit verify`: findings, one a line, and what was counted.
+use super::{AuditError, Where, directory::Journal};
+use crate::out::out;
+use outcry::journal::verify::Verify;
+
+/// True: everything is as it should be.
+pub(super) fn run(place: &Where) -> Result<bool, AuditError> {
+    let mut journal = Journal::open(place)?;
+    let node = journal.node;
+    let mut lines = Vec::new();
+    let checkpoint = match journal.checkpoint.clone() {
+        Some(Err(why)) => {
+            lines.push((false, format!("the checkpoint cannot be read: {why}. The next start makes a new one")));
+            None
+        }
+        read => read.and_then(Result::ok),
+    };
+    let mut verify = Verify::new(checkpoint);
+    for i in 0..journal.segments.len() {
+        let after = journal.after(i);
+        let named = (node, journal.segments[i].segment);
+        if let Err(source) = verify.segment(named, journal.source(i), after.as_ref()) {
+            let name = journal.segments[i].name.clone();
+            return Err(journal.failed(&name, source));
+        }
+    }
+    let (findings, seen) = verify.finish();
+    lines.extend(findings.iter().map(|f| (f.harmless(), f.to_string())));
+    let wrong = lines.iter().filter(|(harmless, _)| !harmless).count();
+    let mut text = String::new();
+    for (harmless, line) in &lines {
+        text += &if place.json {
+            let line = line.replace('\\', "\\\\").replace('"', "\\\"");
+            format!("{{\"wrong\":{},\"finding\":\"{line}\"}}\n", !harmless)
+        } else {
+            format!("{} {line}\n", if *harmless { "note: " } else { "WRONG:" })
+        };
+    }
+    let (segments, blocks, frames, bytes) = (seen.segments, seen.blocks, seen.frames, seen.bytes);
+    text += &if place.json {
+        format!(
+            "{{\"node\":\"{node:08x}\",\"segments\":{segments},\"blocks\":{blocks},\"frames\":{frames},\"bytes\":{bytes},\"wrong\":{wrong}}}\n"
+        )
+    } else {
+        format!(
+            "node {node:08x}: {segments} segments, {blocks} blocks, {frames} frames, {bytes} bytes; {wrong} findings\n"
+        )
+    };
+    out(&text);
+    Ok(wrong == 0)
+}

@@ -1,0 +1,78 @@
+//! A directory of the file system.
+//! Owns: its path, the file that was read last. Called by: [`super::open`], `outcry audit`, the disks. May block.
+use super::disk::Files;
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Dir {
+    path: PathBuf,
+    reading: Option<(String, File)>,
+}
+
+impl Dir {
+    /// The directory at `path`, which is there.
+    pub fn new(path: &Path) -> Dir {
+        Dir { path: path.to_path_buf(), reading: None }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Does this directory take files that are written past the page cache?
+    ///
+    /// # Errors
+    /// No file can be made here at all.
+    pub fn takes_direct_io(&self) -> io::Result<bool> {
+        let path = self.path.join(".direct-io");
+        let open = |flags| OpenOptions::new().write(true).create(true).truncate(true).custom_flags(flags).open(&path);
+        let made = match open(libc::O_DIRECT) {
+            Ok(_) => Ok(true),
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => open(0).map(|_| false),
+            Err(e) => Err(e),
+        };
+        let _ = fs::remove_file(&path);
+        made
+    }
+}
+
+impl Files for Dir {
+    fn list(&mut self) -> io::Result<Vec<(String, u64)>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let meta = entry.metadata()?;
+            if let (true, Ok(name)) = (meta.is_file(), entry.file_name().into_string()) {
+                files.push((name, meta.len()));
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    fn read(&mut self, name: &str, at: u64, out: &mut [u8]) -> io::Result<()> {
+        let file = match self.reading.take() {
+            Some((known, file)) if known == name => file,
+            _ => File::open(self.path.join(name))?,
+        };
+        let (_, file) = self.reading.insert((name.to_string(), file));
+        file.read_exact_at(out, at)
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.reading = None;
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn free(&mut self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.path)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}

@@ -1,0 +1,181 @@
+//! The disk on glommio: O_DIRECT and O_DSYNC, several writes under way at once, nothing that blocks.
+//! Owns: the file being written. Runs on: flush, within its executor. Called by: [`super::Journal`]; its jobs go on whenever
+//! the executor is given a turn. Never: is made where O_DIRECT is refused, see [`GlommioDisk::new`].
+use super::{
+    dir::Dir,
+    disk::{Disk, Done, Files, Job},
+    slow::Slow,
+};
+use glommio::{
+    allocate_dma_buffer,
+    io::{DmaFile, OpenOptions},
+};
+use outcry::journal::{
+    segment::{FileKind, file_name},
+    writer::Write,
+};
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    future::poll_fn,
+    io,
+    path::{Path, PathBuf},
+    rc::Rc,
+    task::{Poll, Waker},
+};
+
+/// How a write becomes durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sync {
+    /// The file is opened with O_DSYNC: with the write itself.
+    Dsync,
+    /// By an fdatasync after it.
+    Fdatasync,
+}
+
+/// Waits for a job that is over, so that nobody has to look for it in a loop.
+#[derive(Clone, Debug)]
+pub struct Waiter(Rc<Shared>);
+
+impl Waiter {
+    /// Returns when a write is over and has not been taken by [`Disk::poll`]. What another thread does (making segments,
+    /// checkpoints) wakes nobody: look once in a while too.
+    pub async fn done(&self) {
+        poll_fn(|context| {
+            if !self.0.done.borrow().is_empty() {
+                return Poll::Ready(());
+            }
+            *self.0.waiting.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// What its tasks share with it: all on one thread.
+#[derive(Debug, Default)]
+struct Shared {
+    open: RefCell<Option<(u64, Rc<DmaFile>)>>,
+    done: RefCell<VecDeque<Done<Vec<u8>>>>,
+    waiting: RefCell<Option<Waker>>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct GlommioDisk {
+    dir: Dir,
+    node: u32,
+    sync: Sync,
+    slow: Slow,
+    shared: Rc<Shared>,
+}
+
+impl GlommioDisk {
+    /// Segments of `node` in the directory at `path`, which is there. `None`: its file system refuses O_DIRECT; that is
+    /// for [`super::StdDisk`], and for the operator to know.
+    ///
+    /// # Errors
+    /// Nothing can be written there, or no thread could be started.
+    pub fn new(path: &Path, node: u32, sync: Sync) -> io::Result<Option<GlommioDisk>> {
+        let dir = Dir::new(path);
+        if !dir.takes_direct_io()? {
+            return Ok(None);
+        }
+        let slow = Slow::start(path, node)?;
+        Ok(Some(GlommioDisk { dir, node, sync, slow, shared: Rc::default() }))
+    }
+
+    /// To wait for what is under way.
+    pub fn waiter(&self) -> Waiter {
+        Waiter(self.shared.clone())
+    }
+
+    fn forget(&self, segment: u64) {
+        let mut open = self.shared.open.borrow_mut();
+        if open.as_ref().is_some_and(|(s, _)| *s == segment) {
+            *open = None;
+        }
+    }
+}
+
+/// The file of a segment, opened by its first write, which comes alone: a header.
+async fn file(shared: &Shared, segment: u64, path: PathBuf, sync: Sync) -> io::Result<Rc<DmaFile>> {
+    if let Some((_, file)) = shared.open.borrow().as_ref().filter(|(s, _)| *s == segment) {
+        return Ok(file.clone());
+    }
+    let mut options = OpenOptions::new();
+    options.write(true);
+    if sync == Sync::Dsync {
+        options.custom_flags(libc::O_DSYNC);
+    }
+    let opened = Rc::new(options.dma_open(&path).await?);
+    *shared.open.borrow_mut() = Some((segment, opened.clone()));
+    Ok(opened)
+}
+
+/// glommio writes all of a buffer, from memory of its own: a copy, some 1 % of what the write costs.
+async fn write(shared: &Shared, w: &Write<Vec<u8>>, path: PathBuf, sync: Sync) -> io::Result<()> {
+    let file = file(shared, w.segment, path, sync).await?;
+    let mut memory = allocate_dma_buffer(w.bytes);
+    memory.as_bytes_mut().copy_from_slice(&w.buf[..w.bytes]);
+    let written = file.write_at(memory, w.at).await?;
+    if written != w.bytes {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    if sync == Sync::Fdatasync {
+        file.fdatasync().await?;
+    }
+    Ok(())
+}
+
+impl Files for GlommioDisk {
+    fn list(&mut self) -> io::Result<Vec<(String, u64)>> {
+        self.dir.list()
+    }
+
+    fn read(&mut self, name: &str, at: u64, out: &mut [u8]) -> io::Result<()> {
+        self.dir.read(name, at, out)
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.dir.remove(name)
+    }
+
+    fn free(&mut self) -> io::Result<u64> {
+        self.dir.free()
+    }
+}
+
+impl Disk for GlommioDisk {
+    type Buf = Vec<u8>;
+
+    fn buffer(&mut self, bytes: usize) -> Vec<u8> {
+        vec![0; bytes]
+    }
+
+    fn submit(&mut self, job: Job<Vec<u8>>) {
+        match job {
+            Job::Write(w) => {
+                let path = self.dir.path().join(file_name(FileKind::Segment, self.node, w.segment));
+                let (shared, sync) = (self.shared.clone(), self.sync);
+                glommio::spawn_local(async move {
+                    let result = write(&shared, &w, path, sync).await;
+                    shared.done.borrow_mut().push_back(Done::Wrote { id: w.id, buf: w.buf, result });
+                    let waiting = shared.waiting.borrow_mut().take();
+                    waiting.map(Waker::wake);
+                })
+                .detach();
+            }
+            Job::Prepare { segment, .. } | Job::Cut { segment, .. } => {
+                self.forget(segment);
+                self.slow.submit(job);
+            }
+            Job::Replace { .. } | Job::Remove { .. } => self.slow.submit(job),
+        }
+    }
+
+    fn poll(&mut self) -> Option<Done<Vec<u8>>> {
+        let done = self.shared.done.borrow_mut().pop_front();
+        done.or_else(|| self.slow.poll())
+    }
+}
