@@ -71,7 +71,7 @@ fn print<S: outcry::journal::reader::Source<Error = std::io::Error>>(
         Err(OpenError::Source(source)) => return Err(Failed::Read(source)),
     };
     let mut whole = true;
-    while let Some(item) = reader.next().map_err(Failed::Read)? {
+    while let Some(item) = reader.next_item().map_err(Failed::Read)? {
         let (at, block) = match item {
             Item::Damage(d) => {
                 eprintln!("outcry audit: segment {segment}, offset {} to {}: damaged: {}", d.at, d.end, d.why);

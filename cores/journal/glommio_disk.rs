@@ -161,8 +161,9 @@ impl Disk for GlommioDisk {
                 glommio::spawn_local(async move {
                     let result = write(&shared, &w, path, sync).await;
                     shared.done.borrow_mut().push_back(Done::Wrote { id: w.id, buf: w.buf, result });
-                    let waiting = shared.waiting.borrow_mut().take();
-                    waiting.map(Waker::wake);
+                    if let Some(waiting) = shared.waiting.borrow_mut().take() {
+                        waiting.wake();
+                    }
                 })
                 .detach();
             }

@@ -19,6 +19,7 @@
 pub mod dir;
 pub mod disk;
 pub mod glommio_disk;
+pub mod index_file;
 mod open;
 mod slow;
 pub mod std_disk;
@@ -41,12 +42,13 @@ use outcry::{
         writer::{Class, Counts, Durable, Io, Refusal, Settings, Taken, Writer},
     },
     record::frame::Frame,
+    units::{MS, Now},
 };
 
 /// A failed attempt to make a segment is repeated after this.
-const AGAIN_MS: u64 = 1_000;
+const AGAIN_NS: u64 = 1_000 * MS;
 /// How often the file system is asked how much is free.
-const LOOK_MS: u64 = 1_000;
+const LOOK_NS: u64 = 1_000 * MS;
 
 /// How a journal is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,8 +92,8 @@ pub struct Journal<D: Disk> {
     checkpoint_due: bool,
     first_segment: u64,
     free: u64,
-    looked_ms: u64,
-    again_ms: Option<u64>,
+    looked_ns: Option<u64>,
+    again_ns: Option<u64>,
     troubles: Troubles,
     /// What the last segment that was there at the start is cut off to.
     cut: Option<(u64, u64)>,
@@ -117,7 +119,7 @@ impl<D: Disk> Journal<D> {
         }
         let journal = Journal {
             writer,
-            first_segment: found.kept.first().map_or(segment, |k| k.segment),
+            first_segment: found.first_segment,
             kept: found.kept,
             settings,
             disk,
@@ -127,8 +129,8 @@ impl<D: Disk> Journal<D> {
             checkpoint_at: 0,
             checkpoint_due: true,
             free,
-            looked_ms: 0,
-            again_ms: None,
+            looked_ns: None,
+            again_ns: None,
             troubles: Troubles::default(),
             cut: found.cut,
             hlc: found.recovered.hlc,
@@ -152,36 +154,36 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Takes back what is done and hands out what is to be done. Returns how much that was.
-    pub fn turn(&mut self, now_unix_ms: u64) -> usize {
+    pub fn turn(&mut self, now: Now) -> usize {
         let mut work = 0;
         while let Some(done) = self.disk.poll() {
-            self.done(done, now_unix_ms);
+            self.done(done, now);
             work += 1;
         }
-        if now_unix_ms.saturating_sub(self.looked_ms) >= LOOK_MS {
-            self.looked_ms = now_unix_ms;
+        if self.looked_ns.is_none_or(|at| now.boot_ns.saturating_sub(at) >= LOOK_NS) {
+            self.looked_ns = Some(now.boot_ns);
             self.free = self.disk.free().unwrap_or(self.free);
-            self.let_go(now_unix_ms);
+            self.let_go(now);
         }
-        if self.again_ms.is_some_and(|at| now_unix_ms >= at) {
-            self.again_ms = None;
+        if self.again_ns.is_some_and(|at| now.boot_ns >= at) {
+            self.again_ns = None;
             self.writer.prepare_again();
         }
         while let Some(io) = self.writer.next_io() {
-            self.submit(io, now_unix_ms);
+            self.submit(io, now);
             work += 1;
         }
         self.keep_checkpoint();
         work
     }
 
-    fn submit(&mut self, io: Io<D::Buf>, now_unix_ms: u64) {
+    fn submit(&mut self, io: Io<D::Buf>, now: Now) {
         match io {
             Io::Prepare { segment, bytes } if may_make(self.free, bytes, self.settings.levels) => {
                 self.free -= bytes;
                 self.disk.submit(Job::Prepare { segment, bytes });
             }
-            Io::Prepare { segment, .. } => self.unprepared(segment, now_unix_ms),
+            Io::Prepare { segment, .. } => self.unprepared(segment, now),
             Io::Write(write) => {
                 if write.at == 0
                     && let Some((segment, end)) = self.cut.take()
@@ -196,17 +198,17 @@ impl<D: Disk> Journal<D> {
                     self.disk.submit(Job::Cut { segment, end });
                 }
                 self.checkpoint_due = true;
-                self.let_go(now_unix_ms);
+                self.let_go(now);
             }
         }
     }
 
-    fn done(&mut self, done: Done<D::Buf>, now_unix_ms: u64) {
+    fn done(&mut self, done: Done<D::Buf>, now: Now) {
         match done {
             Done::Prepared { segment, result: Ok(()) } => self.writer.prepared(segment),
             Done::Prepared { segment, result: Err(_) } => {
-                self.looked_ms = 0;
-                self.unprepared(segment, now_unix_ms);
+                self.looked_ns = None;
+                self.unprepared(segment, now);
             }
             Done::Wrote { id, buf, result: Ok(()) } => self.writer.done(id, buf),
             Done::Wrote { id, buf, result: Err(_) } => self.writer.failed(id, buf),
@@ -224,19 +226,19 @@ impl<D: Disk> Journal<D> {
         }
     }
 
-    fn unprepared(&mut self, segment: u64, now_unix_ms: u64) {
+    fn unprepared(&mut self, segment: u64, now: Now) {
         self.troubles.unprepared += 1;
-        self.again_ms = Some(now_unix_ms + AGAIN_MS);
+        self.again_ns = Some(now.boot_ns + AGAIN_NS);
         self.writer.unprepared(segment);
     }
 
     /// Marks what may go. It goes once a checkpoint says that it was let go, so that nobody takes it for missing.
-    fn let_go(&mut self, now_unix_ms: u64) {
+    fn let_go(&mut self, now: Now) {
         // One being written, one made in advance.
         let live = 2 * self.settings.writer.segment_bytes;
         // The end of the last of them is what the segment being written refers to.
         let all_but_last = &self.kept[..self.kept.len().saturating_sub(1)];
-        let n = may_go(all_but_last, live, self.needs, self.settings.retention, now_unix_ms);
+        let n = may_go(all_but_last, live, self.needs, self.settings.retention, now.unix_ms());
         if n > 0 {
             self.going.extend(self.kept.drain(..n).map(|k| k.segment));
             self.first_segment = self.kept.first().map_or(self.first_segment, |k| k.segment);
@@ -249,7 +251,7 @@ impl<D: Disk> Journal<D> {
             // There may be no index; the segment is there.
             self.disk.submit(Job::Remove { name: file_name(kind, self.settings.writer.node, segment) });
         }
-        self.looked_ms = 0;
+        self.looked_ns = None;
     }
 
     fn keep_checkpoint(&mut self) {

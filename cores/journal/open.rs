@@ -81,6 +81,8 @@ pub(super) struct Found {
     /// Is the file of the segment to begin there?
     pub(super) spare: bool,
     pub(super) kept: Vec<Kept>,
+    /// The first segment that was not let go.
+    pub(super) first_segment: u64,
     /// Where the last segment is cut off: behind its torn tail, which may be looked at.
     pub(super) cut: Option<(u64, u64)>,
 }
@@ -127,6 +129,12 @@ pub(super) fn open<F: Files>(files: &mut F, node: u32, segment_bytes: u64) -> Re
     segments.sort_by_key(|s| s.segment);
     let checkpoint = checkpoint.unwrap_or_default();
     recovered.positions = checkpoint.positions.clone();
+    // Let go, and not removed any more.
+    while let Some(first) = segments.first()
+        && first.segment < checkpoint.first_segment
+    {
+        remove(files, segments.remove(0))?;
+    }
     // Behind the last that was begun: one made in advance, or one whose header was being written, which has no blocks.
     let mut spare = None;
     while let Some(last) = segments.pop_if(|s| s.header.is_err() && s.segment > checkpoint.durable.segment) {
@@ -139,10 +147,9 @@ pub(super) fn open<F: Files>(files: &mut F, node: u32, segment_bytes: u64) -> Re
             segments.push(File { header: Err(HeaderError::Magic), ..last });
             break;
         }
-        match spare.replace(last) {
-            // Another one lies behind it: of no use.
-            Some(further) => remove(files, further)?,
-            None => {}
+        // Another one lies behind it: of no use.
+        if let Some(further) = spare.replace(last) {
+            remove(files, further)?;
         }
     }
     for i in 0..segments.len().saturating_sub(1) {
@@ -180,7 +187,9 @@ pub(super) fn open<F: Files>(files: &mut F, node: u32, segment_bytes: u64) -> Re
         last_unix_ms: segments.get(i).and_then(|s| s.header.ok()).map_or(recovered.hlc, |h| h.hlc) >> 16,
     });
     let kept = kept.collect();
-    Ok(Found { recovered, resume, spare, kept, cut })
+    let first = segments.first().map_or(resume.segment, |s| s.segment);
+    let first_segment = if checkpoint.first_segment > 0 { checkpoint.first_segment } else { first };
+    Ok(Found { recovered, resume, spare, kept, first_segment, cut })
 }
 
 fn read<F: Files>(files: &mut F, name: &str, at: u64, out: &mut [u8]) -> Result<(), JournalError> {
@@ -229,7 +238,7 @@ fn frames<F: Files>(
     };
     recovered.hlc = recovered.hlc.max(reader.header().hlc);
     let (mut damages, mut n) = (Vec::new(), 0);
-    while let Some(item) = reader.next().map_err(failed)? {
+    while let Some(item) = reader.next_item().map_err(failed)? {
         match item {
             Item::Damage(damage) => damages.push(damage),
             Item::Block(_, block) if block.header.seal => {}

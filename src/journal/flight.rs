@@ -88,6 +88,7 @@ impl<B> Flight<B> {
 
     /// The first, if it is written.
     pub(super) fn pop_done(&mut self) -> Option<Entry<B>> {
-        self.entries.pop_front_if(|e| e.state == State::Done)
+        let done = self.entries.front().is_some_and(|e| e.state == State::Done);
+        if done { self.entries.pop_front() } else { None }
     }
 }

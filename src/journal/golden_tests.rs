@@ -86,7 +86,7 @@ fn write(files: &mut BTreeMap<u64, Vec<u8>>, resume: Resume, batches: &[Vec<Vec<
 fn resume(files: &BTreeMap<u64, Vec<u8>>, positions: &Positions) -> Resume {
     let (segment, file) = files.last_key_value().expect("a segment");
     let mut reader = SegmentReader::open(&file[..], Known::default()).expect("a segment");
-    while reader.next().expect("memory").is_some() {}
+    while reader.next_item().expect("memory").is_some() {}
     let ending = reader.ending();
     let digest = digest(&mut &file[..], ending.end).expect("memory").expect("long enough");
     Resume {
@@ -204,7 +204,7 @@ fn golden_files_of_every_version_are_read() {
         assert_eq!(frame.expect("a frame").payload(), b"request-1");
         // Read alone, the second says itself that its last block was torn.
         let mut alone = SegmentReader::open(&segments[1].1[..], Known::default()).expect("a segment");
-        while let Some(item) = alone.next().expect("memory") {
+        while let Some(item) = alone.next_item().expect("memory") {
             assert!(matches!(item, Item::Block(..)));
         }
         assert_eq!((alone.ending().end, alone.ending().torn.map(|t| t.bytes)), (3 * 4096, Some(4096)));

@@ -225,7 +225,7 @@ impl<S: Source> SegmentReader<S> {
     ///
     /// # Errors
     /// What the medium says.
-    pub fn next(&mut self) -> Result<Option<Item<'_>>, S::Error> {
+    pub fn next_item(&mut self) -> Result<Option<Item<'_>>, S::Error> {
         if self.over || self.at >= self.limit() {
             self.over = true;
             return Ok(None);
@@ -250,7 +250,7 @@ impl<S: Source> SegmentReader<S> {
         }
     }
 
-    /// How the segment ends, once [`SegmentReader::next`] has said that it does.
+    /// How the segment ends, once [`SegmentReader::next_item`] has said that it does.
     pub fn ending(&self) -> Ending {
         Ending { end: self.at, next_block: self.expected, crc: self.crc, seal: self.seal.clone(), torn: self.torn }
     }

@@ -133,7 +133,7 @@ impl SegmentHeader {
             salt: u64_at(page, 48),
             previous: Previous { end: u64_at(page, 56), digest: array(page, 64), crc: u32_at(page, 96) },
         };
-        let sound = header.segment > 0 && header.first_block > 0 && header.previous.end % PAGE as u64 == 0;
+        let sound = header.segment > 0 && header.first_block > 0 && header.previous.end.is_multiple_of(PAGE as u64);
         if sound && zero(&page[RESERVED..CRC]) { Ok(header) } else { Err(HeaderError::Contents) }
     }
 }

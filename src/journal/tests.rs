@@ -125,7 +125,7 @@ fn what_was_taken_is_read_back_over_segments() {
     let mut seq = 0;
     for (segment, file) in disk.files.iter().filter(|(s, _)| **s < spare) {
         let mut reader = SegmentReader::open(&file[..], Known::default()).expect("a segment");
-        while let Some(item) = reader.next().expect("memory") {
+        while let Some(item) = reader.next_item().expect("memory") {
             let Item::Block(_, block) = item else { panic!("{item:?}") };
             let frames = frame::frames(block.payload).filter(|_| !block.header.seal);
             for frame in frames {
@@ -328,7 +328,8 @@ fn missing_swapped_altered_and_cut_off() {
     let (disk, writer) = several(400);
     let checkpoint = Checkpoint { first_segment: 1, durable: writer.durable(), ..Checkpoint::default() };
     let last = writer.durable().segment;
-    let check = |change: &dyn Fn(&mut BTreeMap<u64, Vec<u8>>), expected: &dyn Fn(&Finding) -> bool| {
+    type Files = BTreeMap<u64, Vec<u8>>;
+    let check = |change: &dyn Fn(&mut Files), expected: &dyn Fn(&Finding) -> bool| {
         let mut disk = Disk { files: disk.files.clone() };
         change(&mut disk.files);
         let findings = disk.verify(Some(checkpoint.clone()));
@@ -337,20 +338,20 @@ fn missing_swapped_altered_and_cut_off() {
     check(&|f| drop(f.remove(&2)), &|f| *f == Finding::Missing { from: 2, to: 2 });
     check(&|f| drop(f.remove(&1)), &|f| *f == Finding::Missing { from: 1, to: 1 });
     check(&|f| f.retain(|s, _| *s < last), &|f| *f == Finding::Missing { from: last, to: last });
-    let swap = |f: &mut BTreeMap<u64, Vec<u8>>| {
+    let swap = |f: &mut Files| {
         let (two, three) = (f[&2].clone(), f[&3].clone());
         f.insert(2, three);
         f.insert(3, two);
     };
     check(&swap, &|f| matches!(f, Finding::Swapped { named: 2, holds: 3, .. }));
     // A block taken out of the middle, the rest moved up.
-    let cut = |f: &mut BTreeMap<u64, Vec<u8>>| drop(f.get_mut(&2).expect("segment 2").drain(PAGE..5 * PAGE));
+    let cut = |f: &mut Files| drop(f.get_mut(&2).expect("segment 2").drain(PAGE..5 * PAGE));
     check(&cut, &|f| matches!(f, Finding::Damaged(d) if d.segment == 2));
     let end = writer.durable().end as usize;
-    let shorten = |f: &mut BTreeMap<u64, Vec<u8>>| f.get_mut(&last).expect("the last")[end - 4 * PAGE..].fill(0);
+    let shorten = |f: &mut Files| f.get_mut(&last).expect("the last")[end - 4 * PAGE..].fill(0);
     check(&shorten, &|f| matches!(f, Finding::Damaged(d) if d.segment == last));
     // Someone who makes the checksum of a block anew is found by the digest.
-    let forge = |f: &mut BTreeMap<u64, Vec<u8>>| {
+    let forge = |f: &mut Files| {
         let file = f.get_mut(&2).expect("segment 2");
         let header = SegmentHeader::decode(file).expect("a header");
         let block = super::block::decode(&file[PAGE..], header.salt).expect("a block").header;
@@ -380,7 +381,7 @@ fn torn_or_damaged_is_told_by_what_was_confirmed() {
     let read = |disk: &Disk| {
         let mut reader = SegmentReader::open(&disk.files[&1][..], Known::default()).expect("a segment");
         let mut seen = Vec::new();
-        while let Some(item) = reader.next().expect("memory") {
+        while let Some(item) = reader.next_item().expect("memory") {
             seen.push(match item {
                 Item::Block(_, block) => Ok(block.header.number),
                 Item::Damage(damage) => Err((damage.block, damage.blocks)),

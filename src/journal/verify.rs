@@ -264,7 +264,7 @@ impl Verify {
         }
         let track = self.track.get_or_insert_with(|| Track::new(named));
         self.seen.segments += 1;
-        while let Some(item) = reader.next()? {
+        while let Some(item) = reader.next_item()? {
             match item {
                 Item::Damage(damage) => self.findings.push(Finding::Damaged(damage)),
                 Item::Block(at, block) => {

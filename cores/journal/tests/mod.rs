@@ -21,11 +21,14 @@ use outcry::{
         writer::{Class, Refusal, Settings},
     },
     record::frame::{self, Header, Kind},
+    units::{MS, Now},
 };
 use std::collections::BTreeMap;
 
 const NODE: u32 = 0xab;
 type Key = (u32, u16);
+/// Of every key the numbers that are there.
+type Found = BTreeMap<Key, Vec<u64>>;
 
 fn settings(depth: usize, segment_extra: u64) -> JournalSettings {
     let mut writer = Settings {
@@ -45,6 +48,11 @@ fn settings(depth: usize, segment_extra: u64) -> JournalSettings {
     }
 }
 
+/// So many milliseconds after boot, which was when clocks begin.
+fn clock(ms: u64) -> Now {
+    Now { boot_ns: ms * MS, wall_offset_ns: 0 }
+}
+
 /// The frame of a key and a number, always the same: its length and its bytes follow from them.
 fn framed(key: Key, seq: u64) -> Vec<u8> {
     let mut rng = Rng::new(u64::from(key.0) << 40 ^ u64::from(key.1) << 32 ^ seq);
@@ -60,7 +68,7 @@ fn framed(key: Key, seq: u64) -> Vec<u8> {
 }
 
 /// What is on the disk: of every key its numbers in the order in which they stand, and what `verify` says.
-fn read_all(disk: &mut SimDisk) -> Result<(BTreeMap<Key, Vec<u64>>, Vec<Finding>), String> {
+fn read_all(disk: &mut SimDisk) -> Result<(Found, Vec<Finding>), String> {
     let segments: Vec<_> = disk
         .list()
         .expect("always")
@@ -73,7 +81,7 @@ fn read_all(disk: &mut SimDisk) -> Result<(BTreeMap<Key, Vec<u64>>, Vec<Finding>
     let checkpoint = disk.files.get(&checkpoint::file_name(NODE)).and_then(|b| Checkpoint::decode(b).ok());
     let headers: Vec<_> = segments.iter().map(|(name, ..)| SegmentHeader::decode(&disk.files[name]).ok()).collect();
     let mut verify = Verify::new(checkpoint);
-    let mut found = BTreeMap::<Key, Vec<u64>>::new();
+    let mut found = Found::new();
     for (i, (name, bytes, segment)) in segments.iter().enumerate() {
         let after = headers.get(i + 1).and_then(Option::as_ref);
         let file = FileIn { files: disk, name, bytes: *bytes };
@@ -83,7 +91,7 @@ fn read_all(disk: &mut SimDisk) -> Result<(BTreeMap<Key, Vec<u64>>, Vec<Finding>
         }
         let known = Known { end: after.map(|a| a.previous.end), confirmed: 0 };
         let mut reader = SegmentReader::open(&disk.files[name][..], known).map_err(|_| format!("{name}: header"))?;
-        while let Ok(Some(item)) = reader.next() {
+        while let Ok(Some(item)) = reader.next_item() {
             let Item::Block(_, block) = item else { continue };
             for frame in frame::frames(block.payload).filter(|_| !block.header.seal) {
                 let frame = frame.map_err(|e| format!("{name}: {e}"))?;
@@ -112,10 +120,15 @@ struct World {
     made: BTreeMap<Key, u64>,
     durable: BTreeMap<Key, u64>,
     settings: JournalSettings,
-    wall: u64,
+    boot_ms: u64,
+    wall_offset_ms: i64,
 }
 
 impl World {
+    fn now(&self) -> Now {
+        Now { boot_ns: self.boot_ms * MS, wall_offset_ns: self.wall_offset_ms * MS as i64 }
+    }
+
     /// Offers what the black boxes hold, as long as it is taken.
     fn offer(&mut self, journal: &mut Journal<SimDisk>) -> Result<(), String> {
         for (key, ring) in &mut self.boxes {
@@ -169,8 +182,8 @@ impl World {
         for _ in 0..100_000 {
             self.offer(journal)?;
             journal.disk.advance(10);
-            self.wall += 100;
-            journal.turn(self.wall);
+            self.boot_ms += 100;
+            journal.turn(self.now());
             self.note(journal);
             if journal.idle() && self.boxes.values().all(|b| b.offered == b.made) {
                 return Ok(());
@@ -206,7 +219,8 @@ fn run(seed: u64) -> Result<Lived, String> {
         made: BTreeMap::new(),
         durable: BTreeMap::new(),
         settings,
-        wall: 1_000_000,
+        boot_ms: 0,
+        wall_offset_ms: 0,
     };
     let mut lived = Lived::default();
     let lives = 2 + world.rng.below(4) as u32;
@@ -231,9 +245,12 @@ fn run(seed: u64) -> Result<Lived, String> {
             ring.made += more;
             world.made.insert(key, ring.made);
             world.offer(&mut journal)?;
-            // The clock of the machine may jump.
-            world.wall = if world.rng.chance(20) { world.rng.below(2_000_000) } else { world.wall + 5 };
-            journal.turn(world.wall);
+            world.boot_ms += 5;
+            // The clock on the wall may jump.
+            if world.rng.chance(20) {
+                world.wall_offset_ms = world.rng.below(4_000_000) as i64 - 2_000_000;
+            }
+            journal.turn(world.now());
             journal.disk.advance(world.rng.below(12));
             world.note(&journal);
         }
@@ -325,7 +342,8 @@ fn ended(seed: u64) -> (SimDisk, World) {
         made: BTreeMap::from([((1, 0), 300)]),
         durable: BTreeMap::new(),
         settings: settings(3, 8),
-        wall: 0,
+        boot_ms: 0,
+        wall_offset_ms: 0,
     };
     let (mut journal, _) = Journal::open(SimDisk::new(NODE, seed), world.settings).expect("empty");
     world.settle(&mut journal).expect("a good disk");
@@ -334,7 +352,7 @@ fn ended(seed: u64) -> (SimDisk, World) {
     // What is behind the end is cut off too.
     for _ in 0..10 {
         journal.disk.advance(10);
-        journal.turn(0);
+        journal.turn(clock(0));
     }
     (journal.into_disk(), world)
 }
@@ -372,11 +390,11 @@ fn a_flipped_bit_is_named_and_a_start_gets_by() {
         let bytes = framed((2, 0), 1);
         while journal.push(&frame::decode(&bytes).expect("a frame"), Class::Ordinary).is_err() {
             journal.disk.advance(10);
-            journal.turn(0);
+            journal.turn(clock(0));
         }
         while journal.durable_positions().get((2, 0)) == 0 {
             journal.disk.advance(10);
-            journal.turn(0);
+            journal.turn(clock(0));
         }
         let (found, _) = read_all(&mut journal.into_disk()).unwrap_or_default();
         assert!(at < PAGE || found[&(2, 0)] == [1], "seed {seed}");
@@ -393,17 +411,17 @@ fn a_disk_that_hangs_stops_intake_and_loses_nothing() {
         journal.push(&frame::decode(&bytes).expect("a frame"), Class::Ordinary).map(|_| seq += 1)
     };
     while push(&mut journal).is_err() {
-        journal.turn(0);
+        journal.turn(clock(0));
         journal.disk.advance(10);
     }
     let refused = (0..1000).find_map(|_| {
-        journal.turn(0);
+        journal.turn(clock(0));
         push(&mut journal).err()
     });
     assert_eq!((refused, journal.durable_positions().get((1, 0))), (Some(Refusal::Busy), 0));
     for _ in 0..100 {
         journal.disk.advance(10);
-        journal.turn(0);
+        journal.turn(clock(0));
     }
     assert_eq!(journal.durable_positions().get((1, 0)), seq);
 }
@@ -418,7 +436,8 @@ fn what_is_let_go_is_not_missing() {
         made: BTreeMap::from([((1, 0), 1500)]),
         durable: BTreeMap::new(),
         settings,
-        wall: 0,
+        boot_ms: 0,
+        wall_offset_ms: 0,
     };
     let (mut journal, _) = Journal::open(SimDisk::new(NODE, 1), settings).expect("empty");
     world.settle(&mut journal).expect("a good disk");
