@@ -14,6 +14,7 @@ pub mod connection;
 pub mod framing;
 pub mod gzip;
 pub mod head;
+pub mod journal;
 pub mod mutate;
 pub mod node;
 pub mod request;
@@ -26,7 +27,7 @@ pub mod splice;
 pub type Check = fn(&[u8]);
 
 /// Every target and its name.
-pub const TARGETS: [(&str, Check); 10] = [
+pub const TARGETS: [(&str, Check); 11] = [
     ("answer", answer::check),
     ("blackbox", blackbox::check),
     ("chunked", chunked::check),
@@ -35,6 +36,7 @@ pub const TARGETS: [(&str, Check); 10] = [
     ("framing", framing::check),
     ("gzip", gzip::check),
     ("head", head::check),
+    ("journal", journal::check),
     ("request", |body| {
         let _ = request::check(body);
     }),
