@@ -1,0 +1,251 @@
+//! The journal's writer against a plain io_uring writer on the same disk, alternating: records a second, CPU a record, and how
+//! long one commit of 4 KB takes.
+//!
+//!   journal dir=/var/tmp block=262144 record=1024 depth=4 mb=1024 commits=2000 rounds=3 cpu=-1
+//!
+//! All write into files that were filled with zeros before, with O_DIRECT | O_DSYNC (`fdatasync`: O_DIRECT, and an fdatasync
+//! after each write; `std`: the page cache and fdatasync). The journal's side checks each frame as a black box's
+//! reader does, copies it into a block, sums the block twice (CRC-32, SHA-256); the plain writer writes the same
+//! number of the same bytes. A row is the median of the rounds, ratios are of medians.
+mod plain;
+
+use glommio::{LocalExecutorBuilder, Placement};
+use outcry::{
+    journal::{
+        block::BLOCK_HEADER,
+        retention::{Levels, Retention},
+        writer::{Class, Settings},
+    },
+    record::frame::{self, Header, Kind},
+    units::Now,
+};
+use outcry_benches::kit::{Args, cpu_ns, pin};
+use outcry_cores::journal::{GlommioDisk, Journal, JournalSettings, StdDisk, disk::Disk, glommio_disk::Sync};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+/// What is measured.
+#[derive(Clone, Copy)]
+struct Task {
+    block: usize,
+    record: usize,
+    depth: usize,
+    bytes: u64,
+    commits: usize,
+}
+
+/// What was.
+#[derive(Clone, Copy)]
+struct Row {
+    records_s: f64,
+    cpu_ns: f64,
+    p50_us: f64,
+    p99_us: f64,
+}
+
+fn main() {
+    let args = Args::parse(&["dir", "block", "record", "depth", "mb", "commits", "rounds", "cpu"]);
+    let task = Task {
+        block: args.count("block", 256 << 10),
+        record: args.count("record", 1024),
+        depth: args.count("depth", 4),
+        bytes: args.count("mb", 1024) as u64 * (1 << 20),
+        commits: args.count("commits", 2000),
+    };
+    if let Ok(cpu) = usize::try_from(args.num("cpu", -1)) {
+        pin(cpu);
+    }
+    let dir = PathBuf::from(args.text("dir", "/var/tmp")).join(format!("outcry-journal-{}", std::process::id()));
+    fs::create_dir_all(&dir).expect("a directory");
+    let mut rows: [Vec<Row>; 4] = Default::default();
+    for _ in 0..args.count("rounds", 3) {
+        rows[0].push(plain(&dir, task));
+        rows[1].push(glommio(&dir, task, Sync::Dsync));
+        rows[2].push(glommio(&dir, task, Sync::Fdatasync));
+        rows[3].push(std_disk(&dir, task));
+    }
+    fs::remove_dir_all(&dir).expect("removed");
+    let medians = rows.map(|r| median(&r));
+    println!(
+        "writer               records/s   MB/s  CPU ns/record  commit p50 us  p99 us   records/s : plain  p99 : plain"
+    );
+    for (name, row) in ["plain io_uring", "glommio O_DSYNC", "glommio fdatasync", "std fdatasync"].iter().zip(&medians)
+    {
+        let mb = row.records_s * task.record as f64 / 1e6;
+        let (a, b) = (row.records_s / medians[0].records_s, row.p99_us / medians[0].p99_us);
+        println!(
+            "{name:<18} {:11.0} {mb:6.0} {:14.0} {:14.0} {:7.0} {a:19.2} {b:12.2}",
+            row.records_s, row.cpu_ns, row.p50_us, row.p99_us
+        );
+    }
+}
+
+fn median(rows: &[Row]) -> Row {
+    let of = |f: fn(&Row) -> f64| {
+        let mut all: Vec<f64> = rows.iter().map(f).collect();
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2]
+    };
+    Row { records_s: of(|r| r.records_s), cpu_ns: of(|r| r.cpu_ns), p50_us: of(|r| r.p50_us), p99_us: of(|r| r.p99_us) }
+}
+
+fn quantiles(mut us: Vec<f64>) -> (f64, f64) {
+    us.sort_by(f64::total_cmp);
+    (us[us.len() / 2], us[us.len() * 99 / 100])
+}
+
+fn plain(dir: &Path, task: Task) -> Row {
+    let mut file = plain::Plain::open(&dir.join("plain"), task.bytes + (1 << 20), task.block, task.depth);
+    let blocks = (task.bytes / task.block as u64) as usize;
+    let (began, cpu) = (Instant::now(), cpu_ns());
+    file.stream(blocks);
+    let (wall, cpu) = (began.elapsed(), cpu_ns() - cpu);
+    let records = (blocks * ((task.block - BLOCK_HEADER) / task.record)) as f64;
+    let (p50_us, p99_us) = quantiles((0..task.commits).map(|i| file.commit(i)).collect());
+    Row { records_s: records / wall.as_secs_f64(), cpu_ns: cpu as f64 / records, p50_us, p99_us }
+}
+
+/// A journal in a directory of its own, whose first segment has been made and begun.
+fn settings(task: Task) -> JournalSettings {
+    let writer = Settings {
+        node: 1,
+        // All of it in one segment, so that making the next one is not measured.
+        segment_bytes: (task.bytes + task.bytes / 16 + (64 << 20) + task.commits as u64 * 4096).next_multiple_of(4096),
+        block_bytes: task.block,
+        depth: task.depth,
+        reserve_bytes: 0,
+        entropy: 1,
+    };
+    JournalSettings {
+        writer,
+        checkpoint_bytes: 64 << 20,
+        retention: Retention { age_ms: u64::MAX, bytes_max: u64::MAX },
+        levels: Levels { low: 0, keep: 0 },
+    }
+}
+
+fn header(seq: u64) -> Header {
+    Header { seq, epoch: 1, writer: 0, kind: Kind::Auction as u8, version: 1, hlc: seq << 16 }
+}
+
+struct Drive<D: Disk> {
+    journal: Journal<D>,
+    /// Every frame, made before the clock runs: that is the bidder cores' work.
+    frames: Vec<u8>,
+    /// Bytes of one.
+    size: usize,
+    record: usize,
+    seq: u64,
+}
+
+impl<D: Disk> Drive<D> {
+    fn new(disk: D, task: Task) -> Drive<D> {
+        let (journal, _) = Journal::open(disk, settings(task)).expect("an empty directory");
+        let size = task.record.next_multiple_of(frame::ALIGN);
+        let mut frames = vec![0x5a; size * records(task) as usize];
+        for (i, room) in frames.chunks_exact_mut(size).enumerate() {
+            frame::seal(room, task.record, &header(i as u64 + 1));
+        }
+        Drive { journal, frames, size, record: task.record, seq: 0 }
+    }
+
+    /// Offers the next record, as it is found in a black box.
+    fn push(&mut self) -> bool {
+        let frame = frame::decode(&self.frames[self.seq as usize * self.size..]).expect("a frame");
+        debug_assert_eq!(frame.payload().len() + frame::HEADER, self.record);
+        let taken = self.journal.push(&frame, Class::Ordinary).is_ok();
+        self.seq += u64::from(taken);
+        taken
+    }
+
+    /// Offers one whose block is 4 KB.
+    fn push_commit(&mut self) {
+        let mut room = [0x5a; COMMIT];
+        frame::seal(&mut room, COMMIT, &header(self.seq + 1));
+        let taken = self.journal.push(&frame::decode(&room).expect("a frame"), Class::Ordinary);
+        self.seq += u64::from(taken.is_ok());
+    }
+
+    fn durable(&self) -> u64 {
+        self.journal.durable_positions().get((1, 0))
+    }
+}
+
+fn records(task: Task) -> u64 {
+    (task.bytes / task.block as u64) * ((task.block - BLOCK_HEADER) / task.record) as u64
+}
+
+/// A frame whose block is 4 KB.
+const COMMIT: usize = 4096 - BLOCK_HEADER;
+
+fn glommio(dir: &Path, task: Task, sync: Sync) -> Row {
+    let dir = fresh(dir);
+    let executor = LocalExecutorBuilder::new(Placement::Unbound).io_memory(8 << 20).make().expect("glommio");
+    executor.run(async move {
+        let disk = GlommioDisk::new(&dir, 1, sync).expect("a directory").expect("O_DIRECT");
+        let waiter = disk.waiter();
+        let mut drive = Drive::new(disk, task);
+        // The segment is made, its header written, and the next one made too.
+        while !drive.push() || drive.durable() == 0 || !drive.journal.settled() {
+            drive.journal.turn(Now::default());
+            glommio::executor().yield_now().await;
+        }
+        let (began, cpu, goal) = (Instant::now(), cpu_ns(), records(task));
+        while drive.durable() < goal {
+            while drive.seq < goal && drive.push() {}
+            if drive.journal.turn(Now::default()) == 0 {
+                waiter.done().await;
+            }
+        }
+        let (wall, cpu) = (began.elapsed(), cpu_ns() - cpu);
+        let mut commits = Vec::with_capacity(task.commits);
+        for _ in 0..task.commits {
+            let began = Instant::now();
+            drive.push_commit();
+            while drive.durable() < drive.seq {
+                if drive.journal.turn(Now::default()) == 0 {
+                    waiter.done().await;
+                }
+            }
+            commits.push(began.elapsed().as_secs_f64() * 1e6);
+        }
+        let (p50_us, p99_us) = quantiles(commits);
+        Row { records_s: goal as f64 / wall.as_secs_f64(), cpu_ns: cpu as f64 / goal as f64, p50_us, p99_us }
+    })
+}
+
+fn std_disk(dir: &Path, task: Task) -> Row {
+    let dir = fresh(dir);
+    let mut drive = Drive::new(StdDisk::new(&dir, 1).expect("a disk"), task);
+    while !drive.push() || drive.durable() == 0 || !drive.journal.settled() {
+        drive.journal.turn(Now::default());
+        std::thread::yield_now();
+    }
+    let (began, cpu, goal) = (Instant::now(), cpu_ns(), records(task));
+    while drive.durable() < goal {
+        while drive.seq < goal && drive.push() {}
+        drive.journal.turn(Now::default());
+    }
+    let (wall, cpu) = (began.elapsed(), cpu_ns() - cpu);
+    let mut commits = Vec::with_capacity(task.commits);
+    for _ in 0..task.commits {
+        let began = Instant::now();
+        drive.push_commit();
+        while drive.durable() < drive.seq {
+            drive.journal.turn(Now::default());
+        }
+        commits.push(began.elapsed().as_secs_f64() * 1e6);
+    }
+    let (p50_us, p99_us) = quantiles(commits);
+    Row { records_s: goal as f64 / wall.as_secs_f64(), cpu_ns: cpu as f64 / goal as f64, p50_us, p99_us }
+}
+
+fn fresh(dir: &Path) -> PathBuf {
+    let dir = dir.join("journal");
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(&dir).expect("a directory");
+    dir
+}
