@@ -1,5 +1,5 @@
 //! A directory of the file system.
-//! Owns: its path, the file that was read last. Called by: [`super::open`], `outcry audit`, the disks. May block.
+//! Owns: its path, the file that was read last. Called by: the start, `outcry audit`, the disks. May block.
 use super::disk::Files;
 use std::{
     fs::{self, File, OpenOptions},
