@@ -18,6 +18,7 @@ pub mod positions;
 pub mod reader;
 pub mod retention;
 pub mod segment;
+mod terms;
 #[cfg(test)]
 mod tests;
 pub mod verify;
