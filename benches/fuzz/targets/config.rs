@@ -24,7 +24,9 @@ pub fn check(data: &[u8]) {
         return;
     }
     let spaced = format!("# a comment\n\n{text}");
-    let verdict = |read: &Result<Config, Vec<Mistake>>| read.as_ref().map_err(Vec::len).cloned();
+    // The hash is the text's.
+    let unhashed = |config: &Config| Config { hash: 0, ..config.clone() };
+    let verdict = |read: &Result<Config, Vec<Mistake>>| read.as_ref().map_err(Vec::len).map(unhashed);
     assert_eq!(verdict(&config::load(&spaced, 3)), verdict(&read), "two lines further down");
 }
 
