@@ -113,7 +113,7 @@ async fn file(shared: &Shared, segment: u64, path: PathBuf, sync: Sync) -> io::R
     Ok(opened)
 }
 
-/// glommio writes all of a buffer, from memory of its own: a copy, some 1 % of what the write costs.
+/// glommio writes all of a buffer, from memory of its own, so the block is copied there.
 async fn write(shared: &Shared, w: &Write<Vec<u8>>, path: PathBuf, sync: Sync) -> io::Result<()> {
     let file = file(shared, w.segment, path, sync).await?;
     let mut memory = allocate_dma_buffer(w.bytes);
