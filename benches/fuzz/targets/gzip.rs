@@ -28,7 +28,7 @@ pub fn check(data: &[u8]) {
             // Theirs leaves what stands behind the member, and reserved flags, to others.
             let whole = read.is_ok() && theirs.len() <= max && decoder.get_ref().is_empty();
             let ours_alone = match e {
-                InflateError::Broken => input[3] & 0xe0 != 0,
+                InflateError::Broken => input.get(3).is_some_and(|flags| flags & 0xe0 != 0),
                 InflateError::TooDense => theirs.len() > INFLATED_BYTES_FREE.max(input.len() * INFLATED_RATIO_MAX),
                 InflateError::TooLarge | InflateError::Truncated => false,
             };
