@@ -176,8 +176,7 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
             })
         })?
     };
-    // Cores give up before control does, or what they report at last would never be heard.
-    let stop_ns = config.stop_ms * MS / 5 * 4;
+    let stop_ns = config.stop_ms * MS;
     let mut threads = Vec::new();
     for (i, (ends, listener)) in wiring.bidders.into_iter().zip(listeners).enumerate() {
         let core = i as u16;

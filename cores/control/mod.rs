@@ -41,7 +41,7 @@ pub struct ControlContext {
     pub slots: DspSlots,
     /// Number of the first configuration.
     pub config_id: u64,
-    /// Longest time a graceful stop may take, in milliseconds.
+    /// Longest time that each core has at a stop, in milliseconds.
     pub stop_ms: u64,
     /// Who is told of readiness.
     pub notifier: Notifier,

@@ -16,6 +16,10 @@ use std::sync::Arc;
 /// A core whose deltas have not come for this long stands still. Ten of them are due in it.
 pub const STANDSTILL_NS: u64 = 10_000_000_000;
 
+/// What the stop of the cores leaves to do: they say so, and flush puts on disk what they left. Both look at their rings some
+/// times a second, and a disk may be slow; only what hangs takes all of it.
+pub const ENDING_NS: u64 = 10_000_000_000;
+
 /// Why the process stops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StopCause {
@@ -114,8 +118,8 @@ pub struct ControlRole {
 }
 
 impl ControlRole {
-    /// `slots` has assigned the rows of the first configuration, whose number is `config_id`; a stop may take
-    /// `stop_ms`.
+    /// `slots` has assigned the rows of the first configuration, whose number is `config_id`; each core ends within
+    /// `stop_ms` of being told to, and the whole stop within that and [`ENDING_NS`].
     pub fn new(
         ends: ControlEnds,
         handle: Arc<ControlHandle>,
@@ -135,7 +139,7 @@ impl ControlRole {
             config_id,
             flush: FlushLife::Running,
             stopping: None,
-            stop_ns: stop_ms.saturating_mul(MS),
+            stop_ns: stop_ms.saturating_mul(MS).min(u64::MAX - ENDING_NS),
             unfinished: 0,
             own: CoreMetrics::new(0),
         })
@@ -176,7 +180,7 @@ impl ControlRole {
         }
         let lost = matches!(cause, StopCause::CoreLost(_) | StopCause::FlushLost);
         self.handle.set_state(if lost { State::Failed } else { State::Draining });
-        self.stopping = Some(Stopping { cause, by_ns: now.boot_ns.saturating_add(self.stop_ns), hastened: false });
+        self.stopping = Some(Stopping { cause, by_ns: now.boot_ns.saturating_add(self.stop_ns + ENDING_NS), hastened: false });
         for core in &mut self.cores {
             core.snapshot = None;
             core.drain = core.life != Life::Ended;

@@ -159,7 +159,7 @@ pub(super) const IO_DRIVER: Key<Choice<IoDriver>> = key(
     "What carries the bytes; auto takes io_uring, or epoll with a loud warning where io_uring is forbidden.",
 );
 pub(super) const STOP_MS: Key<Whole> =
-    key("stop_ms", Number(5_000), ms(100, HOUR_MS), "Longest time a graceful stop may take.");
+    key("stop_ms", Number(5_000), ms(100, HOUR_MS), "Longest time that auctions in flight have at a stop.");
 
 // --- [cpus] --------------------------------------------------------------------------------------
 

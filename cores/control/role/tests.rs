@@ -146,14 +146,28 @@ fn a_stop_ends_at_its_limit_or_at_a_second_signal() {
         m.role.turn(at(S));
         drain(&mut m, 0, 3);
         m.role.turn(at(2 * S));
-        assert_eq!(m.role.stopped(at(6 * S - 1)), None);
+        assert_eq!(m.role.stopped(at(6 * S + ENDING_NS - 1)), None);
         if hasten {
             m.role.signal(at(2 * S));
         }
-        let reason = m.role.stopped(at(if hasten { 2 * S } else { 6 * S })).unwrap();
+        let reason = m.role.stopped(at(if hasten { 2 * S } else { 6 * S + ENDING_NS })).unwrap();
         assert_eq!((reason.unfinished, reason.cores_left, reason.hastened), (3, 1, hasten));
         assert!(!reason.clean());
     }
+}
+
+#[test]
+fn a_core_that_takes_all_of_its_time_leaves_flush_its_own() {
+    let mut m = ready(1);
+    m.role.signal(at(S));
+    m.role.turn(at(S));
+    drain(&mut m, 0, 0);
+    m.role.turn(at(6 * S));
+    assert_eq!(m.role.stopped(at(6 * S)), None, "flush was not even told");
+    assert!(matches!(m.flush.from_control.pop(), Ok(ControlToFlush::Stop)));
+    m.flush.to_control.push(FlushToControl::Stopped).unwrap();
+    m.role.turn(at(7 * S));
+    assert!(m.role.stopped(at(7 * S)).unwrap().clean());
 }
 
 #[test]
