@@ -1,11 +1,12 @@
-//! From a configuration to a running exchange, top to bottom: configuration -> state -> CPU plan -> rings -> listeners ->
-//! threads -> ready -> drain.
+//! From a configuration to a running exchange, top to bottom: configuration -> state -> CPU plan -> rings -> what was left
+//! behind -> ports -> black boxes -> threads -> ready -> drain.
 //! Owns: the threads. Runs on: the main thread. Never: part of an auction.
 use crate::{
-    bidder::{Identity, thread, turn},
-    control::{self, ControlContext, ControlHandle, State, StopReason, notify::Notifier},
+    bidder::{Identity, recording::Recorder, thread, turn},
+    control::{self, ControlContext, ControlHandle, State, StopCause, StopReason, notify::Notifier},
     flush::{self, FlushRole},
     io_probe,
+    keeping::{self, KeepingError, PutAway},
     state::{self, StateError},
     topology,
     wiring::{WiringError, wire},
@@ -14,6 +15,7 @@ use outcry::{
     config::{self, Config, IoDriver, Mistake, plan},
     messages::CoreConfig,
     record::slots::{DspSlots, rows_for},
+    time::hybrid::Hlc,
     units::{MS, mix},
 };
 use socket2::{Domain, Socket, Type};
@@ -48,6 +50,9 @@ pub enum BootError {
     /// The state directory.
     #[error(transparent)]
     State(#[from] StateError),
+    /// Records cannot be kept.
+    #[error(transparent)]
+    Keeping(#[from] KeepingError),
     /// A DSP's host has no address.
     #[error("dsp {name}: {host}:{port} has no address ({why}). Check the name, or write the address into `url`")]
     Resolve {
@@ -120,6 +125,7 @@ pub struct Exchange {
     control: JoinHandle<Result<StopReason, String>>,
     cores: Vec<JoinHandle<()>>,
     flush: JoinHandle<Result<(), String>>,
+    away: Option<PutAway>,
 }
 
 /// Starts an exchange from a configuration's text and waits until it is ready.
@@ -156,34 +162,46 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
     let mut slots = DspSlots::new(rows);
     let first = core_config(&config, &mut slots, start)?;
 
-    let mut listen = config.listen;
-    let mut listeners = Vec::new();
-    for _ in 0..cores {
-        let listener = listener(listen)?;
-        listen = listener.local_addr().unwrap_or(listen); // port 0: all cores share what the first was given
-        listeners.push(listener);
-    }
-    let admin = TcpListener::bind(config.admin).map_err(|source| BootError::Listen { addr: config.admin, source })?;
-    let admin_addr = admin.local_addr().unwrap_or(config.admin);
-
+    // Before a port is bound, a box made or a request taken: what was left behind goes into the journal.
+    let (left, opening) = keeping::look(&config, start, mix(entropy ^ 1), say)?.unzip();
     let flush = {
         let role = FlushRole::new(wiring.flush, rows, turn::now())?;
         let cpu = plan.flush;
         spawn("outcry-flush", move || {
-            flush::run::run(role, Some(cpu), driver, turn::now, |_| ()).map_err(|e| {
+            flush::run::run(role, Some(cpu), driver, opening, turn::now, |_| ()).map_err(|e| {
                 eprintln!("outcry: {e}");
                 e.to_string()
             })
         })?
     };
+    let left = left.map(|left| left.readout(say)).transpose()?;
+
+    let mut listen = config.listen;
+    let mut doors = Vec::new();
+    for _ in 0..cores {
+        let door = bind(listen)?;
+        listen = door.local_addr().ok().and_then(|a| a.as_socket()).unwrap_or(listen); // port 0: all cores share what the first was given
+        doors.push(door);
+    }
+    let admin = TcpListener::bind(config.admin).map_err(|source| BootError::Listen { addr: config.admin, source })?;
+    let admin_addr = admin.local_addr().unwrap_or(config.admin);
+
+    // Last of all that can fail: boxes that were made are there for the next start to read.
+    let recording = left.map(|left| left.boxes(&plan.bidders, say)).transpose()?;
+    let (producers, last, away) = match recording {
+        Some(r) => (r.producers.into_iter().map(Some).collect(), r.last, Some(r.away)),
+        None => (Vec::new(), Hlc::default(), None),
+    };
+    let mut producers = producers.into_iter();
     let stop_ns = config.stop_ms * MS;
     let mut threads = Vec::new();
-    for (i, (ends, listener)) in wiring.bidders.into_iter().zip(listeners).enumerate() {
+    for (i, (ends, door)) in wiring.bidders.into_iter().zip(doors).enumerate() {
         let core = i as u16;
+        door.listen(BACKLOG).map_err(|source| BootError::Listen { addr: listen, source })?;
         let seat = thread::Seat {
             core,
             cpu: plan.bidders[i],
-            listener,
+            listener: door.into(),
             ends,
             config: first.clone(),
             identity: Identity {
@@ -192,6 +210,7 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
                 core,
                 seed: mix(entropy ^ mix(u64::from(core))),
             },
+            recorder: Recorder::new(producers.next().flatten(), last),
             rows,
             epoll: driver == IoDriver::Epoll,
             stop_ns,
@@ -203,6 +222,7 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
         let (handle, ends, stop_ms, admin) = (Arc::clone(&handle), wiring.control, config.stop_ms, Some(admin));
         spawn("outcry-control", move || {
             let names = slots.clone();
+            let first = (config.id, config.hash);
             let reload = reloader(source, config, slots, start, cores);
             control::run(ControlContext {
                 ends,
@@ -210,7 +230,7 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
                 admin,
                 reload,
                 slots: names,
-                config_id: 1,
+                config: first,
                 stop_ms,
                 notifier: Notifier::from_env(),
                 clock: Box::new(turn::now),
@@ -219,7 +239,7 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
             .map_err(|e| e.to_string())
         })?
     };
-    let exchange = Exchange { listen, admin: admin_addr, plan, handle, control, cores: threads, flush };
+    let exchange = Exchange { listen, admin: admin_addr, plan, handle, control, cores: threads, flush, away };
     if exchange.handle.wait_for(State::Ready, READY) != State::Ready {
         let _ = exchange.stop();
         return Err(BootError::NotReady);
@@ -252,11 +272,17 @@ impl Exchange {
     /// Waits until it has stopped, for whatever reason.
     pub fn wait(self) -> Result<(), String> {
         let reason = self.control.join().map_err(|_| "the control thread panicked".to_owned())??;
-        if reason.clean() {
+        if reason.cores_left == 0 && !reason.flush_left {
             for core in self.cores {
                 core.join().map_err(|_| "a bidder thread panicked".to_owned())?;
             }
             self.flush.join().map_err(|_| "the flush thread panicked".to_owned())??;
+            // Flush has ended in order: every record is on disk, whatever happened to the auctions.
+            if let (Some(away), true) = (self.away, reason.cause != StopCause::FlushLost) {
+                away.put_away().map_err(|e| format!("everything is on disk, but not put away: {e}"))?;
+            }
+        }
+        if reason.clean() {
             return Ok(());
         }
         // What hangs is not waited for: the process ends, and with it the threads.
@@ -286,15 +312,15 @@ fn entropy() -> Result<u64, BootError> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-fn listener(addr: SocketAddr) -> Result<TcpListener, BootError> {
-    let make = || -> io::Result<TcpListener> {
+/// A port of one core, not open yet.
+fn bind(addr: SocketAddr) -> Result<Socket, BootError> {
+    let make = || -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(true)?;
         socket.set_tcp_nodelay(true)?;
         socket.bind(&addr.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
+        Ok(socket)
     };
     make().map_err(|source| BootError::Listen { addr, source })
 }
@@ -337,6 +363,13 @@ fn reloader(
             ("state_dir", config.state_dir != running.state_dir),
             ("node", config.node != running.node),
             ("stop_ms", config.stop_ms != running.stop_ms),
+            ("record.durability", config.record.durability != running.record.durability),
+            ("record.commit_ms", config.record.commit_ms != running.record.commit_ms),
+            ("record.box_dir", config.box_dir != running.box_dir),
+            ("record.box_bytes", config.record.box_bytes != running.record.box_bytes),
+            ("record.segment_bytes", config.record.segment_bytes != running.record.segment_bytes),
+            ("record.keep_days", config.record.keep_days != running.record.keep_days),
+            ("record.keep_bytes", config.record.keep_bytes != running.record.keep_bytes),
             ("http.connections", config.http.connections != running.http.connections),
             ("http.auctions", config.http.auctions != running.http.auctions),
         ];

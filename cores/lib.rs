@@ -3,7 +3,8 @@
 //! | thread           | owns                                                            | receives from   | sends to        | may block? |
 //! |------------------|-----------------------------------------------------------------|-----------------|-----------------|------------|
 //! | `outcry-bid-N`   | listener, clients, DSP connections, auctions, counters of a CPU | control         | flush, control  | never      |
-//! | `outcry-flush`   | the sums of all cores                                           | bidders, control| control, bidders| on a timer |
+//! | `outcry-flush`   | the sums of all cores, the journal                              | bidders, control| control, bidders| on a timer |
+//! | `outcry-journal` | files of the journal that are made, cut off, removed            | flush           | flush           | yes        |
 //! | `outcry-control` | configuration, admin port, signals, the life of the process     | bidders, flush  | bidders, flush  | yes        |
 //! | `main`           | nothing once it is booted; waits                                | -               | -               | yes        |
 //!
@@ -21,6 +22,7 @@ mod fixtures;
 pub mod flush;
 pub mod io_probe;
 pub mod journal;
+pub mod keeping;
 pub mod lab;
 pub mod out;
 pub mod rlimit;

@@ -41,6 +41,22 @@ pub const RECORD_BID_BYTES_DEFAULT: usize = 1_024;
 /// that is looked at.
 pub const RECORD_BID_BYTES_MAX: usize = 64 * 1024;
 
+/// Writes of the journal that are under way at once.
+pub const JOURNAL_DEPTH: usize = 8;
+/// Its longest block: the longest record fits.
+pub const JOURNAL_BLOCK_BYTES: usize = 256 * 1024;
+/// The smallest segment of a journal: everything that can be under way moves into the next one when a disk fails.
+pub const SEGMENT_BYTES_MIN: u64 = 4 * 1024 * 1024;
+/// The black box of a core: the default. At 16,000 auctions a second of 1.5 KB, two and a half seconds of them; or the
+/// promises to 4,096 usual auctions in flight.
+pub const BOX_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+/// The least: two of the longest records.
+pub const BOX_BYTES_MIN: u64 = 512 * 1024;
+/// The most.
+pub const BOX_BYTES_MAX: u64 = 1 << 36;
+
+const _: () = assert!(RECORD_BYTES_MAX + 1024 < JOURNAL_BLOCK_BYTES && 2 * RECORD_BYTES_MAX < BOX_BYTES_MIN as usize);
+
 /// Longest payload of the other records, each with its sum in its module: the second's refusals of every exchange and
 /// reason (48 KB, written by flush alone), a sample of one, a change of the configuration, a start, a stop, a mark.
 pub const REFUSALS_BYTES_MAX: usize = record::refusals::BYTES_MAX;
@@ -114,8 +130,9 @@ const _: () = assert!(HEAD_BYTES_DEFAULT <= HEAD_BYTES_MAX && BODY_BYTES_DEFAULT
 pub const DELTAS_PER_CORE: usize = 2;
 /// Slots from a core to flush: its boxes.
 pub const TO_FLUSH_SLOTS: usize = DELTAS_PER_CORE;
-/// Slots from flush to a core: its boxes, so that giving one back never fails.
-pub const FROM_FLUSH_SLOTS: usize = DELTAS_PER_CORE;
+/// Slots from flush to a core: its boxes, so that giving one back never fails, and what there is to say of the disk: a core
+/// looks once a second, and flush says no more than that.
+pub const FROM_FLUSH_SLOTS: usize = DELTAS_PER_CORE + 2;
 /// Slots from control to a core: two configurations in quick succession, one drain, one in hand.
 pub const TO_CORE_SLOTS: usize = 2 + 1 + 1;
 /// Slots from a core to control: ready, drained, panicked, and five retired configurations.
@@ -124,8 +141,8 @@ pub const FROM_CORE_SLOTS: usize = 1 + 1 + 1 + 5;
 pub const TOTALS_BOXES: usize = 2;
 /// Slots from flush to control: the boxes, one more for the last totals when all are away, and one `Stopped`.
 pub const FLUSH_TO_CONTROL_SLOTS: usize = TOTALS_BOXES + 1 + 1;
-/// Slots from control to flush: the boxes, the one that control brought, and one `Stop`.
-pub const CONTROL_TO_FLUSH_SLOTS: usize = TOTALS_BOXES + 1 + 1;
+/// Slots from control to flush: the boxes, the one that control brought, one `Stop`, and two configurations.
+pub const CONTROL_TO_FLUSH_SLOTS: usize = TOTALS_BOXES + 1 + 1 + 2;
 
 // --- control --------------------------------------------------------------------------------------
 

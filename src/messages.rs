@@ -3,16 +3,16 @@
 //! | ring             | from    | to      | carries                          | full                                   |
 //! |------------------|---------|---------|----------------------------------|----------------------------------------|
 //! | [`ToFlush`]      | bidder  | flush   | a metric delta                   | the core goes on adding to it          |
-//! | [`FromFlush`]    | flush   | bidder  | its box, empty                   | cannot be: there are fewer boxes       |
+//! | [`FromFlush`]    | flush   | bidder  | its box, empty; a full disk      | cannot be: there are fewer messages    |
 //! | [`ToCore`]       | control | bidder  | configuration, drain             | control keeps it and tries again       |
 //! | [`FromCore`]     | bidder  | control | ready, drained, old configuration| the core keeps it and tries again      |
 //! | [`FlushToControl`]| flush  | control | totals of all cores              | the next second's say the same and more|
-//! | [`ControlToFlush`]| control| flush   | the totals' box back; stop       | control keeps it and tries again       |
+//! | [`ControlToFlush`]| control| flush   | the totals' box back; a new configuration; stop | control keeps it and tries again |
 //!
 //! What is boxed is made once and goes back and forth; a ring slot stays within a cache line's quarter.
 use crate::{
     config::Config,
-    record::{metrics::CoreMetrics, totals::Totals},
+    record::{configured::Configured, metrics::CoreMetrics, stopped::Why, totals::Totals},
     units::DspIx,
 };
 use std::net::SocketAddr;
@@ -31,6 +31,9 @@ pub enum FromFlush {
     /// A box that was merged and reset, levels apart. Lost: the core has no second box any more and its metrics
     /// stand still; *recovered by* nothing, so the ring has room for every box there is.
     Empty(Box<CoreMetrics>),
+    /// Is the journal's disk full? Then no auction is begun. Lost: the core goes on until its black box is full, which
+    /// says the same later; flush says it again with the next change.
+    DiskFull(bool),
 }
 
 /// From control to a bidder core.
@@ -77,8 +80,16 @@ pub enum ControlToFlush {
     /// The totals' box again. Lost: control sees no newer totals; *recovered by* nothing, so the ring has room for
     /// every box there is and for one `Stop`.
     Empty(Box<Totals>),
+    /// A configuration is in force from now on: to be recorded. Lost: the journal does not say when; its auctions name
+    /// it all the same.
+    Configured(Box<Configured>),
     /// Every bidder core has ended: take what is left in the rings and end. Lost: the stop runs into its limit.
-    Stop,
+    Stop {
+        /// Why.
+        why: Why,
+        /// Auctions that were given up.
+        unfinished: u32,
+    },
 }
 
 /// One core's own copy of all it needs to bid.
@@ -106,7 +117,7 @@ impl CoreConfig {
 }
 
 const _: () = assert!(size_of::<ToFlush>() <= 8);
-const _: () = assert!(size_of::<FromFlush>() <= 8);
+const _: () = assert!(size_of::<FromFlush>() <= 16);
 const _: () = assert!(size_of::<ToCore>() <= 16);
 const _: () = assert!(size_of::<FromCore>() <= 16);
 const _: () = assert!(size_of::<FlushToControl>() <= 16);

@@ -6,6 +6,7 @@ use super::{
     flight::LegAnswers,
     ingress::{self, Answered, ClientKey},
     reading::Refused,
+    recording::Recorder,
     slab::Key,
     transport::Transport,
 };
@@ -35,7 +36,7 @@ pub(super) struct Timed {
 impl Bidder {
     /// Every DSP has answered or is late: decide, record, answer.
     pub(super) fn finish<T: Transport>(&mut self, key: Key, now: Now, t: &mut T) {
-        let Bidder { flights, snapshots, buffers, metrics, ingress, deflate, record, scratch, .. } = self;
+        let Bidder { flights, snapshots, buffers, metrics, ingress, deflate, recorder, scratch, .. } = self;
         let Bidder { auction, views, arena, .. } = self;
         let Some(flight) = flights.get(key) else { return };
         let Some(snapshot) = snapshots[flight.snapshot].as_mut() else { return };
@@ -43,7 +44,7 @@ impl Bidder {
         let t0 = if sampled { t.precise_ns() } else { 0 };
         let (place, accept_gzip) = (flight.place, flight.accept_gzip);
         let (arrival_ns, asked_ns, expires_ns) = (flight.arrival_ns, flight.asked_ns, flight.expires_ns);
-        let client = flight.client;
+        let (client, promised) = (flight.client, flight.promised);
         flight.hear(snapshot, auction, views, |dsp, outcome, elapsed_ns| {
             metrics.dsp_outcome(snapshot.core.slot(dsp), outcome, elapsed_ns);
         });
@@ -66,10 +67,9 @@ impl Bidder {
         metrics.losses(Loss::TooMany, auction.inputs().bids_dropped());
         let t1 = if sampled { t.precise_ns() } else { 0 };
         // The record leaves before the answer does.
-        record.clear();
-        auction.encode_record(record);
+        let bytes = recorder.auction(auction, promised, now.unix_ms());
         metrics.count(Counter::Records);
-        metrics.add(Counter::RecordBytes, record.len() as u64);
+        metrics.add(Counter::RecordBytes, bytes as u64);
 
         let out = client.and_then(|c| Some((c, ingress.answer_buffer(c, place, buffers)?)));
         let event = start.event;
@@ -110,7 +110,7 @@ impl Bidder {
             }
         };
         if !answered {
-            deliver(event, Delivery::ClientLeft, record, metrics);
+            deliver(event, Delivery::ClientLeft, recorder, metrics, now);
         } else {
             let kind = if bid { AnswerKind::Bid } else { AnswerKind::NoBid };
             self.answered.push(Timed { kind, arrival_ns, asked_ns, decided_ns: now.boot_ns });
@@ -148,6 +148,23 @@ impl Bidder {
         metrics.answer(AnswerKind::BadRequest, latency_ns, latency_ns);
     }
 
+    /// The black box has no room for what this auction could leave, so it does not begin.
+    pub(super) fn shed_unrecorded(&mut self, key: Key, now: Now) {
+        self.metrics.count(Counter::ShedNoRecord);
+        self.metrics.refusal(Refusal::NoRecord);
+        let Bidder { flights, snapshots, buffers, .. } = self;
+        let Some(flight) = flights.get(key) else { return };
+        let (client, place, arrival_ns) = (flight.client, flight.place, flight.arrival_ns);
+        if let Some(snapshot) = snapshots[flight.snapshot].as_mut() {
+            snapshot.uses -= 1;
+        }
+        flight.end(buffers);
+        flights.free(key);
+        if let Some(client) = client {
+            self.answer_empty(client, place, arrival_ns, now);
+        }
+    }
+
     /// An answer that the connection gives without an auction.
     pub(super) fn refuse(&mut self, client: ClientKey, place: u64, refused: &Refused) {
         let Bidder { ingress, buffers, metrics, .. } = self;
@@ -176,10 +193,10 @@ impl Bidder {
     }
 
     /// What became of answers leaves as a record of its own, when it is known.
-    pub(super) fn deliveries(&mut self) {
-        let Bidder { ingress, record, metrics, .. } = self;
+    pub(super) fn deliveries(&mut self, now: Now) {
+        let Bidder { ingress, recorder, metrics, .. } = self;
         while let Some((event, delivery)) = ingress.take_delivered() {
-            deliver(event, delivery, record, metrics);
+            deliver(event, delivery, recorder, metrics, now);
         }
     }
 
@@ -206,13 +223,14 @@ impl Bidder {
     }
 }
 
-fn deliver(event: EventId, delivery: Delivery, record: &mut Vec<u8>, metrics: &mut CoreMetrics) {
+fn deliver(event: EventId, delivery: Delivery, recorder: &mut Recorder, metrics: &mut CoreMetrics, now: Now) {
     // "Written in time" is what an auction's record is taken for when nothing else is said.
-    if !matches!(delivery, Delivery::Written { .. }) {
-        record.clear();
-        delivery.encode(event, record);
+    if matches!(delivery, Delivery::Written { .. }) {
+        recorder.written();
+    } else {
+        let bytes = recorder.delivered(event, delivery, now.unix_ms());
         metrics.count(Counter::Records);
-        metrics.add(Counter::RecordBytes, record.len() as u64);
+        metrics.add(Counter::RecordBytes, bytes as u64);
     }
     metrics.delivery(match delivery {
         Delivery::Written { .. } => Delivered::Written,

@@ -11,6 +11,7 @@ use super::{
     transport::Transport,
 };
 use outcry::{
+    auction::record::{Shape, bound},
     dsp::deadline::{self, Deadlines},
     gate::{self, Room, Verdict},
     http1,
@@ -43,6 +44,7 @@ impl Bidder {
         }
         let current = self.current;
         let room = Room {
+            disk_full: self.disk_full,
             auctions: self.flights.count(),
             auctions_max: self.snapshots[current].as_ref().map_or(0, |s| s.config().http.auctions),
         };
@@ -51,8 +53,12 @@ impl Bidder {
             Verdict::Refuse(_) => None,
         };
         let Some(key) = key else {
-            self.metrics.count(Counter::ShedNoRoom);
-            self.metrics.refusal(Refusal::Overload);
+            let (shed, refusal) = match room.disk_full {
+                true => (Counter::ShedDiskFull, Refusal::DiskFull),
+                false => (Counter::ShedNoRoom, Refusal::Overload),
+            };
+            self.metrics.count(shed);
+            self.metrics.refusal(refusal);
             let (place, arrival_ns) = (whole.place, whole.arrival_ns);
             self.buffers.put(whole.bytes);
             // Nothing was read of it, so there is no id to echo: 204 in either style.
@@ -74,7 +80,18 @@ impl Bidder {
             self.metrics.refusal(Refusal::of_rule(&refusal.rule));
             return self.refuse_flight(key, &refusal, now);
         }
-        let rules = &snapshot.config().auction;
+        let (config, request) = (snapshot.config(), &flight.request);
+        let shape = Shape {
+            imps: request.imps.len(),
+            deals: request.deals.len(),
+            dsps: config.dsps.len(),
+            names: snapshot.names,
+        };
+        let Some(promised) = self.recorder.promise(bound(&shape, config.record.bid_bytes)) else {
+            return self.shed_unrecorded(key, now);
+        };
+        flight.promised = promised;
+        let rules = &config.auction;
         let tmax_ms = flight.request.tmax_ms;
         let whole_ms = tmax_ms.filter(|&t| t > 0).unwrap_or(rules.tmax_default_ms).min(rules.tmax_max_ms);
         flight.expires_ns = flight.arrival_ns + u64::from(whole_ms) * MS;

@@ -92,6 +92,8 @@ pub struct Flight {
     pub expires_ns: u64,
     /// Its deadlines.
     pub deadlines: Option<Deadlines>,
+    /// Bytes of the black box that are promised to it.
+    pub promised: usize,
     /// The client takes gzip.
     pub accept_gzip: bool,
     /// Its stages are timed.

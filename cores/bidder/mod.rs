@@ -15,6 +15,7 @@ pub mod flight;
 pub mod framing;
 pub mod ingress;
 pub mod reading;
+pub mod recording;
 pub(crate) mod ring;
 pub mod slab;
 pub mod snapshot;
@@ -38,10 +39,11 @@ use outcry::{
         labels::{Counter, Gauge, Refusal},
         metrics::CoreMetrics,
     },
-    time::wheel::Wheel,
+    time::{hybrid::Hlc, wheel::Wheel},
     units::{MS, Now},
 };
 use reading::{Admission, READ_BYTES, Refused};
+use recording::Recorder;
 use slab::{Key, Slab};
 use snapshot::Snapshot;
 use transport::{Next, Sent, Sock, Transport};
@@ -82,7 +84,9 @@ pub struct Bidder {
     slow: Vec<ClientKey>,
     buffers: Buffers,
     deflate: Deflate,
-    record: Vec<u8>,
+    recorder: Recorder,
+    /// The journal's disk is full: nobody is admitted.
+    disk_full: bool,
     scratch: Vec<u8>,
     /// The auction that is being asked for or decided, the answers that are being read for it, and one that is looked at as
     /// it comes.
@@ -120,7 +124,8 @@ impl Bidder {
             slow: Vec::new(),
             buffers: Buffers::default(),
             deflate: Deflate::default(),
-            record: Vec::new(),
+            recorder: Recorder::new(None, Hlc::default()),
+            disk_full: false,
             scratch: Vec::new(),
             auction: Auction::default(),
             views: Vec::new(),
@@ -131,6 +136,16 @@ impl Bidder {
             answered: Vec::new(),
             metrics: Box::new(CoreMetrics::new(rows)),
         }
+    }
+
+    /// From now on records go where this one says.
+    pub fn record_with(&mut self, recorder: Recorder) {
+        self.recorder = recorder;
+    }
+
+    /// Is the journal's disk full?
+    pub fn set_disk_full(&mut self, full: bool) {
+        self.disk_full = full;
     }
 
     /// Takes a new configuration; auctions in flight keep theirs. `Err` gives it back: too many are in use.
@@ -383,7 +398,7 @@ impl Bidder {
         self.egress.tick(now.boot_ns, t);
         self.egress.flush(t);
         self.ingress.flush(now.boot_ns, t, &mut self.buffers);
-        self.deliveries();
+        self.deliveries(now);
         self.times(now, t);
     }
 

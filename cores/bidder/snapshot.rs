@@ -3,6 +3,7 @@
 //! a copy nobody uses any more goes back to control by ring, so that control frees it.
 use super::egress::{Egress, Target};
 use outcry::{
+    auction::record,
     config::Config,
     http1,
     messages::CoreConfig,
@@ -20,6 +21,8 @@ pub struct Snapshot {
     pub lanes: Vec<u16>,
     /// Our node of the supply chain as JSON.
     pub schain_node: Option<Vec<u8>>,
+    /// Bytes of the DSPs' names in a record.
+    pub names: usize,
     /// Auctions in flight that began with it.
     pub uses: usize,
 }
@@ -53,7 +56,8 @@ impl Snapshot {
             .collect();
         let lanes = egress.configure(&targets);
         let schain_node = core.config.auction.schain.as_ref().map(splice::prepare_schain_node);
-        Snapshot { heads, lanes, schain_node, uses: 0, core }
+        let names = record::room::names(&core.config.dsps);
+        Snapshot { heads, lanes, schain_node, names, uses: 0, core }
     }
 
     /// The configuration.

@@ -1,7 +1,7 @@
 //! The thread of a bidder core: pins itself, builds its runtime, runs the core until it is drained.
 //! Owns: the thread it is called on. Called by: `boot`, on a thread made for it. Never: leaves silently; control is told
 //! of readiness, of the end, and of a panic.
-use super::{Bidder, Identity, epoll, sockets, turn::now};
+use super::{Bidder, Identity, epoll, recording::Recorder, sockets, turn::now};
 use crate::{flush::delta::DeltaLane, wiring::BidderEnds};
 use outcry::{
     messages::{CoreConfig, FromCore, ToCore},
@@ -30,6 +30,8 @@ pub struct Seat {
     pub config: Box<CoreConfig>,
     /// Who it is.
     pub identity: Identity,
+    /// Where its records go.
+    pub recorder: Recorder,
     /// Rows for DSPs in the metrics.
     pub rows: usize,
     /// epoll instead of io_uring.
@@ -43,7 +45,7 @@ pub fn run(seat: Seat) {
     // Not pinned is slower, not wrong; the plan printed at the start says where it should be.
     core_affinity::set_for_current(core_affinity::CoreId { id: seat.cpu });
     let core = seat.core;
-    let Seat { listener, ends, config, identity, rows, epoll, stop_ns, .. } = seat;
+    let Seat { listener, ends, config, identity, recorder, rows, epoll, stop_ns, .. } = seat;
     if let Err(e) = ends.check(core) {
         eprintln!("outcry: core {core}: {e}");
         return;
@@ -54,6 +56,7 @@ pub fn run(seat: Seat) {
     let door = listener.try_clone();
     let run = || {
         let mut bidder = Bidder::new(identity, config, rows, now());
+        bidder.record_with(recorder);
         let mut rings = Rings {
             #[cfg(debug_assertions)]
             core,
@@ -164,6 +167,7 @@ impl Duties for Rings<'_> {
                 if !delta.hand_over(now) {
                     std::mem::swap(&mut *bidder.metrics, delta.probe());
                 }
+                bidder.set_disk_full(delta.disk_full());
             }
         }
         let over = bidder.is_drained() || (self.drain_until_ns > 0 && now.boot_ns > self.drain_until_ns);

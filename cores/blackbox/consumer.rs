@@ -3,7 +3,10 @@
 //! Never: waits, gives room back for a frame whose [`Mark`] it was not shown.
 //! Full: not releasing fills the ring, and then its core admits nothing.
 use super::map::ReadEnd;
-use outcry::record::blackbox::{Damage, Identity, Walk};
+use outcry::record::{
+    blackbox::{Damage, Identity, Walk},
+    frame::Frame,
+};
 
 /// A place behind a frame: everything before it can be released.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -32,6 +35,19 @@ pub struct Batch<'a> {
     pub last_hlc: u64,
     /// To be released once these bytes, and all before them, are durable.
     pub mark: Mark,
+}
+
+/// What was handed on at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Handed {
+    /// How many frames.
+    pub frames: u32,
+    /// Hybrid logical time of the first.
+    pub first_hlc: u64,
+    /// To be released once these frames, and all before them, are durable.
+    pub mark: Mark,
+    /// The last frame that was looked at was not taken: it comes again.
+    pub refused: bool,
 }
 
 /// What is published and not released.
@@ -93,6 +109,40 @@ impl Consumer {
         self.read += bytes;
         let mark = self.mark();
         Ok(times.map(|(first_hlc, last_hlc)| Batch { bytes: &unread[..bytes], frames, first_hlc, last_hlc, mark }))
+    }
+
+    /// Hands on the next frames that were not read yet, each checked once, until `take` says no to one (it comes again),
+    /// `max` bytes were taken, or there are no more. They stay in the ring until [`Consumer::release`].
+    ///
+    /// # Errors
+    /// As [`Consumer::read`].
+    pub fn hand(&mut self, max: usize, mut take: impl FnMut(&Frame<'_>) -> bool) -> Result<Option<Handed>, Damage> {
+        self.end.refresh();
+        let unread = &self.end.live()[self.read..];
+        let mut walk = Walk::new(unread, self.identity, Some(self.seq));
+        let (mut frames, mut bytes, mut first_hlc, mut refused) = (0, 0, 0, false);
+        while bytes < max {
+            let frame = match walk.next() {
+                Some(Ok(frame)) => frame,
+                Some(Err(damage)) if frames == 0 => {
+                    self.read += walk.offset();
+                    self.seq = walk.seq().unwrap_or(self.seq);
+                    return Err(damage);
+                }
+                Some(Err(_)) | None => break,
+            };
+            if !take(&frame) {
+                refused = true;
+                break;
+            }
+            if frames == 0 {
+                first_hlc = frame.header.hlc;
+            }
+            (frames, bytes, self.seq) = (frames + 1, walk.offset(), frame.header.seq);
+        }
+        self.read += bytes;
+        let mark = self.mark();
+        Ok((frames > 0 || refused).then_some(Handed { frames, first_hlc, mark, refused }))
     }
 
     /// The place up to which was read.

@@ -24,7 +24,7 @@
 //! each with [`outcry::record::frame::size`]; no room, no admission. The record is encoded into [`Entry::room`] and
 //! published before the answer's send is submitted; what was not used is given back ([`Producer::refund`]).
 //!
-//! Flush: [`Consumer::read`] into a block, the next while that is on its way; when a block and all before it are durable,
+//! Flush: [`Consumer::hand`] to the journal, the next while that is on its way; when a block and all before it are durable,
 //! [`Consumer::release`] with its mark. A block that could not be written: [`Consumer::rewind`].
 //!
 //! An end in order: the bidder cores have ended, [`Consumer::lag`] is zero; [`marker::write`] of `Clean`, then
@@ -47,7 +47,7 @@ pub mod recover;
 #[cfg(test)]
 mod ring_tests;
 
-pub use consumer::{Batch, Consumer, Lag, Mark};
+pub use consumer::{Batch, Consumer, Handed, Lag, Mark};
 pub use file::{BoxFile, CreateError, Made, create};
 pub use producer::{Entry, Producer, Stamp};
 pub use recover::{Found, Readout, find};

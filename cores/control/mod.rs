@@ -39,8 +39,8 @@ pub struct ControlContext {
     pub reload: Reload,
     /// Rows of the DSPs of the first configuration, as its `CoreConfig::dsp_slots` have them.
     pub slots: DspSlots,
-    /// Number of the first configuration.
-    pub config_id: u64,
+    /// Number and digest of the first configuration.
+    pub config: (u64, u64),
     /// Longest time that each core has at a stop, in milliseconds.
     pub stop_ms: u64,
     /// Who is told of readiness.
@@ -73,9 +73,9 @@ pub fn run(context: ControlContext) -> Result<StopReason, ControlError> {
 }
 
 async fn live(context: ControlContext) -> Result<StopReason, ControlError> {
-    let ControlContext { ends, handle, admin, mut reload, slots, config_id, stop_ms, mut notifier, clock, mut log } =
+    let ControlContext { ends, handle, admin, mut reload, slots, config, stop_ms, mut notifier, clock, mut log } =
         context;
-    let mut role = ControlRole::new(ends, Arc::clone(&handle), slots, config_id, stop_ms, clock())?;
+    let mut role = ControlRole::new(ends, Arc::clone(&handle), slots, config, stop_ms, clock())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -102,7 +102,7 @@ async fn live(context: ControlContext) -> Result<StopReason, ControlError> {
         }
         if handle.take_reload() || reload_asked {
             let made = if role.stopping() { Ok(Vec::new()) } else { reload(role.next_config_id()) };
-            match role.reload(made) {
+            match role.reload(made, now) {
                 Ok(id) => log(&format!("configuration {id} is on its way to the cores")),
                 Err(why) => log(&format!("the configuration stays as it is: {why}")),
             }
@@ -202,7 +202,7 @@ mod tests {
         let flush = {
             let (role, clock) = (FlushRole::new(wiring.flush, 1, clock()).unwrap(), clock.clone());
             std::thread::spawn(move || {
-                crate::flush::run::run(role, None, outcry::config::IoDriver::Epoll, clock, |_| ()).unwrap();
+                crate::flush::run::run(role, None, outcry::config::IoDriver::Epoll, None, clock, |_| ()).unwrap();
             })
         };
         let control = {
@@ -214,7 +214,7 @@ mod tests {
                     admin: Some(admin),
                     reload: Box::new(|_| Err("nothing to read".into())),
                     slots: DspSlots::new(1),
-                    config_id: 1,
+                    config: (1, 0),
                     stop_ms: 60_000,
                     notifier: Notifier::default(),
                     clock: Box::new(clock),

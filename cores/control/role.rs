@@ -7,11 +7,18 @@ use super::handle::{ControlHandle, State};
 use crate::wiring::{ControlEnds, WiringError};
 use outcry::{
     messages::{ControlToFlush, CoreConfig, FlushToControl, FromCore, ToCore},
-    record::{labels::Counter, metrics::CoreMetrics, slots::DspSlots, totals::Totals},
+    record::{
+        configured::{By, Configured},
+        labels::Counter,
+        metrics::CoreMetrics,
+        slots::DspSlots,
+        stopped::Why,
+        totals::Totals,
+    },
     units::{MS, Now},
 };
 use rtrb::PushError;
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 /// A core whose deltas have not come for this long stands still. Ten of them are due in it.
 pub const STANDSTILL_NS: u64 = 10_000_000_000;
@@ -109,6 +116,9 @@ pub struct ControlRole {
     cores: Vec<Core>,
     slots: DspSlots,
     config_id: u64,
+    /// The digest of the configuration in force, and changes of it that flush has not taken yet.
+    config_hash: u64,
+    configured: VecDeque<Box<Configured>>,
     flush: FlushLife,
     stopping: Option<Stopping>,
     stop_ns: u64,
@@ -118,13 +128,13 @@ pub struct ControlRole {
 }
 
 impl ControlRole {
-    /// `slots` has assigned the rows of the first configuration, whose number is `config_id`; each core ends within
+    /// `slots` has assigned the rows of the first configuration, whose number and digest are `config`; each core ends within
     /// `stop_ms` of being told to, and the whole stop within that and [`ENDING_NS`].
     pub fn new(
         ends: ControlEnds,
         handle: Arc<ControlHandle>,
         slots: DspSlots,
-        config_id: u64,
+        config: (u64, u64),
         stop_ms: u64,
         now: Now,
     ) -> Result<ControlRole, WiringError> {
@@ -136,7 +146,9 @@ impl ControlRole {
             ends,
             handle,
             slots,
-            config_id,
+            config_id: config.0,
+            config_hash: config.1,
+            configured: VecDeque::new(),
             flush: FlushLife::Running,
             stopping: None,
             stop_ns: stop_ms.saturating_mul(MS).min(u64::MAX - ENDING_NS),
@@ -180,7 +192,8 @@ impl ControlRole {
         }
         let lost = matches!(cause, StopCause::CoreLost(_) | StopCause::FlushLost);
         self.handle.set_state(if lost { State::Failed } else { State::Draining });
-        self.stopping = Some(Stopping { cause, by_ns: now.boot_ns.saturating_add(self.stop_ns + ENDING_NS), hastened: false });
+        self.stopping =
+            Some(Stopping { cause, by_ns: now.boot_ns.saturating_add(self.stop_ns + ENDING_NS), hastened: false });
         for core in &mut self.cores {
             core.snapshot = None;
             core.drain = core.life != Life::Ended;
@@ -209,7 +222,7 @@ impl ControlRole {
 
     /// Hands a new configuration to every core, or counts that there is none. `Err` says what was wrong: the
     /// callback's words, or that it made the wrong number of copies, or that the process is stopping.
-    pub fn reload(&mut self, made: Result<Vec<Box<CoreConfig>>, String>) -> Result<u64, String> {
+    pub fn reload(&mut self, made: Result<Vec<Box<CoreConfig>>, String>, now: Now) -> Result<u64, String> {
         let fitting = made.and_then(|copies| {
             if self.stopping.is_some() {
                 return Err("the process is stopping".to_owned());
@@ -221,6 +234,10 @@ impl ControlRole {
         });
         let copies = fitting.inspect_err(|_| self.own.count(Counter::ReloadsRefused))?;
         self.config_id += 1;
+        let (old_hash, new_hash) = (self.config_hash, copies.first().map_or(0, |c| c.config.hash));
+        let (wall_ms, id) = (now.unix_ms(), self.config_id);
+        self.configured.push_back(Box::new(Configured { wall_ms, id, old_hash, new_hash, by: By::Reload }));
+        self.config_hash = new_hash;
         for (core, mut copy) in self.cores.iter_mut().zip(copies) {
             copy.dsp_slots = self.slots.assign(copy.config.dsps.iter().map(|d| d.name.as_str()));
             core.snapshot = Some(copy);
@@ -353,12 +370,29 @@ impl ControlRole {
 
     fn tell_flush(&mut self) -> usize {
         let everybody_ended = self.stopping.is_some() && self.cores.iter().all(|c| c.life == Life::Ended);
-        if self.flush == FlushLife::Running && everybody_ended && self.ends.to_flush.push(ControlToFlush::Stop).is_ok()
-        {
-            self.flush = FlushLife::Told;
-            return 1;
+        let mut work = 0;
+        while let Some(configured) = self.configured.pop_front() {
+            if let Err(PushError::Full(ControlToFlush::Configured(configured))) =
+                self.ends.to_flush.push(ControlToFlush::Configured(configured))
+            {
+                self.configured.push_front(configured);
+                return work;
+            }
+            work += 1;
         }
-        0
+        if self.flush == FlushLife::Running && everybody_ended {
+            let why = match self.stop_cause() {
+                Some(StopCause::CoreLost(_)) => Why::Panic,
+                Some(StopCause::FlushLost) => Why::Failed,
+                Some(StopCause::Signal | StopCause::Requested) | None => Why::Asked,
+            };
+            let stop = ControlToFlush::Stop { why, unfinished: self.unfinished };
+            if self.ends.to_flush.push(stop).is_ok() {
+                self.flush = FlushLife::Told;
+                work += 1;
+            }
+        }
+        work
     }
 }
 

@@ -22,6 +22,7 @@ pub struct DeltaLane {
     spare: Option<Box<CoreMetrics>>,
     out: Producer<ToFlush>,
     back: Consumer<FromFlush>,
+    disk_full: bool,
     due_ns: u64,
 }
 
@@ -33,6 +34,7 @@ impl DeltaLane {
             spare: Some(Box::new(CoreMetrics::new(dsps))),
             out,
             back,
+            disk_full: false,
             due_ns: now.boot_ns + PERIOD_NS,
         }
     }
@@ -52,8 +54,11 @@ impl DeltaLane {
     /// Sends what was counted, if an empty box is there to go on with. Says whether it did.
     pub fn hand_over(&mut self, now: Now) -> bool {
         self.due_ns = now.boot_ns + PERIOD_NS;
-        while let Ok(FromFlush::Empty(empty)) = self.back.pop() {
-            self.spare = Some(empty);
+        while let Ok(message) = self.back.pop() {
+            match message {
+                FromFlush::Empty(empty) => self.spare = Some(empty),
+                FromFlush::DiskFull(full) => self.disk_full = full,
+            }
         }
         let Some(mut next) = self.spare.take() else {
             self.current.count(Counter::RingFullFlush);
@@ -69,6 +74,11 @@ impl DeltaLane {
                 false
             }
         }
+    }
+
+    /// What flush said last of the journal's disk.
+    pub fn disk_full(&self) -> bool {
+        self.disk_full
     }
 
     /// Sends the last counts: after this nothing is counted any more. To be called before

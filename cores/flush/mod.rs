@@ -1,17 +1,24 @@
-//! The flush core: where N cores become one machine. Today metrics; the journal and settlement come here.
+//! The flush core: where N cores become one machine: their metrics one table, their records one journal.
 //! Owns: the totals, its ends of the rings. Runs on: the flush thread ([`run`]), or a test's thread in virtual time.
-//! Called by: `run`. Never: blocks, reads a clock, makes a bidder core wait.
+//! Called by: `run`. Never: blocks, reads a clock, makes a bidder core wait. The journal is [`keeper`]'s.
 //! Full: a totals box that is not back yet means control gets the next second's; nothing is lost, totals only grow.
 pub mod delta;
+pub mod keeper;
+pub mod opening;
 pub mod run;
 
 use crate::wiring::{FlushEnds, FlushLane, WiringError};
 use outcry::{
-    limits::TOTALS_BOXES,
+    limits::{DELTAS_PER_CORE, TOTALS_BOXES},
     messages::{ControlToFlush, FlushToControl, FromFlush, ToFlush},
-    record::totals::Totals,
+    record::{
+        configured::Configured,
+        stopped::{Stopped, Why},
+        totals::Totals,
+    },
     units::Now,
 };
+use std::collections::VecDeque;
 
 /// Deltas merged in one turn. One costs about 10 us; so a turn stays below a millisecond, and 256 cores that all
 /// report at once are done in four.
@@ -23,7 +30,10 @@ pub const TOTALS_PERIOD_NS: u64 = 1_000_000_000;
 enum Phase {
     Running,
     /// Every bidder core has ended: empty the rings.
-    Stopping,
+    Stopping {
+        why: Why,
+        unfinished: u32,
+    },
     /// The rings are empty, the last totals are sent.
     Told,
     Finished,
@@ -39,6 +49,11 @@ pub struct FlushRole {
     due_ns: u64,
     next_lane: usize,
     phase: Phase,
+    /// Something else on this thread is not at its end yet.
+    held: bool,
+    configured: VecDeque<Box<Configured>>,
+    /// What the cores were told of the disk.
+    disk_full: bool,
 }
 
 impl FlushRole {
@@ -53,6 +68,9 @@ impl FlushRole {
             due_ns: now.boot_ns + TOTALS_PERIOD_NS,
             next_lane: 0,
             phase: Phase::Running,
+            held: false,
+            configured: VecDeque::new(),
+            disk_full: false,
         })
     }
 
@@ -69,7 +87,7 @@ impl FlushRole {
             }
             // A full turn may have left something; an unfull one has seen every lane empty, and no core is there to
             // send more.
-            Phase::Stopping if deltas < DELTAS_PER_TURN => {
+            Phase::Stopping { .. } if deltas < DELTAS_PER_TURN && !self.held => {
                 if self.boxes.is_empty() {
                     self.boxes.push(Box::new(self.totals.clone()));
                 }
@@ -93,6 +111,41 @@ impl FlushRole {
         self.phase == Phase::Finished || (self.phase != Phase::Running && self.ends.to_control.is_abandoned())
     }
 
+    /// Has the order to stop come? Then every bidder core has ended.
+    pub fn stopping(&self, now: Now) -> Option<Stopped> {
+        match self.phase {
+            Phase::Stopping { why, unfinished } => Some(Stopped { wall_ms: now.unix_ms(), why, unfinished }),
+            Phase::Running | Phase::Told | Phase::Finished => None,
+        }
+    }
+
+    /// `true`: it is not said that flush has ended, nor are the last totals sent, until this is taken back.
+    pub fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    /// A configuration that came into force, to be recorded.
+    pub fn take_configured(&mut self) -> Option<Box<Configured>> {
+        self.configured.pop_front()
+    }
+
+    /// Where what this thread knows of the journal is shown.
+    pub fn totals_mut(&mut self) -> &mut Totals {
+        &mut self.totals
+    }
+
+    /// Tells every core that the journal's disk is full, or is not any more; at most as often as they look.
+    pub fn tell_disk_full(&mut self, full: bool) {
+        if self.disk_full == full || self.ends.lanes.iter().any(|l| l.to_core.slots() < 2 + DELTAS_PER_CORE - 1) {
+            return;
+        }
+        self.disk_full = full;
+        for lane in &mut self.ends.lanes {
+            let told = lane.to_core.push(FromFlush::DiskFull(full));
+            debug_assert!(told.is_ok());
+        }
+    }
+
     fn take_orders(&mut self) -> usize {
         let mut work = 0;
         // The ring is a few slots long, so this ends.
@@ -100,8 +153,11 @@ impl FlushRole {
             work += 1;
             match order {
                 ControlToFlush::Empty(totals) => self.boxes.push(totals),
-                ControlToFlush::Stop if self.phase == Phase::Running => self.phase = Phase::Stopping,
-                ControlToFlush::Stop => {}
+                ControlToFlush::Configured(configured) => self.configured.push_back(configured),
+                ControlToFlush::Stop { why, unfinished } if self.phase == Phase::Running => {
+                    self.phase = Phase::Stopping { why, unfinished };
+                }
+                ControlToFlush::Stop { .. } => {}
             }
         }
         work
@@ -154,6 +210,7 @@ mod tests {
     };
 
     const S: u64 = 1_000_000_000;
+    const STOP: ControlToFlush = ControlToFlush::Stop { why: Why::Asked, unfinished: 0 };
 
     fn at(boot_ns: u64) -> Now {
         Now { boot_ns, wall_offset_ns: 0 }
@@ -258,7 +315,7 @@ mod tests {
             lane.probe().count(Counter::Auctions);
             lane.finish();
         }
-        control.to_flush.push(ControlToFlush::Stop).unwrap();
+        control.to_flush.push(STOP).unwrap();
         let mut turns = 0;
         while !flush.finished() {
             flush.turn(at(1));
@@ -276,7 +333,7 @@ mod tests {
         flush.turn(at(2 * S));
         lanes[0].probe().count(Counter::Auctions);
         lanes.remove(0).finish();
-        control.to_flush.push(ControlToFlush::Stop).unwrap();
+        control.to_flush.push(STOP).unwrap();
         for _ in 0..3 {
             flush.turn(at(2 * S));
         }

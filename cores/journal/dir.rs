@@ -26,6 +26,15 @@ impl Dir {
         &self.path
     }
 
+    /// Bytes that are free for us or the journal's own.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn total(&mut self) -> io::Result<u64> {
+        let own: u64 = self.list()?.iter().map(|(_, bytes)| bytes).sum();
+        Ok(self.free()?.saturating_add(own))
+    }
+
     /// Does this directory take files that are written past the page cache?
     ///
     /// # Errors

@@ -317,6 +317,11 @@ impl<D: Disk> Journal<D> {
         self.writer.end();
     }
 
+    /// Is everything that was taken durable?
+    pub fn durable_all(&self) -> bool {
+        self.writer.idle()
+    }
+
     /// Is everything that was taken durable, and no checkpoint due or being written?
     pub fn idle(&self) -> bool {
         self.writer.idle() && self.checkpoint.is_none() && !self.checkpoint_due

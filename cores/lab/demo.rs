@@ -108,6 +108,8 @@ fn config(
     if let Some(cores) = cores {
         let _ = writeln!(toml, "\n[cpus]\nbidder_count = {cores}");
     }
+    // Its records are gone with it.
+    let _ = writeln!(toml, "\n[record]\nsegment_bytes = {}", 32 << 20);
     let _ = writeln!(toml, "\n[auction]\ntmax_max_ms = 100\ndsp_ms = 70\nincrement = 0.01");
     let _ = writeln!(toml, "\n[auction.schain]\nasi = \"exchange.example\"\nsid = \"demo\"");
     let _ = writeln!(toml, "\n[rates]\nid = \"demo\"\naccounting = \"USD\"");

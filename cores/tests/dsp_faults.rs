@@ -1,7 +1,7 @@
 //! What DSPs do wrong, over real sockets: whatever it is, the auction is answered, the fault has exactly its outcome, and
 //! the connection is used again if and only if it can be.
 mod common;
-use common::{Server, bid_for, bidder, dsp, markup, ok, outcomes, post, read_answer, request};
+use common::{SMALL, Server, bid_for, bidder, dsp, markup, ok, outcomes, post, read_answer, request};
 use outcry::{http1::Deflate, openrtb::codes::Outcome, record::labels::LossReason};
 use serde_json::{Value, json};
 use std::{
@@ -639,8 +639,10 @@ fn bids_without_room_in_the_record_are_counted() {
         let bids: Vec<Value> = (0..5).map(bid).collect();
         http("200 OK", "", json!({"id": asked.id, "seatbid": [{"bid": bids}]}).to_string())
     });
-    let server =
-        Server::start_as(&[(crowd.addr, CALM), (dsp(bidder), CALM)], &format!("{RULES}[record]\nbid_bytes = 0\n"));
+    let server = Server::start_as(
+        &[(crowd.addr, CALM), (dsp(bidder), CALM)],
+        &format!("{RULES}[record]\nbid_bytes = 0\n{SMALL}"),
+    );
     let mut conn = server.connect();
     for id in ["r-1", "r-2"] {
         assert!(markup_for(&mut conn, id).contains("x.example"), "the other one's bid is heard");

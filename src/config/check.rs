@@ -12,6 +12,7 @@ use super::{
     suggest,
 };
 use crate::{
+    journal::PAGE,
     openrtb::request::Media,
     record::digest::digest,
     units::{Currency, Rate},
@@ -249,7 +250,17 @@ impl Checker<'_, '_> {
         let auction = one(self, "auction");
         let (auction, dsp_ms, dsp_min_ms) = self.auction(auction);
         let record = one(self, "record");
-        let record = RecordRules { bid_bytes: self.get(record, &schema::BID_BYTES).size() };
+        let box_dir = self.find(record, &schema::BOX_DIR).map(|got| got.value);
+        let record = RecordRules {
+            bid_bytes: self.get(record, &schema::BID_BYTES).size(),
+            durability: self.get(record, &schema::DURABILITY).value,
+            commit_ms: self.get(record, &schema::COMMIT_MS).value,
+            box_bytes: self.get(record, &schema::BOX_BYTES).value,
+            // Whole pages: the journal writes past the page cache.
+            segment_bytes: self.get(record, &schema::SEGMENT_BYTES).value / PAGE as u64 * PAGE as u64,
+            keep_days: self.get(record, &schema::KEEP_DAYS).value,
+            keep_bytes: self.get(record, &schema::KEEP_BYTES).value,
+        };
         let rates = one(self, "rates");
         let rates = self.rates(rates);
         let mut exchanges = self.sections(top, "exchange");
@@ -265,6 +276,7 @@ impl Checker<'_, '_> {
             region,
             node,
             state_dir,
+            box_dir,
             listen: listen.value,
             admin: admin.value,
             cpus,

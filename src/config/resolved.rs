@@ -19,6 +19,8 @@ pub struct Config {
     pub node: Option<u32>,
     /// Where the node id and the epoch are kept.
     pub state_dir: PathBuf,
+    /// A tmpfs for the black boxes; `None`: the runtime directory if it is one, else /dev/shm.
+    pub box_dir: Option<PathBuf>,
     /// Where OpenRTB requests come in; every bidder core listens on it.
     pub listen: SocketAddr,
     /// Where metrics, health and readiness are answered.
@@ -27,7 +29,7 @@ pub struct Config {
     pub cpus: Cpus,
     /// What carries the bytes.
     pub io_driver: IoDriver,
-    /// Longest time a graceful stop may take, in milliseconds.
+    /// Longest time that auctions in flight have at a stop, in milliseconds.
     pub stop_ms: u64,
     /// Limits of the HTTP server side.
     pub http: Http,
@@ -89,11 +91,35 @@ pub struct Http {
     pub gzip_min_bytes: usize,
 }
 
-/// What is kept of each auction.
+/// What is kept of each auction, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordRules {
     /// Room for the bids of one DSP on one impression, in bytes.
     pub bid_bytes: usize,
+    /// What a record survives.
+    pub durability: Durability,
+    /// What is recorded goes to the disk this often, milliseconds.
+    pub commit_ms: u64,
+    /// Bytes of each core's black box.
+    pub box_bytes: u64,
+    /// Bytes of a segment of the journal.
+    pub segment_bytes: u64,
+    /// Days after which a segment goes.
+    pub keep_days: u64,
+    /// Bytes of all segments above which the oldest goes.
+    pub keep_bytes: u64,
+}
+
+/// What a record survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Nothing: none is kept.
+    None,
+    /// Any death of the process, from before the answer is sent. A power cut takes what was not committed.
+    #[default]
+    Process,
+    /// A power cut too: the answer waits until its record is on disk.
+    Power,
 }
 
 /// Rules of all auctions.

@@ -4,7 +4,7 @@
 use super::{
     address::{Domain, Headers, Socket, Url, UrlPath},
     kind::{Choice, CurrencyCode, Dir, Flag, Kind, List, Name, Price, Rates, Text, Whole},
-    resolved::{BuyerUid, IoDriver, NoBidStyle, Position, RunnerUp},
+    resolved::{BuyerUid, Durability, IoDriver, NoBidStyle, Position, RunnerUp},
 };
 use crate::{
     limits,
@@ -147,7 +147,7 @@ pub(super) const NODE: Key<Whole> = key(
 pub(super) const REGION: Key<Name> =
     key("region", Toml("\"local\""), Name, "Where this machine is; stands in each record of an auction.");
 pub(super) const STATE_DIR: Key<Dir> =
-    key("state_dir", Toml("\"/var/lib/outcry\""), Dir, "Where the node id and the epoch are kept.");
+    key("state_dir", Toml("\"/var/lib/outcry\""), Dir, "Where the node id, the epoch and the journal are kept.");
 pub(super) const LISTEN: Key<Socket> =
     key("listen", Toml("\"0.0.0.0:8080\""), Socket, "Where OpenRTB requests come in; every bidder core listens on it.");
 pub(super) const ADMIN: Key<Socket> =
@@ -340,12 +340,53 @@ pub(super) const BID_BYTES: Key<Whole> = key(
      always the first.",
 );
 
+pub(super) const DURABILITY: Key<Choice<Durability>> = key(
+    "durability",
+    Toml("\"process\""),
+    Choice(&[("process", Durability::Process), ("power", Durability::Power), ("none", Durability::None)]),
+    "What a record survives: any death of the process (a power cut takes the last commit_ms), or power: a power cut too, \
+     and each answer waits for the disk; none keeps no records, for measuring.",
+);
+pub(super) const COMMIT_MS: Key<Whole> = key(
+    "commit_ms",
+    Number(20),
+    ms(1, 10_000),
+    "What is recorded goes to the disk this often; with durability \"power\" as fast as the disk takes it.",
+);
+pub(super) const BOX_BYTES: Key<Whole> = key(
+    "box_bytes",
+    Number(limits::BOX_BYTES_DEFAULT),
+    Whole { min: limits::BOX_BYTES_MIN, max: limits::BOX_BYTES_MAX, unit: "bytes" },
+    "Shared memory in which each bidder core's records wait for the disk, and survive the process; some 12 KB of it are \
+     promised to each auction in flight.",
+);
+pub(super) const BOX_DIR: Key<Dir> = key(
+    "box_dir",
+    Unset("\"/run/outcry\""),
+    Dir,
+    "Where black boxes are, a tmpfs that outlives the process; unset: the service's runtime directory, else /dev/shm.",
+);
+pub(super) const SEGMENT_BYTES: Key<Whole> = key(
+    "segment_bytes",
+    Number(256 << 20),
+    Whole { min: limits::SEGMENT_BYTES_MIN, max: 16 << 30, unit: "bytes" },
+    "Size of a journal's file; one more is always made in advance.",
+);
+pub(super) const KEEP_DAYS: Key<Whole> =
+    key("keep_days", Number(7), count(1, 36_500), "Records older than this may go, whole files at a time.");
+pub(super) const KEEP_BYTES: Key<Whole> = key(
+    "keep_bytes",
+    Number(64 << 30),
+    Whole { min: limits::SEGMENT_BYTES_MIN, max: 1 << 50, unit: "bytes" },
+    "Above this the oldest records go whatever their age; a disk that is smaller lowers it, with a warning.",
+);
+
 const RECORD: Section = Section {
     name: "record",
     path: "record",
     shape: Shape::Once,
-    meaning: "What is kept of each auction.",
-    keys: &[&BID_BYTES],
+    meaning: "What is kept of each auction, in state_dir/journal.",
+    keys: &[&BID_BYTES, &DURABILITY, &COMMIT_MS, &BOX_BYTES, &BOX_DIR, &SEGMENT_BYTES, &KEEP_DAYS, &KEEP_BYTES],
     sections: &[],
 };
 

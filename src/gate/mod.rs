@@ -10,6 +10,8 @@ pub struct Room {
     pub auctions: usize,
     /// Auctions that may be.
     pub auctions_max: usize,
+    /// The journal's disk has no room for their records.
+    pub disk_full: bool,
 }
 
 /// The answer.
@@ -23,11 +25,10 @@ pub enum Verdict {
 
 /// Asked when the head is there. A core that drains admits too: what is on its connections already is still served.
 pub fn admit_head(room: &Room) -> Verdict {
-    if room.auctions >= room.auctions_max { Verdict::Refuse(Nbr::Overload) } else { Verdict::Admit }
+    if room.disk_full || room.auctions >= room.auctions_max { Verdict::Refuse(Nbr::Overload) } else { Verdict::Admit }
 }
 
-/// Asked when the request was read: is anything of it for sale here? Room for the auction's record will be reserved
-/// here.
+/// Asked when the request was read: is anything of it for sale here?
 pub fn admit_request(request: &Request) -> Verdict {
     let for_sale = request.imps.iter().any(|imp| imp.refused.is_none());
     if for_sale { Verdict::Admit } else { Verdict::Refuse(Nbr::NothingToSell) }
@@ -40,9 +41,10 @@ mod tests {
 
     #[test]
     fn a_full_core_says_no() {
-        let room = Room { auctions: 3, auctions_max: 4 };
+        let room = Room { auctions: 3, auctions_max: 4, disk_full: false };
         assert_eq!(admit_head(&room), Verdict::Admit);
         assert_eq!(admit_head(&Room { auctions: 4, ..room }), Verdict::Refuse(Nbr::Overload));
+        assert_eq!(admit_head(&Room { disk_full: true, ..room }), Verdict::Refuse(Nbr::Overload));
     }
 
     #[test]

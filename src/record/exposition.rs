@@ -90,6 +90,9 @@ impl Page<'_> {
             Source::Stages => Stage::ALL.iter().for_each(|s| self.times("stage", s.name(), t.stage(*s))),
             Source::Latency(bounds) => self.histogram(bounds, &t.sum.latency),
             Source::Own(bounds) => self.histogram(bounds, &t.sum.own),
+            Source::Journal(j) => self.plain(t.journal(j)),
+            Source::Journals(label, js) => js.iter().for_each(|j| self.labelled(label, j.name(), t.journal(*j))),
+            Source::Commits(bounds) => self.histogram(bounds, &t.commits),
             Source::DspAsked => self.each_dsp(|page, dsp, i| page.labelled("dsp", dsp, t.sum.dsps[i].asked)),
             Source::DspWins => self.each_dsp(|page, dsp, i| page.labelled("dsp", dsp, t.sum.dsps[i].wins)),
             Source::DspCharges => {

@@ -48,6 +48,10 @@ closed! {
         ShedNoRoom = "no_room",
         /// Requests shed because too little of their `tmax` was left.
         ShedNoTime = "no_time",
+        /// Requests shed because the core's black box had no room for their record.
+        ShedNoRecord = "no_record",
+        /// Requests shed because the disk of the journal is full.
+        ShedDiskFull = "disk_full",
         /// Requests shed for a reason without a name of its own.
         ShedOther = "other",
         /// Bytes received from clients.
@@ -102,6 +106,30 @@ closed! {
         IoFallback = "io_fallback",
         /// `Config::id` of the configuration that new auctions use.
         ConfigId = "config_id",
+    }
+}
+
+closed! {
+    /// Counts and levels of the journal, as flush has them.
+    Journal {
+        /// Writes that became durable.
+        Writes = "writes",
+        /// Bytes of them, with what blocks are filled up with.
+        WriteBytes = "write_bytes",
+        /// Writes that failed, and were repeated.
+        FailedWrites = "writes",
+        /// Segments that could not be made, and are tried again.
+        FailedSegments = "segments",
+        /// Checkpoints that could not be written and are tried again, files that could not be cut off or removed.
+        FailedFiles = "files",
+        /// Places in black boxes that were not as they had been published.
+        Damages = "damages",
+        /// 0: plenty of room; 1: little; 2: admission has stopped; 3: nothing can be written.
+        Level = "level",
+        /// 1: the file system refuses O_DIRECT, and writes go through the page cache with fdatasync.
+        Buffered = "buffered",
+        /// Bytes that the fullest black box holds.
+        LagBytes = "lag_bytes",
     }
 }
 
@@ -210,6 +238,10 @@ closed! {
         NoRoute = "no_route",
         /// The head or the body was not whole in time.
         TooSlow = "too_slow",
+        /// The core's black box had no room for the record, so the auction was not begun.
+        NoRecord = "no_record",
+        /// The disk of the journal is full, so the auction was not begun.
+        DiskFull = "disk_full",
         /// Any other.
         Other = "other",
     }

@@ -60,7 +60,12 @@ impl Spread {
         Spread { times: Times::default(), hist }
     }
 
-    fn add(&mut self, ns: u64) {
+    /// With the bounds of a whole answer's time.
+    pub(super) fn wide() -> Spread {
+        Spread::new(wide())
+    }
+
+    pub(super) fn add(&mut self, ns: u64) {
         self.times.add(ns);
         self.hist.saturating_record(ns);
     }
@@ -153,8 +158,8 @@ impl CoreMetrics {
             losses: [0; LossReason::COUNT],
             deliveries: [0; Delivered::COUNT],
             stages: [Times::default(); Stage::COUNT],
-            latency: Spread::new(wide()),
-            own: Spread::new(wide()),
+            latency: Spread::wide(),
+            own: Spread::wide(),
             dsps: (0..=dsps).map(|_| DspCounts::new()).collect(),
         }
     }

@@ -1,7 +1,7 @@
 //! Every metric there is: name, type, unit, help, labels. What is not in [`METRICS`] is not exposed, and a test
 //! finds what is counted but not in it.
 //! Owns: nothing. Runs on: control renders it. Never: a label that is not a closed enum, names of DSPs apart.
-use super::labels::{Counter, Gauge};
+use super::labels::{Counter, Gauge, Journal};
 
 /// Prometheus' types.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,6 +85,12 @@ pub enum Source {
     DspQuantiles(&'static [(&'static str, f64)]),
     /// Per DSP.
     DspPoolWait,
+    /// One series.
+    Journal(Journal),
+    /// A series per label value.
+    Journals(&'static str, &'static [Journal]),
+    /// From record to disk, with these upper bounds in microseconds.
+    Commits(&'static [u64]),
 }
 
 /// One metric.
@@ -112,10 +118,13 @@ const LATENCY_US: &[u64] =
 /// Our own share is some tens of microseconds when all is well; what is promised of it is said at 1 ms and at 3 ms.
 const OWN_US: &[u64] = &[25, 50, 100, 250, 500, 1_000, 3_000, 5_000, 10_000, 25_000, 50_000, 100_000];
 
+/// A commit is due every 20 ms unless set otherwise; a power cut takes what is younger.
+const COMMIT_US: &[u64] = &[5_000, 25_000, 100_000, 1_000_000, 5_000_000];
+
 /// All of them, in the order they are exposed. With five DSPs at most 300 series: each one is stored by somebody
 /// for weeks, from every machine.
 pub const METRICS: &[Metric] = {
-    use self::{Counter as C, Gauge as G};
+    use self::{Counter as C, Gauge as G, Journal as J};
     use Kind::*;
     use Unit::*;
     &[
@@ -158,7 +167,7 @@ pub const METRICS: &[Metric] = {
             Counter,
             Count,
             "Requests answered without an auction because we could not have kept their deadline.",
-            Source::Counters("reason", &[C::ShedNoRoom, C::ShedNoTime, C::ShedOther]),
+            Source::Counters("reason", &[C::ShedNoRoom, C::ShedNoTime, C::ShedNoRecord, C::ShedDiskFull, C::ShedOther]),
         ),
         row("outcry_losses_total", Counter, Count, "Bids that lost, by reason.", Source::Losses),
         row(
@@ -270,6 +279,56 @@ pub const METRICS: &[Metric] = {
         ),
         row("outcry_records_total", Counter, Count, "Decision records written.", Source::Counter(C::Records)),
         row("outcry_record_bytes_total", Counter, Bytes, "Bytes of decision records.", Source::Counter(C::RecordBytes)),
+        row("outcry_journal_writes_total", Counter, Count, "Writes that became durable.", Source::Journal(J::Writes)),
+        row(
+            "outcry_journal_write_bytes_total",
+            Counter,
+            Bytes,
+            "Bytes of them, with what blocks are filled up with.",
+            Source::Journal(J::WriteBytes),
+        ),
+        row(
+            "outcry_journal_failures_total",
+            Counter,
+            Count,
+            "What the journal's disk refused, and is tried again.",
+            Source::Journals("what", &[J::FailedWrites, J::FailedSegments, J::FailedFiles]),
+        ),
+        row(
+            "outcry_journal_level",
+            Gauge,
+            Count,
+            "How full its disk is. 0: plenty of room; 1: little; 2: no auction is begun; 3: nothing can be written.",
+            Source::Journal(J::Level),
+        ),
+        row(
+            "outcry_journal_buffered",
+            Gauge,
+            Count,
+            "1 where the file system refuses O_DIRECT: writes go through the page cache, with fdatasync.",
+            Source::Journal(J::Buffered),
+        ),
+        row(
+            "outcry_commit_seconds",
+            Histogram,
+            Seconds,
+            "From a record's making to the disk: the oldest of each commit and core.",
+            Source::Commits(COMMIT_US),
+        ),
+        row(
+            "outcry_blackbox_lag_bytes",
+            Gauge,
+            Bytes,
+            "Bytes of records that the fullest black box holds and the disk has not.",
+            Source::Journal(J::LagBytes),
+        ),
+        row(
+            "outcry_blackbox_damages_total",
+            Counter,
+            Count,
+            "Places in black boxes that were not as they had been published. Never but for faulty memory.",
+            Source::Journal(J::Damages),
+        ),
         row("outcry_panics_total", Counter, Count, "Panics caught on bidder cores.", Source::Counter(C::Panics)),
         row(
             "outcry_config_reloads_total",
@@ -289,12 +348,15 @@ mod tests {
     fn every_counter_and_gauge_is_exposed_exactly_once() {
         let mut counters = Vec::new();
         let mut gauges = Vec::new();
+        let mut journal = Vec::new();
         for m in METRICS {
             match m.source {
                 Source::Counter(c) => counters.push(c),
                 Source::Counters(_, cs) => counters.extend_from_slice(cs),
                 Source::Gauge(g, _) => gauges.push(g),
                 Source::Gauges(_, gs, _) => gauges.extend_from_slice(gs),
+                Source::Journal(j) => journal.push(j),
+                Source::Journals(_, js) => journal.extend_from_slice(js),
                 _ => {}
             }
         }
@@ -302,6 +364,8 @@ mod tests {
         gauges.sort();
         assert_eq!(counters, Counter::ALL);
         assert_eq!(gauges, Gauge::ALL);
+        journal.sort();
+        assert_eq!(journal, Journal::ALL);
     }
 
     #[test]
@@ -315,7 +379,7 @@ mod tests {
             assert_eq!(m.unit == Unit::Seconds, m.name.ends_with("_seconds"), "{}", m.name);
             assert_eq!(m.unit == Unit::Bytes, m.name.contains("_bytes"), "{}", m.name);
             assert!(m.help.ends_with('.') && !m.help.contains(['\n', '\\']), "{}", m.name);
-            if let Source::Latency(bounds) | Source::Own(bounds) = m.source {
+            if let Source::Latency(bounds) | Source::Own(bounds) | Source::Commits(bounds) = m.source {
                 assert!(bounds.len() <= 12 && bounds.windows(2).all(|w| w[0] < w[1]), "{}", m.name);
             }
         }

@@ -2,8 +2,8 @@
 //! Owns: one [`CoreMetrics`] as the sum, each core's last levels. Runs on: flush merges; control reads a copy.
 //! Called by: `flush`, `control`, the demo's table. Never: grows after [`Totals::new`].
 use super::{
-    labels::{AnswerKind, Counter, Delivered, DspResult, Gauge, LossReason, Refusal, Stage},
-    metrics::{CoreMetrics, Times},
+    labels::{AnswerKind, Counter, Delivered, DspResult, Gauge, Journal, LossReason, Refusal, Stage},
+    metrics::{CoreMetrics, Spread, Times},
     table::Fold,
 };
 use crate::{openrtb::codes::Outcome, units::DspIx};
@@ -15,6 +15,8 @@ pub struct Totals {
     pub(super) sum: CoreMetrics,
     /// Per core: deltas merged, and the levels of the last.
     cores: Vec<(u64, [u64; Gauge::COUNT])>,
+    journal: [u64; Journal::COUNT],
+    pub(super) commits: Spread,
 }
 
 /// One DSP in a table.
@@ -45,7 +47,12 @@ pub struct DspRow {
 impl Totals {
     /// For this many cores and DSPs; further DSPs share a row, further cores are not counted.
     pub fn new(cores: usize, dsps: usize) -> Totals {
-        Totals { sum: CoreMetrics::new(dsps), cores: vec![(0, [0; Gauge::COUNT]); cores] }
+        Totals {
+            sum: CoreMetrics::new(dsps),
+            cores: vec![(0, [0; Gauge::COUNT]); cores],
+            journal: [0; Journal::COUNT],
+            commits: Spread::wide(),
+        }
     }
 
     /// Adds one core's delta; its levels replace those it sent before.
@@ -67,6 +74,29 @@ impl Totals {
         self.sum.reset();
         self.sum.merge(&other.sum);
         self.cores.clone_from(&other.cores);
+        self.journal = other.journal;
+        self.commits.reset();
+        self.commits.merge(&other.commits);
+    }
+
+    /// Flush says how the journal stands: counts since the start, levels of now.
+    pub fn set_journal(&mut self, j: Journal, value: u64) {
+        self.journal[j as usize] = value;
+    }
+
+    /// The oldest record of a commit was this old when it was on disk.
+    pub fn commit(&mut self, ns: u64) {
+        self.commits.add(ns);
+    }
+
+    /// How the journal stands.
+    pub fn journal(&self, j: Journal) -> u64 {
+        self.journal[j as usize]
+    }
+
+    /// Nanoseconds from a record to the disk: the oldest of each commit and core.
+    pub fn commits(&self) -> &Histogram<u64> {
+        &self.commits.hist
     }
 
     /// Deltas that came from a core: one that stands still has a core behind it that stands still.

@@ -1,7 +1,7 @@
 //! The life of a process without threads: what cores and flush say is put into their rings by hand.
 use super::*;
 use crate::wiring::{Wiring, wire};
-use outcry::config::{AuctionRules, Config, Cpus, Dsp, Http, IoDriver, RateTable, RecordRules};
+use outcry::config::{AuctionRules, Config, Cpus, Dsp, Durability, Http, IoDriver, RateTable, RecordRules};
 use outcry::{openrtb::request::Media, units::Cpm};
 
 const S: u64 = 1_000_000_000;
@@ -22,7 +22,7 @@ fn machine(cores: usize) -> Machine {
     let handle = ControlHandle::new(cores, 2);
     let mut slots = DspSlots::new(2);
     slots.assign(["a", "b"]);
-    let role = ControlRole::new(control, Arc::clone(&handle), slots, 1, 5_000, at(0)).unwrap();
+    let role = ControlRole::new(control, Arc::clone(&handle), slots, (1, 0), 5_000, at(0)).unwrap();
     Machine { role, handle, bidders, flush }
 }
 
@@ -62,6 +62,7 @@ fn core_config(dsps: &[&str]) -> Box<CoreConfig> {
             region: "local".into(),
             node: None,
             state_dir: Default::default(),
+            box_dir: None,
             listen: any,
             admin: any,
             cpus: Cpus::default(),
@@ -89,7 +90,15 @@ fn core_config(dsps: &[&str]) -> Box<CoreConfig> {
                 dsp_network_ms: 0,
                 schain: None,
             },
-            record: RecordRules { bid_bytes: 1 },
+            record: RecordRules {
+                bid_bytes: 1,
+                durability: Durability::None,
+                commit_ms: 1,
+                box_bytes: 1,
+                segment_bytes: 1,
+                keep_days: 1,
+                keep_bytes: 1,
+            },
             rates: RateTable { id: String::new(), accounting: Default::default(), rates: Vec::new() },
             exchanges: Vec::new(),
             dsps: dsps.iter().map(dsp).collect(),
@@ -130,7 +139,7 @@ fn flush_is_stopped_after_the_last_core_and_all_is_clean() {
     drain(&mut m, 1, 0);
     m.bidders.clear(); // threads that have said so may go
     m.role.turn(at(S));
-    assert!(matches!(m.flush.from_control.pop(), Ok(ControlToFlush::Stop)));
+    assert!(matches!(m.flush.from_control.pop(), Ok(ControlToFlush::Stop { .. })));
     assert_eq!(m.role.stopped(at(S)), None);
     m.flush.to_control.push(FlushToControl::Stopped).unwrap();
     m.role.turn(at(S));
@@ -164,7 +173,7 @@ fn a_core_that_takes_all_of_its_time_leaves_flush_its_own() {
     drain(&mut m, 0, 0);
     m.role.turn(at(6 * S));
     assert_eq!(m.role.stopped(at(6 * S)), None, "flush was not even told");
-    assert!(matches!(m.flush.from_control.pop(), Ok(ControlToFlush::Stop)));
+    assert!(matches!(m.flush.from_control.pop(), Ok(ControlToFlush::Stop { .. })));
     m.flush.to_control.push(FlushToControl::Stopped).unwrap();
     m.role.turn(at(7 * S));
     assert!(m.role.stopped(at(7 * S)).unwrap().clean());
@@ -224,7 +233,7 @@ fn an_order_to_drain_waits_for_room() {
 fn a_reload_reaches_every_core_with_rows_that_last() {
     let mut m = ready(2);
     assert_eq!(m.role.next_config_id(), 2);
-    assert_eq!(m.role.reload(Ok(vec![core_config(&["b", "c"]), core_config(&["b", "c"])])), Ok(2));
+    assert_eq!(m.role.reload(Ok(vec![core_config(&["b", "c"]), core_config(&["b", "c"])]), at(0)), Ok(2));
     m.role.turn(at(S));
     for b in &mut m.bidders {
         let Ok(ToCore::Snapshot(c)) = b.from_control.pop() else { panic!("no snapshot") };
@@ -241,7 +250,7 @@ fn the_newest_configuration_wins_when_a_core_is_behind() {
     let mut m = ready(1);
     while m.role.ends.lanes[0].to_core.push(ToCore::Drain).is_ok() {}
     for dsps in [&["a"], &["b"]] {
-        m.role.reload(Ok(vec![core_config(dsps)])).unwrap();
+        m.role.reload(Ok(vec![core_config(dsps)]), at(0)).unwrap();
         m.role.turn(at(S));
     }
     while m.bidders[0].from_control.pop().is_ok() {}
@@ -254,14 +263,14 @@ fn the_newest_configuration_wins_when_a_core_is_behind() {
 #[test]
 fn a_refused_reload_changes_nothing_but_a_counter() {
     let mut m = ready(2);
-    assert!(m.role.reload(Err("line 3".into())).is_err());
-    assert!(m.role.reload(Ok(vec![core_config(&[])])).is_err(), "one copy for two cores");
+    assert!(m.role.reload(Err("line 3".into()), at(0)).is_err());
+    assert!(m.role.reload(Ok(vec![core_config(&[])]), at(0)).is_err(), "one copy for two cores");
     assert_eq!((m.role.next_config_id(), m.role.turn(at(S))), (2, 0));
     m.flush.to_control.push(FlushToControl::Totals(Box::new(Totals::new(2, 2)))).unwrap();
     m.role.turn(at(S));
     assert_eq!(m.handle.with_totals(|t| t.counter(Counter::ReloadsRefused)), 2);
     m.role.signal(at(S));
-    assert!(m.role.reload(Ok(vec![core_config(&[]), core_config(&[])])).is_err(), "it is stopping");
+    assert!(m.role.reload(Ok(vec![core_config(&[]), core_config(&[])]), at(0)).is_err(), "it is stopping");
 }
 
 #[test]

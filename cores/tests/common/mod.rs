@@ -19,6 +19,9 @@ use std::{
     thread::JoinHandle,
 };
 
+/// Keys of [record] for a test: a start makes and fills these files.
+pub const SMALL: &str = "box_bytes = 16777216\nsegment_bytes = 4194304\n";
+
 /// What a DSP of a test does with one request's JSON: the whole HTTP answer.
 pub type Dsp = fn(&serde_json::Value) -> Vec<u8>;
 
@@ -131,6 +134,9 @@ impl Server {
             "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nstate_dir = \"{}\"\n[cpus]\nbidder_count = 1\n{more}",
             dir.display()
         );
+        if !more.contains("[record]") {
+            text += &format!("\n[record]\n{SMALL}");
+        }
         for (i, (addr, keys)) in dsps.iter().enumerate() {
             text += &format!("\n[[dsp]]\nname = \"dsp-{i}\"\nurl = \"http://{addr}/bid\"\n{keys}\n");
         }

@@ -1,6 +1,6 @@
 //! The program as a process: its files, its output, its end.
 #![allow(unreachable_pub)] // part of one test file
-use super::common::{Answer, connect, read_answer};
+use super::common::{Answer, SMALL, connect, read_answer};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     collections::BTreeMap,
@@ -23,17 +23,21 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(5);
 pub const OUTCRY: &str = env!("CARGO_BIN_EXE_outcry");
 
-/// A directory of one test.
-pub struct Dir(pub PathBuf);
+/// A directory of one test, and one on a tmpfs for black boxes.
+pub struct Dir(pub PathBuf, pub PathBuf);
 
 impl Dir {
     pub fn new() -> Dir {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("outcry-process-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let dir = std::env::temp_dir().join(name);
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir_all(&dir).expect("a directory");
-        Dir(dir)
+        let made = [std::env::temp_dir(), PathBuf::from("/dev/shm")].map(|at| {
+            let dir = at.join(&name);
+            let _ = fs::remove_dir_all(&dir);
+            fs::create_dir_all(&dir).expect("a directory");
+            dir
+        });
+        let [dir, boxes] = made;
+        Dir(dir, boxes)
     }
 
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
@@ -50,6 +54,9 @@ impl Dir {
              [auction]\ntmax_max_ms = 60000\ndsp_ms = 30000\n{rest}\n",
             self.0.join("state").display()
         );
+        if !rest.contains("[record]") {
+            let _ = write!(text, "\n[record]\nbox_dir = {:?}\n{SMALL}", self.1);
+        }
         for (name, addr) in dsps {
             let _ = write!(
                 text,
@@ -63,6 +70,7 @@ impl Dir {
 impl Drop for Dir {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.1);
     }
 }
 

@@ -1,0 +1,72 @@
+//! What a bidder core leaves behind: each auction and each delivery that was not simply "written in time", in its black box.
+//! Owns: the writing end of the box, the core's hybrid clock. Runs on: each bidder core. Called by: the bidder.
+//! Never: fails to record what was admitted: room is promised before the auction begins.
+//! Full: no room, no admission; the caller answers at once and counts.
+use crate::blackbox::{Producer, Stamp};
+use outcry::{
+    auction::{Auction, Delivery, delivery, record},
+    record::frame::{self, HEADER, Kind},
+    time::hybrid::{Clock, Hlc},
+    units::EventId,
+};
+
+/// What a delivery takes in the box: promised to each auction beside its own record.
+const DELIVERY_BYTES: usize = frame::padded(HEADER + Delivery::BYTES);
+
+/// The records of one core.
+#[derive(Debug)]
+pub struct Recorder {
+    producer: Option<Producer>,
+    clock: Clock,
+    scratch: Vec<u8>,
+}
+
+impl Recorder {
+    /// With the box of this core, or with none: then nothing is kept and everything has room. `last` is the greatest time
+    /// that the journal knows.
+    pub fn new(producer: Option<Producer>, last: Hlc) -> Recorder {
+        Recorder { producer, clock: Clock::new(last, Clock::AHEAD_MAX_MS), scratch: Vec::new() }
+    }
+
+    /// Promises room for an auction whose record is `bound` bytes at most, and for its delivery. `None`: there is none.
+    pub fn promise(&mut self, bound: usize) -> Option<usize> {
+        let Some(producer) = &mut self.producer else { return Some(0) };
+        let bytes = frame::padded(HEADER + bound) + DELIVERY_BYTES;
+        producer.reserve(bytes).then_some(bytes)
+    }
+
+    /// Records a decided auction. What is left of the promise is the delivery's, and is used up by [`Recorder::delivered`]
+    /// or [`Recorder::written`]. Returns the bytes of the record.
+    pub fn auction(&mut self, auction: &Auction, promised: usize, wall_ms: u64) -> usize {
+        self.scratch.clear();
+        auction.encode_record(&mut self.scratch);
+        let used = self.publish(Kind::Auction, record::VERSION, wall_ms);
+        if let Some(producer) = &mut self.producer {
+            producer.refund(promised - DELIVERY_BYTES - used);
+        }
+        self.scratch.len()
+    }
+
+    /// Records a delivery that was not simply written in time. Returns the bytes of the record.
+    pub fn delivered(&mut self, event: EventId, delivery: Delivery, wall_ms: u64) -> usize {
+        self.scratch.clear();
+        delivery.encode(event, &mut self.scratch);
+        self.publish(Kind::Delivery, delivery::FRAME_VERSION, wall_ms);
+        self.scratch.len()
+    }
+
+    /// A delivery that needs no record: its room is given back.
+    pub fn written(&mut self) {
+        if let Some(producer) = &mut self.producer {
+            producer.refund(DELIVERY_BYTES);
+        }
+    }
+
+    fn publish(&mut self, kind: Kind, version: u8, wall_ms: u64) -> usize {
+        let Some(producer) = &mut self.producer else { return 0 };
+        let hlc = self.clock.tick(wall_ms).0;
+        let mut entry = producer.begin();
+        entry.room()[..self.scratch.len()].copy_from_slice(&self.scratch);
+        entry.publish(self.scratch.len(), Stamp { kind, version, hlc })
+    }
+}
