@@ -12,7 +12,7 @@ use crate::{
     wiring::{WiringError, wire},
 };
 use outcry::{
-    config::{self, Config, IoDriver, Mistake, plan},
+    config::{self, Config, Durability, IoDriver, Mistake, plan},
     messages::CoreConfig,
     record::slots::{DspSlots, rows_for},
     time::hybrid::Hlc,
@@ -193,6 +193,7 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
         None => (Vec::new(), Hlc::default(), None),
     };
     let mut producers = producers.into_iter();
+    let power = config.record.durability == Durability::Power;
     let stop_ns = config.stop_ms * MS;
     let mut threads = Vec::new();
     for (i, (ends, door)) in wiring.bidders.into_iter().zip(doors).enumerate() {
@@ -210,7 +211,7 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
                 core,
                 seed: mix(entropy ^ mix(u64::from(core))),
             },
-            recorder: Recorder::new(producers.next().flatten(), last),
+            recorder: Recorder::new(producers.next().flatten(), power, last),
             rows,
             epoll: driver == IoDriver::Epoll,
             stop_ns,

@@ -68,6 +68,7 @@ impl Bidder {
         let t1 = if sampled { t.precise_ns() } else { 0 };
         // The record leaves before the answer does.
         let bytes = recorder.auction(auction, promised, now.unix_ms());
+        let durable_at = recorder.durable_at();
         metrics.count(Counter::Records);
         metrics.add(Counter::RecordBytes, bytes as u64);
 
@@ -105,6 +106,9 @@ impl Bidder {
                     }
                 }
                 metrics.add(Counter::ClientBytesOut, (out.len() - before) as u64);
+                if let Some(record) = durable_at {
+                    ingress.wait_for(client, record);
+                }
                 ingress.answered(client, place, out, Answered { event: Some(event), expires_ns }, buffers);
                 true
             }

@@ -99,6 +99,8 @@ struct Client {
     sent_bytes: usize,
     /// Since when the client does not take our bytes; 0: it does.
     stuck_ns: u64,
+    /// Its answers wait until the core's records are durable up to here.
+    record: u64,
     /// When it was opened, answered last, or began to linger. Bytes that are no request do not keep it.
     active_ns: u64,
     end_of_stream: bool,
@@ -145,6 +147,9 @@ pub struct Ingress {
     /// Connections that were closed for their sake and are not counted yet.
     untaken_closed: u64,
     dirty: Vec<Key>,
+    /// Up to where the core's records are durable, and connections whose answers wait for more.
+    durable: u64,
+    waiting: Vec<Key>,
     /// Sends under way, with the number of answers in each and when they went.
     sending: Vec<(Key, u8, u64)>,
     /// Those answers, in the same order.
@@ -189,6 +194,8 @@ impl Ingress {
             untaken_bytes: 0,
             untaken_closed: 0,
             dirty: Vec::new(),
+            durable: 0,
+            waiting: Vec::new(),
             sending: Vec::new(),
             awaiting: Vec::new(),
             delivered: Vec::new(),
@@ -382,6 +389,26 @@ impl Ingress {
         self.delivered.pop()
     }
 
+    /// What the client is answered from now on waits until records are durable up to `record`.
+    pub fn wait_for(&mut self, key: Key, record: u64) {
+        if let Some(c) = self.clients.get(key) {
+            c.record = record;
+        }
+    }
+
+    /// Records are durable up to here.
+    pub fn set_durable(&mut self, durable: u64) {
+        if durable != std::mem::replace(&mut self.durable, durable) {
+            // Whoever waits for still more comes back.
+            self.dirty.append(&mut self.waiting);
+        }
+    }
+
+    /// Do answers wait for the disk?
+    pub fn waits_for_disk(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     fn mark(&mut self, key: Key) {
         if let Some(c) = self.clients.get(key)
             && !std::mem::replace(&mut c.dirty, true)
@@ -469,6 +496,9 @@ impl Ingress {
 
     fn send<T: Transport>(&mut self, key: Key, now_ns: u64, t: &mut T, buffers: &mut Buffers) {
         let Some(c) = self.clients.get(key) else { return };
+        if c.record > self.durable {
+            return self.waiting.push(key);
+        }
         c.dirty = false;
         if c.sending {
             return; // goes out when the one before it is through

@@ -124,7 +124,7 @@ impl Bidder {
             slow: Vec::new(),
             buffers: Buffers::default(),
             deflate: Deflate::default(),
-            recorder: Recorder::new(None, Hlc::default()),
+            recorder: Recorder::new(None, false, Hlc::default()),
             disk_full: false,
             scratch: Vec::new(),
             auction: Auction::default(),
@@ -397,14 +397,17 @@ impl Bidder {
         self.slow = slow;
         self.egress.tick(now.boot_ns, t);
         self.egress.flush(t);
+        if let Some(durable) = self.recorder.durable() {
+            self.ingress.set_durable(durable);
+        }
         self.ingress.flush(now.boot_ns, t, &mut self.buffers);
         self.deliveries(now);
         self.times(now, t);
     }
 
-    /// Anything that will need a turn soon: auctions in flight.
+    /// Anything that will need a turn soon: auctions in flight, answers that wait for the disk.
     pub fn is_busy(&self) -> bool {
-        self.flights.count() > 0
+        self.flights.count() > 0 || self.ingress.waits_for_disk()
     }
 
     /// Levels, for the once-a-second delta.

@@ -17,15 +17,17 @@ const DELIVERY_BYTES: usize = frame::padded(HEADER + Delivery::BYTES);
 #[derive(Debug)]
 pub struct Recorder {
     producer: Option<Producer>,
+    /// Answers wait until their records are on disk.
+    power: bool,
     clock: Clock,
     scratch: Vec<u8>,
 }
 
 impl Recorder {
-    /// With the box of this core, or with none: then nothing is kept and everything has room. `last` is the greatest time
-    /// that the journal knows.
-    pub fn new(producer: Option<Producer>, last: Hlc) -> Recorder {
-        Recorder { producer, clock: Clock::new(last, Clock::AHEAD_MAX_MS), scratch: Vec::new() }
+    /// With the box of this core, or with none: then nothing is kept and everything has room. `power`: answers wait until
+    /// their records are on disk. `last` is the greatest time that the journal knows.
+    pub fn new(producer: Option<Producer>, power: bool, last: Hlc) -> Recorder {
+        Recorder { producer, power, clock: Clock::new(last, Clock::AHEAD_MAX_MS), scratch: Vec::new() }
     }
 
     /// Promises room for an auction whose record is `bound` bytes at most, and for its delivery. `None`: there is none.
@@ -45,6 +47,16 @@ impl Recorder {
             producer.refund(promised - DELIVERY_BYTES - used);
         }
         self.scratch.len()
+    }
+
+    /// The place in the box behind the last record, if answers wait until that is durable.
+    pub fn durable_at(&self) -> Option<u64> {
+        self.producer.as_ref().filter(|_| self.power).map(Producer::head)
+    }
+
+    /// The place in the box up to which everything is durable, if answers wait for that.
+    pub fn durable(&mut self) -> Option<u64> {
+        self.producer.as_mut().filter(|_| self.power).map(Producer::released)
     }
 
     /// Records a delivery that was not simply written in time. Returns the bytes of the record.

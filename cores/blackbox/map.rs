@@ -187,6 +187,16 @@ impl WriteEnd {
         self.memory.size - (self.head - self.tail) as usize
     }
 
+    /// Bytes ever published.
+    pub(super) fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// Bytes ever released, as far as is known without looking.
+    pub(super) fn seen_tail(&self) -> u64 {
+        self.tail
+    }
+
     /// Looks where the tail is now.
     #[inline]
     pub(super) fn refresh(&mut self) {

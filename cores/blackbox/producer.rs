@@ -57,6 +57,17 @@ impl Producer {
         self.reserved
     }
 
+    /// Bytes that were ever published: the place behind the last frame.
+    pub fn head(&self) -> u64 {
+        self.end.head()
+    }
+
+    /// Of them, those that the other end has let go: what stands before this place is on disk.
+    pub fn released(&mut self) -> u64 {
+        self.end.refresh();
+        self.end.seen_tail()
+    }
+
     /// Promises so many bytes of frames ([`frame::size`] of each payload, added up). `false`: there is no room, nothing is
     /// promised. What is promised is used by [`Entry::publish`] or given back by [`Producer::refund`].
     #[inline]

@@ -4,7 +4,7 @@
 //! Never: says that a box was read out before all of it is durable.
 use super::{
     keeper::{Keeper, push},
-    run::{DISK_REST, Pace, written},
+    run::{DISK_REST, LOOK, Pace, written},
 };
 use crate::{
     blackbox::{Consumer, Found, Readout},
@@ -27,9 +27,6 @@ use std::{
     sync::mpsc::{Receiver, SyncSender},
     time::Duration,
 };
-
-/// A look at the journal this often while something is waited for.
-const LOOK: Duration = Duration::from_millis(5);
 
 /// Why what was left could not be brought into the journal.
 #[derive(Debug, thiserror::Error)]

@@ -22,6 +22,8 @@ use std::{
 pub const REST: Duration = Duration::from_millis(50);
 /// Rest between two turns when every answer waits for the disk.
 pub(super) const DISK_REST: Duration = Duration::from_micros(250);
+/// A look at the journal this often while something is waited for that tells nobody.
+pub(super) const LOOK: Duration = Duration::from_millis(5);
 /// The shortest wait for a write: a timer of nothing would be a spin.
 const SHORTEST: Duration = Duration::from_millis(1);
 /// glommio registers this much for direct IO, with each of its three rings. The default of 10 MB would not fit common
@@ -175,6 +177,11 @@ async fn turns<D: Disk>(
                 }
                 // No file is being written: nothing else waits for this executor, and its own timer costs twice the CPU of a
                 // plain sleep.
+                // A segment that is being made tells nobody.
+                Some(keeper) if keeper.blocked() && !left.is_zero() => {
+                    std::thread::sleep(left.min(LOOK));
+                    break;
+                }
                 _ if !left.is_zero() => std::thread::sleep(left),
                 _ => {
                     if waiter.is_some() {

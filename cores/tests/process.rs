@@ -2,9 +2,9 @@
 mod common;
 #[path = "process/program.rs"]
 mod program;
-use common::{connect, dsp, ok, post, read_answer};
+use common::{connect, dsp, post, read_answer};
 use outcry::units::EventId;
-use program::{Dir, OUTCRY, PATIENCE, Process, Serving, Stream, allowed, run, until};
+use program::{BODY, Dir, OUTCRY, PATIENCE, Process, Serving, Stream, allowed, auction, bid, high, run, until};
 use rustix::process::Signal;
 use std::{
     fs,
@@ -15,9 +15,6 @@ use std::{
     process::{Command, Stdio},
 };
 
-const BODY: &str =
-    r#"{"id":"r-1","tmax":60000,"imp":[{"id":"1","banner":{"w":300,"h":250}}],"site":{"domain":"a.example"}}"#;
-
 /// A request in two parts with any time between them: its deadline counts from its first byte.
 fn in_two_parts() -> (String, String) {
     let mut text = post(&BODY.replace("r-1", "last"), "");
@@ -25,29 +22,8 @@ fn in_two_parts() -> (String, String) {
     (text, rest)
 }
 
-/// One request, its answer as JSON.
-fn auction(conn: &mut TcpStream, id: &str) -> serde_json::Value {
-    conn.write_all(post(&BODY.replace("r-1", id), "").as_bytes()).expect("write");
-    let answer = read_answer(conn);
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let answer: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
-    assert_eq!(answer["id"], id);
-    answer
-}
-
 fn price(answer: &serde_json::Value) -> f64 {
     answer["seatbid"][0]["bid"][0]["price"].as_f64().unwrap_or_else(|| panic!("a price in {answer}"))
-}
-
-fn bid(request: &serde_json::Value, price: &str) -> Vec<u8> {
-    let (id, imp) = (request["id"].as_str().unwrap_or(""), request["imp"][0]["id"].as_str().unwrap_or(""));
-    ok(&format!(
-        r#"{{"id":"{id}","seatbid":[{{"bid":[{{"id":"b","impid":"{imp}","price":{price},"adm":"<b>ad</b>","w":300,"h":250}}]}}]}}"#
-    ))
-}
-
-fn high(request: &serde_json::Value) -> Vec<u8> {
-    bid(request, "2.00")
 }
 
 fn low(request: &serde_json::Value) -> Vec<u8> {
@@ -151,15 +127,13 @@ fn each_start_has_a_higher_epoch() {
     let config = dir.config("", &[("high", dsp(high))], "[cpus]\nbidder_count = 1\n");
     let mut ids = Vec::new();
     for i in 0..3 {
-        let mut serving = Serving::start(&config);
+        let serving = Serving::start(&config);
         let answer = auction(&mut connect(serving.listen), "r-1");
         let id = answer["bidid"].as_str().and_then(|t| EventId::parse(t.as_bytes()));
         ids.push(id.unwrap_or_else(|| panic!("an event id in {answer}")));
         if i == 1 {
             // Not asked, not saved, not synchronised: the epoch of this start was on disk before its first auction.
-            serving.process.signal(Signal::KILL);
-            assert!(!serving.process.exit.recv_timeout(PATIENCE).expect("dead").success());
-            serving.process.ended = true;
+            serving.kill();
         } else {
             serving.stop();
         }

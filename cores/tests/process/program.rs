@@ -1,13 +1,13 @@
 //! The program as a process: its files, its output, its end.
-#![allow(unreachable_pub)] // part of one test file
-use super::common::{Answer, SMALL, connect, read_answer};
+#![allow(dead_code, unreachable_pub)] // each test file uses its part
+use super::common::{Answer, SMALL, connect, ok, post, read_answer};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::SocketAddr,
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
     sync::{
@@ -22,6 +22,30 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks at what cannot be waited for otherwise.
 const LOOK: Duration = Duration::from_millis(5);
 pub const OUTCRY: &str = env!("CARGO_BIN_EXE_outcry");
+
+pub const BODY: &str =
+    r#"{"id":"r-1","tmax":60000,"imp":[{"id":"1","banner":{"w":300,"h":250}}],"site":{"domain":"a.example"}}"#;
+
+/// One request, its answer as JSON.
+pub fn auction(conn: &mut TcpStream, id: &str) -> serde_json::Value {
+    conn.write_all(post(&BODY.replace("r-1", id), "").as_bytes()).expect("write");
+    let answer = read_answer(conn);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let answer: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+    assert_eq!(answer["id"], id);
+    answer
+}
+
+pub fn bid(request: &serde_json::Value, price: &str) -> Vec<u8> {
+    let (id, imp) = (request["id"].as_str().unwrap_or(""), request["imp"][0]["id"].as_str().unwrap_or(""));
+    ok(&format!(
+        r#"{{"id":"{id}","seatbid":[{{"bid":[{{"id":"b","impid":"{imp}","price":{price},"adm":"<b>ad</b>","w":300,"h":250}}]}}]}}"#
+    ))
+}
+
+pub fn high(request: &serde_json::Value) -> Vec<u8> {
+    bid(request, "2.00")
+}
 
 /// A directory of one test, and one on a tmpfs for black boxes.
 pub struct Dir(pub PathBuf, pub PathBuf);
@@ -191,6 +215,13 @@ impl Serving {
             line.split([' ', ',']).filter_map(|word| word.parse().ok()).filter(|a: &SocketAddr| a.port() > 0).collect();
         let [listen, admin] = addrs[..] else { panic!("two addresses in {line:?}") };
         Serving { process, listen, admin }
+    }
+
+    /// Kills it, as nothing can be stopped or finished.
+    pub fn kill(mut self) {
+        self.process.signal(Signal::KILL);
+        assert!(!self.process.exit.recv_timeout(PATIENCE).expect("dead").success());
+        self.process.ended = true;
     }
 
     pub fn stop(mut self) -> String {

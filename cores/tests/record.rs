@@ -1,0 +1,168 @@
+//! What is answered is on record, whatever dies: the real binary, killed, and its journal as a reader finds it.
+mod common;
+#[path = "process/program.rs"]
+mod program;
+use common::{connect, dsp, post, read_answer};
+use program::{BODY, Dir, OUTCRY, Process, Serving, Stream, auction, high, until};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write,
+    net::TcpStream,
+    process::Command,
+    sync::{Condvar, Mutex},
+};
+
+const ONE_CORE: &str = "[cpus]\nbidder_count = 1\n";
+
+/// Every frame of the journal: its kind, and its payload in hexadecimal.
+fn journal(dir: &Dir) -> Vec<(String, String)> {
+    let mut process = Process::spawn(Command::new(OUTCRY).args(["audit", "cat", "--json"]).arg(dir.0.join("state")));
+    assert_eq!(process.end(), 0, "{}", process.text(None));
+    let lines = process.text(Some(Stream::Out));
+    let frames = lines.lines().map(|line| {
+        let frame: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let text = |key: &str| frame[key].as_str().expect("a text").to_owned();
+        (text("kind"), text("payload"))
+    });
+    frames.collect()
+}
+
+fn verified(dir: &Dir) {
+    let mut process = Process::spawn(Command::new(OUTCRY).args(["audit", "verify"]).arg(dir.0.join("state")));
+    let code = process.end();
+    assert!(code == 0 && process.text(None).contains("; 0 findings"), "{}", process.text(None));
+}
+
+/// How often each request stands in an auction's record.
+fn auctions(frames: &[(String, String)], ids: &[String]) -> BTreeMap<String, usize> {
+    let hex = |id: &str| id.bytes().map(|b| format!("{b:02x}")).collect::<String>();
+    let holds = |id: &String| frames.iter().filter(|(kind, p)| kind == "auction" && p.contains(&hex(id))).count();
+    ids.iter().map(|id| (id.clone(), holds(id))).collect()
+}
+
+fn kinds(frames: &[(String, String)]) -> Vec<&str> {
+    frames.iter().map(|(kind, _)| kind.as_str()).collect()
+}
+
+fn boxes(dir: &Dir) -> usize {
+    fs::read_dir(&dir.1).expect("its boxes").count()
+}
+
+/// `n` auctions on one connection, all answered.
+fn answered(conn: &mut TcpStream, prefix: &str, n: usize) -> Vec<String> {
+    let ids: Vec<String> = (0..n).map(|i| format!("{prefix}-{i:04}")).collect();
+    for id in &ids {
+        auction(conn, id);
+    }
+    ids
+}
+
+#[test]
+fn what_was_answered_is_on_record_after_a_kill() {
+    let dir = Dir::new();
+    // Rarer commits than any test waits for: what is found afterwards was in the black box.
+    let config = dir.config(
+        "",
+        &[("high", dsp(high))],
+        &format!(
+            "{ONE_CORE}[record]\nbox_dir = {:?}\ncommit_ms = 10000\nsegment_bytes = 4194304\nbox_bytes = 1048576\n",
+            dir.1
+        ),
+    );
+    let mut ids = Vec::new();
+    for start in 0..3 {
+        let serving = Serving::start(&config);
+        if start > 0 {
+            assert!(serving.process.text(Some(Stream::Err)).contains("40 records that the last process left"));
+        }
+        ids.extend(answered(&mut connect(serving.listen), &format!("start-{start}"), 40));
+        assert!(!serving.process.text(Some(Stream::Err)).contains("WARNING"));
+        serving.kill();
+        assert_eq!(boxes(&dir), 1);
+    }
+    // Another number of cores changes nothing for what was left.
+    dir.config(
+        "",
+        &[("high", dsp(high))],
+        &format!(
+            "[cpus]\nbidder_count = 2\n[record]\nbox_dir = {:?}\nsegment_bytes = 4194304\nbox_bytes = 1048576\n",
+            dir.1
+        ),
+    );
+    let serving = Serving::start(&config);
+    assert_eq!(boxes(&dir), 2);
+    serving.stop();
+    assert_eq!(boxes(&dir), 0, "an end in order leaves none");
+    let frames = journal(&dir);
+    let counts = auctions(&frames, &ids);
+    assert!(counts.values().all(|n| *n == 1), "{counts:?}");
+    let life: Vec<_> = kinds(&frames).into_iter().filter(|k| *k != "auction").collect();
+    assert!(life.ends_with(&["start", "config", "stop", "clean"]), "{life:?}");
+    verified(&dir);
+}
+
+#[test]
+fn with_durability_power_no_answer_is_ahead_of_the_disk() {
+    let dir = Dir::new();
+    let record = format!("[record]\ndurability = \"power\"\nbox_dir = {:?}\nsegment_bytes = 4194304\n", dir.1);
+    let config = dir.config("", &[("high", dsp(high))], &format!("{ONE_CORE}{record}"));
+    let mut ids = Vec::new();
+    for start in 0..3 {
+        let serving = Serving::start(&config);
+        if start > 0 {
+            let said = serving.process.text(Some(Stream::Err));
+            assert!(said.contains("1 black boxes of the last process (epoch"), "{said}");
+        }
+        ids.extend(answered(&mut connect(serving.listen), &format!("power-{start}"), 20));
+        serving.kill();
+        // What a power cut takes.
+        fs::remove_dir_all(&dir.1).and_then(|()| fs::create_dir(&dir.1)).expect("gone");
+    }
+    Serving::start(&config).stop();
+    let counts = auctions(&journal(&dir), &ids);
+    assert!(counts.values().all(|n| *n == 1), "{counts:?}");
+    verified(&dir);
+}
+
+/// DSPs that answer when they are let.
+static LET: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+fn when_let(request: &serde_json::Value) -> Vec<u8> {
+    let guard = LET.0.lock().expect("nobody panics");
+    drop(LET.1.wait_while(guard, |let_go| !*let_go).expect("nobody panics"));
+    high(request)
+}
+
+#[test]
+fn without_room_for_its_record_no_auction_begins() {
+    let dir = Dir::new();
+    // Such an auction promises some 2.4 KB: room for about 210 of them.
+    let record = format!("[record]\nbox_dir = {:?}\nsegment_bytes = 4194304\nbox_bytes = 524288\n", dir.1);
+    let config = dir.config("", &[("slow", dsp(when_let))], &format!("{ONE_CORE}{record}"));
+    let serving = Serving::start(&config);
+    let ask = |i: usize| {
+        let mut conn = connect(serving.listen);
+        conn.write_all(post(&BODY.replace("r-1", &format!("many-{i}")), "").as_bytes()).expect("write");
+        conn
+    };
+    let mut waiting: Vec<TcpStream> = (0..300).map(ask).collect();
+    let shed = until("it is shed", || {
+        let page = serving.get("/metrics").text();
+        let value = |name: &str| page.lines().find_map(|l| l.strip_prefix(name)?.trim().parse::<usize>().ok());
+        let (shed, begun) = (value("outcry_shed_total{reason=\"no_record\"}")?, value("outcry_auctions_total")?);
+        (shed + begun == 300).then_some(shed)
+    });
+    assert!((50..150).contains(&shed), "{shed}");
+    *LET.0.lock().expect("nobody panics") = true;
+    LET.1.notify_all();
+    let statuses: Vec<u16> = waiting.iter_mut().map(|conn| read_answer(conn).status).collect();
+    let empty = statuses.iter().filter(|s| **s == 204).count();
+    assert!(empty >= shed && statuses.iter().all(|s| matches!(s, 200 | 204)), "{statuses:?}");
+    // There is room again.
+    auction(&mut connect(serving.listen), "again");
+    serving.stop();
+    let frames = journal(&dir);
+    assert_eq!(kinds(&frames).iter().filter(|k| **k == "auction").count(), 300 - shed + 1);
+    assert_eq!(auctions(&frames, &["again".to_owned()])["again"], 1);
+}
