@@ -5,8 +5,9 @@ use super::{
     Bidder,
     flight::LegAnswers,
     ingress::{self, Answered, ClientKey},
-    reading::Refused,
+    reading::{Refused, Refusee},
     recording::Recorder,
+    refusing::Seen,
     slab::Key,
     transport::Transport,
 };
@@ -132,8 +133,18 @@ impl Bidder {
 
     /// A request that broke a rule: 400 with a reason that names the field.
     pub(super) fn refuse_flight(&mut self, key: Key, refusal: &outcry::openrtb::validate::Refusal, now: Now) {
-        let Bidder { flights, snapshots, buffers, metrics, ingress, .. } = self;
+        let Bidder { flights, snapshots, buffers, metrics, ingress, refusing, recorder, scratch, .. } = self;
         let Some(flight) = flights.get(key) else { return };
+        let why = Refusal::of_rule(&refusal.rule);
+        metrics.refusal(why);
+        refusing.count(Some(flight.exchange), why, now, recorder, |say| {
+            let (bytes, body_at) = flight.bytes();
+            scratch.clear();
+            refusal.write_field(scratch);
+            let field = std::str::from_utf8(scratch).unwrap_or_default();
+            let body = &bytes[body_at..];
+            say(Seen { status: 400, field, at: refusal.at, target: &[], head_bytes: body_at, body });
+        });
         let (client, place, arrival_ns) = (flight.client, flight.place, flight.arrival_ns);
         if let Some(snapshot) = snapshots[flight.snapshot].as_mut() {
             snapshot.uses -= 1;
@@ -156,8 +167,10 @@ impl Bidder {
     pub(super) fn shed_unrecorded(&mut self, key: Key, now: Now) {
         self.metrics.count(Counter::ShedNoRecord);
         self.metrics.refusal(Refusal::NoRecord);
-        let Bidder { flights, snapshots, buffers, .. } = self;
+        let Bidder { flights, snapshots, buffers, refusing, recorder, .. } = self;
         let Some(flight) = flights.get(key) else { return };
+        // Where there is no room for a record there is none for a sample.
+        refusing.count(Some(flight.exchange), Refusal::NoRecord, now, recorder, |_| ());
         let (client, place, arrival_ns) = (flight.client, flight.place, flight.arrival_ns);
         if let Some(snapshot) = snapshots[flight.snapshot].as_mut() {
             snapshot.uses -= 1;
@@ -170,8 +183,18 @@ impl Bidder {
     }
 
     /// An answer that the connection gives without an auction.
-    pub(super) fn refuse(&mut self, client: ClientKey, place: u64, refused: &Refused) {
-        let Bidder { ingress, buffers, metrics, .. } = self;
+    pub(super) fn refuse(
+        &mut self,
+        client: ClientKey,
+        place: u64,
+        refused: &Refused,
+        (exchange, target, head_bytes, body): Refusee<'_>,
+        now: Now,
+    ) {
+        let Bidder { ingress, buffers, metrics, refusing, recorder, .. } = self;
+        refusing.count(exchange, refused.why, now, recorder, |say| {
+            say(Seen { status: refused.status, field: refused.reason, at: 0, target, head_bytes, body });
+        });
         metrics.answer(AnswerKind::of_error(refused.status), 0, 0);
         metrics.refusal(refused.why);
         let Some(mut out) = ingress.answer_buffer(client, place, buffers) else { return };

@@ -7,6 +7,7 @@ use super::{
     flight::Heard,
     ingress::{ClientKey, Whole},
     reading::Refused,
+    refusing::Seen,
     slab::Key,
     transport::Transport,
 };
@@ -38,8 +39,11 @@ impl Bidder {
             None => {}
         }
         if let Some(refused) = whole.refused {
+            let exchange = (refused.why != Refusal::NoRoute || refused.status == 405).then_some(whole.route);
+            let (head, body) = whole.bytes.split_at(whole.head.len);
+            let refusee = (exchange, whole.head.path.of(head), head.len(), body);
+            self.refuse(client, whole.place, &refused, refusee, now);
             self.buffers.put(whole.bytes);
-            self.refuse(client, whole.place, &refused);
             return;
         }
         let current = self.current;
@@ -59,6 +63,10 @@ impl Bidder {
             };
             self.metrics.count(shed);
             self.metrics.refusal(refusal);
+            let Bidder { refusing, recorder, .. } = self;
+            refusing.count(Some(whole.route), refusal, now, recorder, |say| {
+                say(Seen { status: 204, head_bytes: whole.head.len, ..Seen::default() });
+            });
             let (place, arrival_ns) = (whole.place, whole.arrival_ns);
             self.buffers.put(whole.bytes);
             // Nothing was read of it, so there is no id to echo: 204 in either style.
@@ -77,7 +85,6 @@ impl Bidder {
         let read = flight.parse(&self.arena);
         self.arena.reset();
         if let Err(refusal) = read {
-            self.metrics.refusal(Refusal::of_rule(&refusal.rule));
             return self.refuse_flight(key, &refusal, now);
         }
         let (config, request) = (snapshot.config(), &flight.request);

@@ -16,6 +16,7 @@ pub mod framing;
 pub mod ingress;
 pub mod reading;
 pub mod recording;
+pub mod refusing;
 pub(crate) mod ring;
 pub mod slab;
 pub mod snapshot;
@@ -42,8 +43,9 @@ use outcry::{
     time::{hybrid::Hlc, wheel::Wheel},
     units::{MS, Now},
 };
-use reading::{Admission, READ_BYTES, Refused};
+use reading::{Admission, READ_BYTES, Refused, Refusee};
 use recording::Recorder;
+use refusing::Refusing;
 use slab::{Key, Slab};
 use snapshot::Snapshot;
 use transport::{Next, Sent, Sock, Transport};
@@ -70,6 +72,9 @@ pub struct Identity {
     pub seed: u64,
 }
 
+/// A request of which nothing is known.
+const NOBODY: Refusee<'static> = (None, &[], 0, &[]);
+
 /// A bidder core.
 pub struct Bidder {
     identity: Identity,
@@ -85,6 +90,7 @@ pub struct Bidder {
     buffers: Buffers,
     deflate: Deflate,
     recorder: Recorder,
+    refusing: Refusing,
     /// The journal's disk is full: nobody is admitted.
     disk_full: bool,
     scratch: Vec<u8>,
@@ -111,6 +117,7 @@ impl Bidder {
         let http = config.config.http.clone();
         let mut egress = Egress::new(http.auctions);
         let snapshot = Snapshot::new(config, &mut egress);
+        let refusing = Refusing::new(&snapshot.config().exchanges, now);
         Bidder {
             identity,
             seq: 0,
@@ -125,6 +132,7 @@ impl Bidder {
             buffers: Buffers::default(),
             deflate: Deflate::default(),
             recorder: Recorder::new(None, false, Hlc::default()),
+            refusing,
             disk_full: false,
             scratch: Vec::new(),
             auction: Auction::default(),
@@ -143,6 +151,11 @@ impl Bidder {
         self.recorder = recorder;
     }
 
+    /// Records what was refused since the last time.
+    pub fn report_refusals(&mut self, now: Now) {
+        self.refusing.report(now, &mut self.recorder);
+    }
+
     /// Is the journal's disk full?
     pub fn set_disk_full(&mut self, full: bool) {
         self.disk_full = full;
@@ -153,6 +166,7 @@ impl Bidder {
         let Some(slot) = self.snapshots.iter().position(Option::is_none) else { return Err(config) };
         let snapshot = Snapshot::new(config, &mut self.egress);
         self.ingress.configure(snapshot.config().http.clone());
+        self.refusing.configure(&snapshot.config().exchanges);
         self.snapshots[slot] = Some(snapshot);
         self.current = slot;
         self.metrics.count(Counter::ReloadsApplied);
@@ -327,7 +341,7 @@ impl Bidder {
                 Step::Request(whole) => self.on_request(key, whole, now, t),
                 Step::Refused(refused) => {
                     let place = self.ingress.place(key);
-                    self.refuse(key, place, &refused);
+                    self.refuse(key, place, &refused, NOBODY, now);
                 }
                 Step::Ended => {
                     self.buffers.put(buf);
@@ -392,7 +406,7 @@ impl Bidder {
         for client in slow.drain(..) {
             let place = self.ingress.place(client);
             let refused = Refused { status: 408, why: Refusal::TooSlow, reason: "request_too_slow", close: true };
-            self.refuse(client, place, &refused);
+            self.refuse(client, place, &refused, NOBODY, now);
         }
         self.slow = slow;
         self.egress.tick(now.boot_ns, t);

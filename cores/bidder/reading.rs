@@ -25,6 +25,9 @@ pub struct Refused {
     pub close: bool,
 }
 
+/// What is known of a request that is refused: whose it is, its target, the bytes of its head, its body.
+pub type Refusee<'a> = (Option<ExchangeIx>, &'a [u8], usize, &'a [u8]);
+
 /// What was said of a head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Admission {

@@ -7,7 +7,7 @@ use outcry::{
     auction::{Auction, Delivery, delivery, record},
     record::frame::{self, HEADER, Kind},
     time::hybrid::{Clock, Hlc},
-    units::EventId,
+    units::{EventId, Now},
 };
 
 /// What a delivery takes in the box: promised to each auction beside its own record.
@@ -72,6 +72,35 @@ impl Recorder {
         if let Some(producer) = &mut self.producer {
             producer.refund(DELIVERY_BYTES);
         }
+    }
+
+    /// Takes a promise back whole: the auction never began.
+    pub fn forget(&mut self, promised: usize) {
+        if let Some(producer) = &mut self.producer {
+            producer.refund(promised);
+        }
+    }
+
+    /// Records what no room was promised for, at most `bound` bytes. `false`: there is none now.
+    pub fn unpromised(
+        &mut self,
+        kind: Kind,
+        version: u8,
+        bound: usize,
+        now: Now,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> bool {
+        let room = frame::padded(HEADER + bound);
+        if self.producer.as_mut().is_some_and(|producer| !producer.reserve(room)) {
+            return false;
+        }
+        self.scratch.clear();
+        encode(&mut self.scratch);
+        let used = self.publish(kind, version, now.unix_ms());
+        if let Some(producer) = &mut self.producer {
+            producer.refund(room - used);
+        }
+        true
     }
 
     fn publish(&mut self, kind: Kind, version: u8, wall_ms: u64) -> usize {

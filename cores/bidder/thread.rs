@@ -162,6 +162,7 @@ impl Duties for Rings<'_> {
         }
         if self.delta.as_ref().is_some_and(|delta| delta.due(now)) {
             self.set_gauges(bidder);
+            bidder.report_refusals(now);
             if let Some(delta) = &mut self.delta {
                 std::mem::swap(&mut *bidder.metrics, delta.probe());
                 if !delta.hand_over(now) {
@@ -173,6 +174,7 @@ impl Duties for Rings<'_> {
         let over = bidder.is_drained() || (self.drain_until_ns > 0 && now.boot_ns > self.drain_until_ns);
         if over && let Some(mut delta) = self.delta.take() {
             self.set_gauges(bidder);
+            bidder.report_refusals(now);
             std::mem::swap(&mut *bidder.metrics, delta.probe());
             delta.finish();
             self.outbox.push(FromCore::Drained { unfinished: bidder.in_flight() as u32 });

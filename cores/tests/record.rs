@@ -3,6 +3,7 @@ mod common;
 #[path = "process/program.rs"]
 mod program;
 use common::{connect, dsp, post, read_answer};
+use outcry::record::{refusal_sample::RefusalSample, refusals};
 use program::{BODY, Dir, OUTCRY, Process, Serving, Stream, auction, high, until};
 use std::{
     collections::BTreeMap,
@@ -165,4 +166,42 @@ fn without_room_for_its_record_no_auction_begins() {
     let frames = journal(&dir);
     assert_eq!(kinds(&frames).iter().filter(|k| **k == "auction").count(), 300 - shed + 1);
     assert_eq!(auctions(&frames, &["again".to_owned()])["again"], 1);
+}
+
+/// Every request is an auction on record or counted among the refused: none is missing.
+#[test]
+fn what_was_refused_is_counted_on_record() {
+    let dir = Dir::new();
+    let config = dir.config("", &[("high", dsp(high))], ONE_CORE);
+    let serving = Serving::start(&config);
+    let mut conn = connect(serving.listen);
+    let mut statuses = Vec::new();
+    for body in [BODY.to_owned(), BODY.replace("\"imp\"", "\"pmi\""), "{".to_owned(), BODY.replace("300", "-300")] {
+        conn.write_all(post(&body, "").as_bytes()).expect("write");
+        statuses.push(read_answer(&mut conn).status);
+    }
+    conn.write_all(b"GET /nowhere?u=secret HTTP/1.1\r\nHost: x\r\n\r\n").expect("write");
+    statuses.push(read_answer(&mut conn).status);
+    assert_eq!(statuses, [200, 400, 400, 400, 404]);
+    serving.stop();
+    let frames = journal(&dir);
+    let of = |kind: &'static str| {
+        let payloads = frames.iter().filter(move |(name, _)| name == kind);
+        payloads.map(|(_, hex)| (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16)).collect())
+    };
+    let bytes = |kind| of(kind).collect::<Result<Vec<Vec<u8>>, _>>().expect("hexadecimal");
+    let mut counts = BTreeMap::new();
+    for payload in bytes("refusals") {
+        for row in refusals::decode(1, &payload).expect("readable").rows {
+            *counts.entry((row.exchange, row.reason)).or_insert(0) += row.count;
+        }
+    }
+    let counts: Vec<_> = counts.iter().map(|((e, r), n)| (e.as_str(), r.as_str(), *n)).collect();
+    assert_eq!(counts, [("", "no_route", 1), ("default", "invalid_request", 2), ("default", "not_json", 1)]);
+    let samples = bytes("refusal-sample");
+    let samples: Vec<_> = samples.iter().map(|p| RefusalSample::decode(1, p).expect("readable")).collect();
+    let said: Vec<_> = samples.iter().map(|s| (s.reason, s.field, s.path, s.status)).collect();
+    assert!(said.contains(&("invalid_request", "imp", "", 400)), "{said:?}");
+    assert!(said.contains(&("no_route", "no_such_path", "/nowhere", 404)), "{said:?}");
+    assert!(!frames.iter().any(|(_, hex)| hex.contains("736563726574")), "a query is nobody's business");
 }

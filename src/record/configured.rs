@@ -1,5 +1,5 @@
 //! Another configuration is in force: from here on auctions name its hash.
-//! Owns: nothing. Runs on: control (writes), readers of journals. Called by: control, at the start and at each reload that
+//! Owns: nothing. Runs on: flush (writes), readers of journals. Called by: control, at the start and at each reload that
 //! was taken over. Never: holds the configuration itself, which may hold secrets.
 //!
 //! The payload of frames of kind 9.

@@ -1,6 +1,6 @@
 //! How many requests were refused before they became an auction, by exchange and reason: every one of them, a second at a
 //! time. Who asks "where are my other thousand requests" finds them here.
-//! Owns: nothing. Runs on: flush (writes), readers of journals. Called by: flush, once a second for what its cores counted.
+//! Owns: nothing. Runs on: each bidder core (writes), readers of journals. Called by: the core, once a second for what it refused.
 //! Never: leaves out a reason that has a count; is written when there is nothing to say.
 //!
 //! The payload of frames of kind 3. Reasons stand by name, since their places in [`Refusal`] change with releases.

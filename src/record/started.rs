@@ -1,5 +1,5 @@
 //! The process started: which program, on which machine, as which epoch.
-//! Owns: nothing. Runs on: control (writes), readers of journals. Called by: boot, before the first auction.
+//! Owns: nothing. Runs on: flush (writes), readers of journals. Called by: boot, before the first auction.
 //!
 //! The payload of frames of kind 10. A start whose boot id is the one before and that follows no clean mark was a crash
 //! of the process; with another boot id the machine went down.

@@ -1,5 +1,5 @@
 //! The process stops: why, and what it left undone; and the mark behind everything that it wrote.
-//! Owns: nothing. Runs on: control and flush (write), readers of journals. Called by: the stop, in order.
+//! Owns: nothing. Runs on: flush (writes), readers of journals. Called by: the stop, in order.
 //!
 //! Payloads of frames of kinds 11 and 12. A journal whose last epoch has no mark ended with a death: its rings are to be
 //! read out. One that has it says how far each writer counted, so that not even the last record can be missing unseen.
