@@ -4,7 +4,7 @@
 //! |------------------|---------|---------|----------------------------------|----------------------------------------|
 //! | [`ToFlush`]      | bidder  | flush   | a metric delta                   | the core goes on adding to it          |
 //! | [`FromFlush`]    | flush   | bidder  | its box, empty; a full disk      | cannot be: there are fewer messages    |
-//! | [`ToCore`]       | control | bidder  | configuration, drain             | control keeps it and tries again       |
+//! | [`ToCore`]       | control | bidder  | configuration, salt, drain       | control keeps it and tries again       |
 //! | [`FromCore`]     | bidder  | control | ready, drained, old configuration| the core keeps it and tries again      |
 //! | [`FlushToControl`]| flush  | control | totals of all cores              | the next second's say the same and more|
 //! | [`ControlToFlush`]| control| flush   | the totals' box back; a new configuration; stop | control keeps it and tries again |
@@ -12,7 +12,7 @@
 //! What is boxed is made once and goes back and forth; a ring slot stays within a cache line's quarter.
 use crate::{
     config::Config,
-    record::{configured::Configured, metrics::CoreMetrics, stopped::Why, totals::Totals},
+    record::{configured::Configured, metrics::CoreMetrics, stopped::Why, totals::Totals, user::Salt},
     units::DspIx,
 };
 use std::net::SocketAddr;
@@ -42,6 +42,9 @@ pub enum ToCore {
     /// New auctions use this configuration; those in flight keep theirs. Lost: the core bids by old rules, *final*;
     /// so control keeps it until there is room.
     Snapshot(Box<CoreConfig>),
+    /// People are hashed under this from now on. Lost: two days' hashes can be compared with each other; so control keeps
+    /// it until there is room.
+    Salt(Salt),
     /// Stop listening, finish what is in flight, say [`FromCore::Drained`]. Lost: the stop runs into its limit; so
     /// control keeps it until there is room.
     Drain,
@@ -118,7 +121,7 @@ impl CoreConfig {
 
 const _: () = assert!(size_of::<ToFlush>() <= 8);
 const _: () = assert!(size_of::<FromFlush>() <= 16);
-const _: () = assert!(size_of::<ToCore>() <= 16);
+const _: () = assert!(size_of::<ToCore>() <= 32);
 const _: () = assert!(size_of::<FromCore>() <= 16);
 const _: () = assert!(size_of::<FlushToControl>() <= 16);
 const _: () = assert!(size_of::<ControlToFlush>() <= 16);

@@ -98,6 +98,7 @@ impl Bidder {
             return self.shed_unrecorded(key, now);
         };
         flight.promised = promised;
+        flight.salt = self.salt;
         let rules = &config.auction;
         let tmax_ms = flight.request.tmax_ms;
         let whole_ms = tmax_ms.filter(|&t| t > 0).unwrap_or(rules.tmax_default_ms).min(rules.tmax_max_ms);

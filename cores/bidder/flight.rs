@@ -90,6 +90,8 @@ pub struct Flight {
     pub asked_ns: u64,
     /// The whole `tmax` is over then.
     pub expires_ns: u64,
+    /// What people are hashed under in its record.
+    pub salt: Salt,
     /// Its deadlines.
     pub deadlines: Option<Deadlines>,
     /// Bytes of the black box that are promised to it.
@@ -164,7 +166,7 @@ impl Flight {
             config_id: config.id,
             config_hash: config.hash,
             region: &config.region,
-            salt: Salt::NONE,
+            salt: self.salt,
             bid_bytes: config.record.bid_bytes,
             rules: &config.auction,
             rates: &config.rates,

@@ -39,6 +39,7 @@ use outcry::{
     record::{
         labels::{Counter, Gauge, Refusal},
         metrics::CoreMetrics,
+        user::Salt,
     },
     time::{hybrid::Hlc, wheel::Wheel},
     units::{MS, Now},
@@ -91,6 +92,7 @@ pub struct Bidder {
     deflate: Deflate,
     recorder: Recorder,
     refusing: Refusing,
+    salt: Salt,
     /// The journal's disk is full: nobody is admitted.
     disk_full: bool,
     scratch: Vec<u8>,
@@ -133,6 +135,7 @@ impl Bidder {
             deflate: Deflate::default(),
             recorder: Recorder::new(None, false, Hlc::default()),
             refusing,
+            salt: Salt::NONE,
             disk_full: false,
             scratch: Vec::new(),
             auction: Auction::default(),
@@ -154,6 +157,11 @@ impl Bidder {
     /// Records what was refused since the last time.
     pub fn report_refusals(&mut self, now: Now) {
         self.refusing.report(now, &mut self.recorder);
+    }
+
+    /// People are hashed under this from now on.
+    pub fn set_salt(&mut self, salt: Salt) {
+        self.salt = salt;
     }
 
     /// Is the journal's disk full?

@@ -142,6 +142,7 @@ impl Duties for Rings<'_> {
                         self.outbox.push(FromCore::Retired(config));
                     }
                 }
+                ToCore::Salt(salt) => bidder.set_salt(salt),
                 ToCore::Drain => {
                     bidder.drain();
                     self.drain_until_ns = now.boot_ns + self.stop_ns;

@@ -12,7 +12,11 @@ pub use role::{ControlRole, StopCause, StopReason};
 
 use crate::wiring::{ControlEnds, WiringError};
 use notify::Notifier;
-use outcry::{messages::CoreConfig, record::slots::DspSlots, units::Now};
+use outcry::{
+    messages::CoreConfig,
+    record::{slots::DspSlots, user::Salt},
+    units::Now,
+};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -22,6 +26,7 @@ use tokio::{
 /// Rings are polled this often: what a drain or a configuration waits at most. At two hundred a second this was 1.5 % of
 /// a CPU.
 pub const TICK: Duration = Duration::from_millis(50);
+const DAY_MS: u64 = 86_400_000;
 
 /// Reads the configuration again. It gets the number the new configuration is to have and returns a copy for every
 /// core, or all that is wrong with it. May block for a while; the service manager's patience is the limit.
@@ -72,6 +77,15 @@ pub fn run(context: ControlContext) -> Result<StopReason, ControlError> {
     reason
 }
 
+/// A secret of the system's randomness.
+fn draw() -> std::io::Result<[u64; 2]> {
+    let mut bytes = [[0; 8]; 2];
+    for part in &mut bytes {
+        rustix::rand::getrandom(part, rustix::rand::GetRandomFlags::empty())?;
+    }
+    Ok(bytes.map(u64::from_le_bytes))
+}
+
 async fn live(context: ControlContext) -> Result<StopReason, ControlError> {
     let ControlContext { ends, handle, admin, mut reload, slots, config, stop_ms, mut notifier, clock, mut log } =
         context;
@@ -88,6 +102,7 @@ async fn live(context: ControlContext) -> Result<StopReason, ControlError> {
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut state = State::Starting;
     let mut still = None;
+    let mut salted_day = 0;
     loop {
         let mut reload_asked = false;
         tokio::select! {
@@ -99,6 +114,11 @@ async fn live(context: ControlContext) -> Result<StopReason, ControlError> {
         let now = clock();
         if handle.take_stop() {
             role.begin_stop(StopCause::Requested, now);
+        }
+        let day = now.unix_ms() / DAY_MS;
+        if day != salted_day {
+            salted_day = day;
+            role.salt(Salt { id: (now.unix_ms() / 1000) as u32, key: draw()? });
         }
         if handle.take_reload() || reload_asked {
             let made = if role.stopping() { Ok(Vec::new()) } else { reload(role.next_config_id()) };
@@ -175,7 +195,7 @@ mod tests {
         loop {
             match ends.from_control.pop() {
                 Ok(ToCore::Drain) => break,
-                Ok(ToCore::Snapshot(_)) => {}
+                Ok(ToCore::Snapshot(_) | ToCore::Salt(_)) => {}
                 Err(_) => std::thread::yield_now(),
             }
         }

@@ -14,6 +14,7 @@ use outcry::{
         slots::DspSlots,
         stopped::Why,
         totals::Totals,
+        user::Salt,
     },
     units::{MS, Now},
 };
@@ -88,6 +89,7 @@ enum Life {
 struct Core {
     life: Life,
     snapshot: Option<Box<CoreConfig>>,
+    salt: Option<Salt>,
     drain: bool,
     /// Deltas of it in the last totals, and when their number last rose.
     deltas: u64,
@@ -140,7 +142,14 @@ impl ControlRole {
     ) -> Result<ControlRole, WiringError> {
         ends.check()?;
         handle.set_dsp_names(slots.names());
-        let core = |_| Core { life: Life::Starting, snapshot: None, drain: false, deltas: 0, beat_ns: now.boot_ns };
+        let core = |_| Core {
+            life: Life::Starting,
+            snapshot: None,
+            salt: None,
+            drain: false,
+            deltas: 0,
+            beat_ns: now.boot_ns,
+        };
         Ok(ControlRole {
             cores: ends.lanes.iter().map(core).collect(),
             ends,
@@ -246,6 +255,11 @@ impl ControlRole {
         Ok(self.config_id)
     }
 
+    /// Hands every core what people are hashed under from now on.
+    pub fn salt(&mut self, salt: Salt) {
+        self.cores.iter_mut().for_each(|core| core.salt = Some(salt));
+    }
+
     /// A core that serves but has not reported for [`STANDSTILL_NS`].
     pub fn standing_still(&self, now: Now) -> Option<u16> {
         let still = |c: &Core| c.life == Life::Ready && now.boot_ns.saturating_sub(c.beat_ns) > STANDSTILL_NS;
@@ -326,8 +340,14 @@ impl ControlRole {
             match out.push(ToCore::Snapshot(snapshot)) {
                 Ok(()) => work += 1,
                 Err(PushError::Full(ToCore::Snapshot(snapshot))) => core.snapshot = Some(snapshot),
-                Err(PushError::Full(ToCore::Drain)) => {}
+                Err(PushError::Full(ToCore::Drain | ToCore::Salt(_))) => {}
             }
+        }
+        if let Some(salt) = core.salt
+            && out.push(ToCore::Salt(salt)).is_ok()
+        {
+            core.salt = None;
+            work += 1;
         }
         if core.drain && out.push(ToCore::Drain).is_ok() {
             core.drain = false;

@@ -3,7 +3,10 @@ mod common;
 #[path = "process/program.rs"]
 mod program;
 use common::{connect, dsp, post, read_answer};
-use outcry::record::{refusal_sample::RefusalSample, refusals};
+use outcry::{
+    auction::Record,
+    record::{refusal_sample::RefusalSample, refusals, user::User},
+};
 use program::{BODY, Dir, OUTCRY, Process, Serving, Stream, auction, high, until};
 use std::{
     collections::BTreeMap,
@@ -40,6 +43,13 @@ fn auctions(frames: &[(String, String)], ids: &[String]) -> BTreeMap<String, usi
     let hex = |id: &str| id.bytes().map(|b| format!("{b:02x}")).collect::<String>();
     let holds = |id: &String| frames.iter().filter(|(kind, p)| kind == "auction" && p.contains(&hex(id))).count();
     ids.iter().map(|id| (id.clone(), holds(id))).collect()
+}
+
+/// The payloads of a kind.
+fn payloads(frames: &[(String, String)], kind: &str) -> Vec<Vec<u8>> {
+    let byte = |hex: &str, i| u8::from_str_radix(&hex[i..i + 2], 16).expect("hexadecimal");
+    let of = frames.iter().filter(|(name, _)| name == kind);
+    of.map(|(_, hex)| (0..hex.len()).step_by(2).map(|i| byte(hex, i)).collect()).collect()
 }
 
 fn kinds(frames: &[(String, String)]) -> Vec<&str> {
@@ -185,23 +195,42 @@ fn what_was_refused_is_counted_on_record() {
     assert_eq!(statuses, [200, 400, 400, 400, 404]);
     serving.stop();
     let frames = journal(&dir);
-    let of = |kind: &'static str| {
-        let payloads = frames.iter().filter(move |(name, _)| name == kind);
-        payloads.map(|(_, hex)| (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16)).collect())
-    };
-    let bytes = |kind| of(kind).collect::<Result<Vec<Vec<u8>>, _>>().expect("hexadecimal");
     let mut counts = BTreeMap::new();
-    for payload in bytes("refusals") {
+    for payload in payloads(&frames, "refusals") {
         for row in refusals::decode(1, &payload).expect("readable").rows {
             *counts.entry((row.exchange, row.reason)).or_insert(0) += row.count;
         }
     }
     let counts: Vec<_> = counts.iter().map(|((e, r), n)| (e.as_str(), r.as_str(), *n)).collect();
     assert_eq!(counts, [("", "no_route", 1), ("default", "invalid_request", 2), ("default", "not_json", 1)]);
-    let samples = bytes("refusal-sample");
+    let samples = payloads(&frames, "refusal-sample");
     let samples: Vec<_> = samples.iter().map(|p| RefusalSample::decode(1, p).expect("readable")).collect();
     let said: Vec<_> = samples.iter().map(|s| (s.reason, s.field, s.path, s.status)).collect();
     assert!(said.contains(&("invalid_request", "imp", "", 400)), "{said:?}");
     assert!(said.contains(&("no_route", "no_such_path", "/nowhere", 404)), "{said:?}");
     assert!(!frames.iter().any(|(_, hex)| hex.contains("736563726574")), "a query is nobody's business");
+}
+
+/// A person's auctions of a day can be counted, and nothing else be said of him.
+#[test]
+fn people_stand_in_records_under_a_salt() {
+    let dir = Dir::new();
+    let config = dir.config("", &[("high", dsp(high))], ONE_CORE);
+    let serving = Serving::start(&config);
+    let mut conn = connect(serving.listen);
+    for (i, who) in ["ann", "bob", "ann"].iter().enumerate() {
+        let body =
+            BODY.replace("r-1", &format!("p-{i}")).replacen('{', &format!("{{\"user\":{{\"id\":\"{who}\"}},"), 1);
+        conn.write_all(post(&body, "").as_bytes()).expect("write");
+        assert_eq!(read_answer(&mut conn).status, 200);
+    }
+    serving.stop();
+    let frames = journal(&dir);
+    let users: Vec<User> =
+        payloads(&frames, "auction").iter().map(|p| Record::decode(p).expect("readable").inputs.user).collect();
+    let [User::Hashed { salt, hash: ann }, User::Hashed { hash: bob, .. }, again] = users[..] else {
+        panic!("{users:?}")
+    };
+    assert!(salt > 0 && ann != bob && again == User::Hashed { salt, hash: ann }, "{users:?}");
+    assert!(!frames.iter().any(|(_, hex)| hex.contains("03616e6e")), "nobody is called by his name");
 }

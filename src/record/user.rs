@@ -19,8 +19,8 @@ use std::hash::Hasher;
 /// randomness when the process starts and at each midnight UTC, handed to every core, kept in memory only.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Salt {
-    /// Names it in records: two hashes are comparable if it is the same. Days since 1970 serve; 0 is no salt, and nothing
-    /// is kept.
+    /// Names it in records: two hashes of one node are comparable if it is the same. Seconds since 1970 when it was drawn; 0
+    /// is no salt, and nothing is kept.
     pub id: u32,
     /// The secret.
     pub key: [u64; 2],

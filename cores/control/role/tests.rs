@@ -293,3 +293,17 @@ fn a_core_that_stands_still_is_found_and_heard_again() {
     show(&mut m, &[0, 1], 12 * S);
     assert!(m.handle.ready() && m.handle.healthy());
 }
+
+#[test]
+fn a_salt_reaches_every_core_and_waits_for_room() {
+    let mut m = ready(2);
+    while m.role.ends.lanes[0].to_core.push(ToCore::Drain).is_ok() {}
+    m.role.salt(Salt { id: 7, key: [1, 2] });
+    m.role.turn(at(S));
+    assert!(matches!(m.bidders[1].from_control.pop(), Ok(ToCore::Salt(Salt { id: 7, .. }))));
+    while m.bidders[0].from_control.pop().is_ok() {}
+    m.role.turn(at(S));
+    assert!(matches!(m.bidders[0].from_control.pop(), Ok(ToCore::Salt(Salt { id: 7, .. }))));
+    m.role.turn(at(S));
+    assert!(m.bidders[0].from_control.pop().is_err(), "once");
+}
