@@ -2,7 +2,7 @@
 //! Owns: nothing. Runs on: the main thread of its own process. Called by: main. Never: listens, connects, pins.
 use crate::{bidder::ring, io_probe, out::out, topology};
 use outcry::{
-    config::{self, Config, IoDriver, plan::Plan},
+    config::{self, Config, Durability, IoDriver, plan::Plan},
     limits,
 };
 use std::{fmt::Write, fs, path::Path, process::ExitCode};
@@ -70,7 +70,21 @@ pub fn render(config: &Config, plan: &Plan) -> String {
     let _ = pools(config, plan, &mut out);
     let _ = memory(config, plan, &mut out);
     let _ = files(config, plan, &mut out);
+    let _ = journal(config, &mut out);
     out
+}
+
+fn records(config: &Config) -> bool {
+    config.record.durability != Durability::None
+}
+
+fn journal(config: &Config, out: &mut String) -> std::fmt::Result {
+    let (rules, dir) = (&config.record, config.state_dir.join("journal"));
+    if !records(config) {
+        return writeln!(out, "\nno records are kept: record.durability = \"none\"");
+    }
+    let most = size(rules.keep_bytes.saturating_add(2 * rules.segment_bytes));
+    writeln!(out, "\njournal: {}, {} days or {most}, whichever comes first", dir.display(), rules.keep_days)
 }
 
 fn listeners(config: &Config, out: &mut String) -> std::fmt::Result {
@@ -108,6 +122,7 @@ fn memory(config: &Config, plan: &Plan, out: &mut String) -> std::fmt::Result {
         ("client connections", http.connections as u64, CLIENT_BYTES),
         ("DSP connections", pools as u64, DSP_CONNECTION_BYTES),
         ("io_uring", 1, RING_BYTES),
+        ("black box, on a tmpfs", u64::from(records(config)), config.record.box_bytes),
     ];
     let sum = |terms: &[(&str, u64, u64)]| terms.iter().map(|t| t.1 * t.2).sum::<u64>();
     let cores = plan.bidders.len() as u64;
