@@ -298,7 +298,7 @@ pub fn plan_of(config: &Config) -> Result<plan::Plan, BootError> {
 
 /// Confines the calling thread, and so every thread it makes, to these CPUs. Where that is refused nothing is lost but
 /// speed; bidder threads pin themselves all the same.
-fn confine(cpus: &[usize]) {
+pub(crate) fn confine(cpus: &[usize]) {
     let mut set = rustix::thread::CpuSet::new();
     for &cpu in cpus.iter().filter(|&&c| c < rustix::thread::CpuSet::MAX_CPU) {
         set.set(cpu);

@@ -1,7 +1,11 @@
 //! What the journal wants of a disk: files by name before it begins, jobs that are under way together afterwards.
 //! Owns: nothing. Called by: [`super::Journal`]. Done by: [`super::std_disk`], [`super::glommio_disk`], and a simulation in
 //! the tests. Never: reports a write before it would survive a power cut.
-use outcry::journal::{reader::Source, writer::Write};
+use outcry::journal::{
+    reader::Source,
+    segment::Digest,
+    writer::{Piece, Role, Write},
+};
 use std::io;
 
 /// Files of one directory, by name; may block.
@@ -63,6 +67,13 @@ pub enum Job<B> {
     },
     /// Write to a segment, durably.
     Write(Write<B>),
+    /// Put a piece of a segment into its digest, behind those before.
+    Digest(Piece<B>),
+    /// The digest of all pieces since the first.
+    EndDigest {
+        /// The segment.
+        segment: u64,
+    },
     /// Nothing is written to a segment any more: close it and cut it off. If that fails, room is lost and nothing else.
     Cut {
         /// Its number.
@@ -102,6 +113,20 @@ pub enum Done<B> {
         buf: B,
         /// How it went. Good: it survives a power cut.
         result: io::Result<()>,
+    },
+    /// Of [`Job::Digest`].
+    Digested {
+        /// Of the piece.
+        role: Role,
+        /// Its buffer.
+        buf: B,
+    },
+    /// Of [`Job::EndDigest`].
+    Digest {
+        /// The segment.
+        segment: u64,
+        /// Its digest.
+        digest: Digest,
     },
     /// Of [`Job::Replace`].
     Replaced {

@@ -3,17 +3,15 @@
 //! the executor is given a turn. Never: is made where O_DIRECT is refused, see [`GlommioDisk::new`].
 use super::{
     dir::Dir,
-    disk::{Disk, Done, Files, Job},
-    slow::Slow,
+    disk::{Disk, Done, Job},
+    helpers::{Helped, Helpers},
+    worker::Bell,
 };
 use glommio::{
     allocate_dma_buffer,
     io::{DmaFile, OpenOptions},
 };
-use outcry::journal::{
-    segment::{FileKind, file_name},
-    writer::Write,
-};
+use outcry::journal::writer::Write;
 use std::{
     cell::RefCell,
     collections::VecDeque,
@@ -35,18 +33,17 @@ pub enum Sync {
 
 /// Waits for a job that is over, so that nobody has to look for it in a loop.
 #[derive(Clone, Debug)]
-pub struct Waiter(Rc<Shared>);
+pub struct Waiter(Rc<Shared>, Bell);
 
 impl Waiter {
-    /// Returns when a write is over and has not been taken by [`Disk::poll`]. What another thread does (making segments,
-    /// checkpoints) wakes nobody: look once in a while too.
+    /// Returns when something is over and has not been taken by [`Disk::poll`]. One task waits at a time.
     pub async fn done(&self) {
         poll_fn(|context| {
             if !self.0.done.borrow().is_empty() {
                 return Poll::Ready(());
             }
             *self.0.waiting.borrow_mut() = Some(context.waker().clone());
-            Poll::Pending
+            self.1.poll(context)
         })
         .await;
     }
@@ -63,10 +60,8 @@ struct Shared {
 /// See the module.
 #[derive(Debug)]
 pub struct GlommioDisk {
-    dir: Dir,
-    node: u32,
+    helpers: Helpers,
     sync: Sync,
-    slow: Slow,
     shared: Rc<Shared>,
 }
 
@@ -77,17 +72,20 @@ impl GlommioDisk {
     /// # Errors
     /// Nothing can be written there, or no thread could be started.
     pub fn new(path: &Path, node: u32, sync: Sync) -> io::Result<Option<GlommioDisk>> {
-        let dir = Dir::new(path);
-        if !dir.takes_direct_io()? {
+        if !Dir::new(path).takes_direct_io()? {
             return Ok(None);
         }
-        let slow = Slow::start(path, node)?;
-        Ok(Some(GlommioDisk { dir, node, sync, slow, shared: Rc::default() }))
+        Ok(Some(GlommioDisk { helpers: Helpers::start(path, node)?, sync, shared: Rc::default() }))
+    }
+
+    /// Moves the thread that sums segments to these CPUs: not the one of flush, and none of a bidder core.
+    pub fn digest_on(&self, cpus: &[usize]) {
+        self.helpers.digest_on(cpus);
     }
 
     /// To wait for what is under way.
     pub fn waiter(&self) -> Waiter {
-        Waiter(self.shared.clone())
+        Waiter(self.shared.clone(), self.helpers.bell())
     }
 
     fn forget(&self, segment: u64) {
@@ -128,21 +126,9 @@ async fn write(shared: &Shared, w: &Write<Vec<u8>>, path: PathBuf, sync: Sync) -
     Ok(())
 }
 
-impl Files for GlommioDisk {
-    fn list(&mut self) -> io::Result<Vec<(String, u64)>> {
-        self.dir.list()
-    }
-
-    fn read(&mut self, name: &str, at: u64, out: &mut [u8]) -> io::Result<()> {
-        self.dir.read(name, at, out)
-    }
-
-    fn remove(&mut self, name: &str) -> io::Result<()> {
-        self.dir.remove(name)
-    }
-
-    fn free(&mut self) -> io::Result<u64> {
-        self.dir.free()
+impl Helped for GlommioDisk {
+    fn helpers(&mut self) -> &mut Helpers {
+        &mut self.helpers
     }
 }
 
@@ -154,29 +140,24 @@ impl Disk for GlommioDisk {
     }
 
     fn submit(&mut self, job: Job<Vec<u8>>) {
-        match job {
-            Job::Write(w) => {
-                let path = self.dir.path().join(file_name(FileKind::Segment, self.node, w.segment));
-                let (shared, sync) = (self.shared.clone(), self.sync);
-                glommio::spawn_local(async move {
-                    let result = write(&shared, &w, path, sync).await;
-                    shared.done.borrow_mut().push_back(Done::Wrote { id: w.id, buf: w.buf, result });
-                    if let Some(waiting) = shared.waiting.borrow_mut().take() {
-                        waiting.wake();
-                    }
-                })
-                .detach();
-            }
-            Job::Prepare { segment, .. } | Job::Cut { segment, .. } => {
-                self.forget(segment);
-                self.slow.submit(job);
-            }
-            Job::Replace { .. } | Job::Remove { .. } => self.slow.submit(job),
+        if let Job::Prepare { segment, .. } | Job::Cut { segment, .. } = &job {
+            self.forget(*segment);
         }
+        let Some(w) = self.helpers.submit(job) else { return };
+        let path = self.helpers.segment(w.segment);
+        let (shared, sync) = (self.shared.clone(), self.sync);
+        glommio::spawn_local(async move {
+            let result = write(&shared, &w, path, sync).await;
+            shared.done.borrow_mut().push_back(Done::Wrote { id: w.id, buf: w.buf, result });
+            if let Some(waiting) = shared.waiting.borrow_mut().take() {
+                waiting.wake();
+            }
+        })
+        .detach();
     }
 
     fn poll(&mut self) -> Option<Done<Vec<u8>>> {
         let done = self.shared.done.borrow_mut().pop_front();
-        done.or_else(|| self.slow.poll())
+        done.or_else(|| self.helpers.poll())
     }
 }

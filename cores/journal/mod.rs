@@ -19,12 +19,14 @@
 pub mod dir;
 pub mod disk;
 pub mod glommio_disk;
+mod helpers;
 pub mod index_file;
 mod open;
 mod slow;
 pub mod std_disk;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 pub use self::{
     glommio_disk::GlommioDisk,
@@ -192,6 +194,8 @@ impl<D: Disk> Journal<D> {
                 }
                 self.disk.submit(Job::Write(write));
             }
+            Io::Digest(piece) => self.disk.submit(Job::Digest(piece)),
+            Io::EndDigest { segment } => self.disk.submit(Job::EndDigest { segment }),
             Io::Ended { segment, end } => {
                 if self.kept.iter().all(|k| k.segment != segment) {
                     self.kept.push(Kept { segment, bytes: end, last_unix_ms: self.hlc >> 16 });
@@ -212,6 +216,8 @@ impl<D: Disk> Journal<D> {
             }
             Done::Wrote { id, buf, result: Ok(()) } => self.writer.done(id, buf),
             Done::Wrote { id, buf, result: Err(_) } => self.writer.failed(id, buf),
+            Done::Digested { role, buf } => self.writer.digested(role, buf),
+            Done::Digest { segment, digest } => self.writer.digest(segment, digest),
             Done::Replaced { result } => {
                 let going = self.checkpoint.take().unwrap_or_default();
                 match result {

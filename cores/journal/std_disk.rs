@@ -2,14 +2,10 @@
 //! systems that refuse O_DIRECT and kernels without io_uring; it blocks its thread.
 //! Owns: the file being written. Runs on: flush. Called by: [`super::Journal`].
 use super::{
-    dir::Dir,
-    disk::{Disk, Done, Files, Job},
-    slow::Slow,
+    disk::{Disk, Done, Job},
+    helpers::{Helped, Helpers},
 };
-use outcry::journal::{
-    segment::{FileKind, file_name},
-    writer::Write,
-};
+use outcry::journal::writer::Write;
 use std::{
     collections::VecDeque,
     fs::{File, OpenOptions},
@@ -21,9 +17,7 @@ use std::{
 /// See the module.
 #[derive(Debug)]
 pub struct StdDisk {
-    dir: Dir,
-    node: u32,
-    slow: Slow,
+    helpers: Helpers,
     open: Option<(u64, File)>,
     unsynced: Vec<(u64, Vec<u8>)>,
     done: VecDeque<Done<Vec<u8>>>,
@@ -35,16 +29,19 @@ impl StdDisk {
     /// # Errors
     /// No thread could be started.
     pub fn new(path: &Path, node: u32) -> io::Result<StdDisk> {
-        let slow = Slow::start(path, node)?;
         let (unsynced, done) = (Vec::new(), VecDeque::new());
-        Ok(StdDisk { dir: Dir::new(path), node, slow, open: None, unsynced, done })
+        Ok(StdDisk { helpers: Helpers::start(path, node)?, open: None, unsynced, done })
+    }
+
+    /// Moves the thread that sums segments to these CPUs: not the one of flush, and none of a bidder core.
+    pub fn digest_on(&self, cpus: &[usize]) {
+        self.helpers.digest_on(cpus);
     }
 
     fn write(&mut self, w: &Write<Vec<u8>>) -> io::Result<()> {
         if self.open.as_ref().is_none_or(|(segment, _)| *segment != w.segment) {
             self.sync();
-            let path = self.dir.path().join(file_name(FileKind::Segment, self.node, w.segment));
-            self.open = Some((w.segment, OpenOptions::new().write(true).open(path)?));
+            self.open = Some((w.segment, OpenOptions::new().write(true).open(self.helpers.segment(w.segment))?));
         }
         match &self.open {
             Some((_, file)) => file.write_all_at(&w.buf[..w.bytes], w.at),
@@ -63,21 +60,9 @@ impl StdDisk {
     }
 }
 
-impl Files for StdDisk {
-    fn list(&mut self) -> io::Result<Vec<(String, u64)>> {
-        self.dir.list()
-    }
-
-    fn read(&mut self, name: &str, at: u64, out: &mut [u8]) -> io::Result<()> {
-        self.dir.read(name, at, out)
-    }
-
-    fn remove(&mut self, name: &str) -> io::Result<()> {
-        self.dir.remove(name)
-    }
-
-    fn free(&mut self) -> io::Result<u64> {
-        self.dir.free()
+impl Helped for StdDisk {
+    fn helpers(&mut self) -> &mut Helpers {
+        &mut self.helpers
     }
 }
 
@@ -89,20 +74,17 @@ impl Disk for StdDisk {
     }
 
     fn submit(&mut self, job: Job<Vec<u8>>) {
-        match job {
-            Job::Write(w) => match self.write(&w) {
-                Ok(()) => self.unsynced.push((w.id, w.buf)),
-                Err(e) => self.done.push_back(Done::Wrote { id: w.id, buf: w.buf, result: Err(e) }),
-            },
-            Job::Prepare { segment, .. } | Job::Cut { segment, .. } => {
-                // A file of that number may be open, and is not the one any more.
-                if self.open.as_ref().is_some_and(|(open, _)| *open == segment) {
-                    self.sync();
-                    self.open = None;
-                }
-                self.slow.submit(job);
-            }
-            Job::Replace { .. } | Job::Remove { .. } => self.slow.submit(job),
+        if let Job::Prepare { segment, .. } | Job::Cut { segment, .. } = &job
+            && self.open.as_ref().is_some_and(|(open, _)| open == segment)
+        {
+            // A file of that number is open, and is not the one any more.
+            self.sync();
+            self.open = None;
+        }
+        let Some(w) = self.helpers.submit(job) else { return };
+        match self.write(&w) {
+            Ok(()) => self.unsynced.push((w.id, w.buf)),
+            Err(e) => self.done.push_back(Done::Wrote { id: w.id, buf: w.buf, result: Err(e) }),
         }
     }
 
@@ -110,6 +92,6 @@ impl Disk for StdDisk {
         if self.done.is_empty() {
             self.sync();
         }
-        self.done.pop_front().or_else(|| self.slow.poll())
+        self.done.pop_front().or_else(|| self.helpers.poll())
     }
 }

@@ -1,15 +1,17 @@
 //! What is on its way to the disk, in the order in which it becomes durable.
 //! Owns: the buffers of writes that are not durable yet. Called by: [`super::writer`]. Never: reorders: what is done early
 //! waits for what is before it.
-use super::block::{BlockHeader, Range};
-use sha2::Sha256;
+use super::{
+    block::{BlockHeader, Range},
+    segment::SegmentHeader,
+};
 use std::collections::VecDeque;
 
 /// What a write carries.
 #[derive(Clone, Debug)]
 pub(super) enum Content {
-    /// A segment's first page, which says where the segment before ends.
-    Header(u64),
+    /// A segment's first page; the digest in it is put there when it goes out.
+    Header(SegmentHeader),
     /// A block of frames: its header, whose they are.
     Frames(BlockHeader, Vec<Range>),
     /// The block that ends a segment: its number.
@@ -38,9 +40,7 @@ pub(super) struct Entry<B> {
     pub(super) failures: u32,
     /// With the disk while it is sent.
     pub(super) buf: Option<B>,
-    /// The segment's digest, and the checksum of the block before, as they were without this: where the segment would
-    /// end if this could not be written.
-    pub(super) digest_before: Sha256,
+    /// The checksum of the block before: the last of the segment if this could not be written.
     pub(super) crc_before: u32,
 }
 
@@ -59,13 +59,14 @@ impl<B> Default for Flight<B> {
 }
 
 impl<B> Flight<B> {
-    /// The next to be handed to the disk. A segment's header waits for all of the segment before it, and its blocks wait
-    /// for it: so a segment whose header is torn has no blocks, and one that can be abandoned has none behind it.
-    pub(super) fn next(&mut self, open: u64) -> Option<&mut Entry<B>> {
+    /// The next to be handed to the disk. A segment's header waits for all of the segment before it and for its digest,
+    /// and its blocks wait for it: so a segment whose header is torn has no blocks, and one that can be abandoned has none
+    /// behind it. `open`: the segment whose header is durable; `digested`: the last one whose digest is known.
+    pub(super) fn next(&mut self, open: u64, digested: u64) -> Option<&mut Entry<B>> {
         let front = self.entries.front()?.id;
         let entry = self.entries.iter_mut().find(|e| e.state == State::Ready)?;
         let may = match entry.content {
-            Content::Header(_) => entry.id == front,
+            Content::Header(_) => entry.id == front && entry.segment == digested + 1,
             Content::Frames(..) | Content::Seal(_) => entry.segment == open,
         };
         may.then_some(entry)

@@ -4,10 +4,12 @@
 use super::{
     block,
     checkpoint::{self, Checkpoint},
+    digest::Digester,
     index::{Builder, Index, Place, hash},
     positions::Positions,
     reader::{Item, Known, SegmentReader},
     segment::{FileKind, Previous, SegmentHeader, file_name, parse_file_name},
+    tests::digesting,
     verify::{Verify, digest},
     writer::{Class, Io, Resume, Settings, Writer},
 };
@@ -46,8 +48,9 @@ fn framed(key: (u32, u16), seq: u64, kind: Kind, payload: &[u8]) -> Vec<u8> {
 fn write(files: &mut BTreeMap<u64, Vec<u8>>, resume: Resume, batches: &[Vec<Vec<u8>>], end: bool) -> Writer<Vec<u8>> {
     let mut writer = Writer::new(SETTINGS, resume, || vec![0; SETTINGS.block_bytes]);
     let first = writer.durable().segment + 1;
+    let mut digester = Digester::default();
     let mut settle = |writer: &mut Writer<Vec<u8>>| {
-        while let Some(io) = writer.next_io() {
+        while let Some(io) = digesting(writer, &mut digester) {
             match io {
                 Io::Prepare { segment, bytes } => {
                     files.insert(segment, vec![0; bytes as usize]);
@@ -64,6 +67,7 @@ fn write(files: &mut BTreeMap<u64, Vec<u8>>, resume: Resume, batches: &[Vec<Vec<
                         file.truncate(end as usize);
                     }
                 }
+                Io::Digest(_) | Io::EndDigest { .. } => unreachable!("done"),
             }
         }
     };

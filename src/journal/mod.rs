@@ -5,11 +5,14 @@
 //! are opened, written and read by `outcry-cores`.
 //!
 //! Reading order: [`segment`] (files and their headers), [`block`] (what is written at once), [`positions`] (how far each
-//! writer's frames have come), [`writer`] (several writes in flight, in order), [`reader`] (torn tails and damage),
-//! [`verify`] (a whole directory), [`checkpoint`], [`index`], [`retention`].
+//! writer's frames have come), [`writer`] (several writes in flight, in order), [`digest`] (what the next segment says of the
+//! one before), [`reader`] (torn tails and damage), [`verify`] (a whole directory), [`checkpoint`], [`index`],
+//! [`retention`].
 pub mod block;
 mod bytes;
 pub mod checkpoint;
+pub mod digest;
+mod filling;
 mod flight;
 #[cfg(test)]
 mod golden_tests;

@@ -28,15 +28,21 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Buffers that a writer asks for: the writes under way, one that is filled while all are, one that waits for them;
-    /// a header and a seal.
+    /// Buffers that a writer asks for: those that may have to move to the next segment, and as many as there are writes
+    /// for those whose blocks are on disk and not in the digest yet.
     pub fn buffers(&self) -> usize {
+        self.moving() + self.depth
+    }
+
+    /// What is not durable: the writes under way, one that is filled while all are, one that waits for them; a header and
+    /// a seal.
+    fn moving(&self) -> usize {
         self.depth + 4
     }
 
     /// The least a segment can have: what may have to move to it when the one before is given up, header, seal.
     pub fn segment_bytes_min(&self) -> u64 {
-        (HEADER_BYTES + SEAL_BYTES + self.buffers() * self.block_bytes) as u64
+        (HEADER_BYTES + SEAL_BYTES + self.moving() * self.block_bytes) as u64
     }
 
     /// The longest frame that a block can carry, filled up.
@@ -140,6 +146,14 @@ pub enum Io<B> {
     },
     /// Write the first `bytes` of `buf`, durably. Then [`super::writer::Writer::done`] or [`super::writer::Writer::failed`].
     Write(Write<B>),
+    /// Put a piece of a segment, which is on disk, into its digest, behind those that were handed out before. Then
+    /// [`super::writer::Writer::digested`].
+    Digest(Piece<B>),
+    /// No piece of the segment comes any more: its digest is for [`super::writer::Writer::digest`].
+    EndDigest {
+        /// Its number.
+        segment: u64,
+    },
     /// Nothing will be written to the segment any more: close it; what is behind `end` may be cut off.
     Ended {
         /// Its number.
@@ -162,6 +176,32 @@ pub struct Write<B> {
     pub bytes: usize,
     /// The bytes; given back when it is over.
     pub buf: B,
+}
+
+/// A piece of a segment for its digest.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Piece<B> {
+    /// The segment.
+    pub segment: u64,
+    /// Where in it.
+    pub at: u64,
+    /// How much of `buf`.
+    pub bytes: usize,
+    /// What it is; given back with the buffer.
+    pub role: Role,
+    /// The bytes.
+    pub buf: B,
+}
+
+/// What a piece of a segment is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// The first page.
+    Header,
+    /// A block of frames.
+    Frames,
+    /// The last block.
+    Seal,
 }
 
 /// What became durable.

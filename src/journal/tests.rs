@@ -4,6 +4,7 @@ use super::{
     PAGE,
     block::SEAL_BYTES,
     checkpoint::Checkpoint,
+    digest::Digester,
     reader::{Item, Known, SegmentReader},
     segment::SegmentHeader,
     verify::{Finding, Verify},
@@ -47,10 +48,25 @@ fn framed(seq: u64, writer: u16, payload: usize) -> Vec<u8> {
     out
 }
 
+/// Does what is to be done for digests, and returns what else is to be done.
+pub(super) fn digesting(writer: &mut Writer<Vec<u8>>, digester: &mut Digester) -> Option<Io<Vec<u8>>> {
+    loop {
+        match writer.next_io()? {
+            Io::Digest(p) => {
+                digester.add(p.segment, p.at, &p.buf[..p.bytes]);
+                writer.digested(p.role, p.buf);
+            }
+            Io::EndDigest { segment } => writer.digest(segment, digester.end()),
+            io => return Some(io),
+        }
+    }
+}
+
 /// A disk that does at once what it is told.
 #[derive(Default)]
 struct Disk {
     files: BTreeMap<u64, Vec<u8>>,
+    digester: Digester,
 }
 
 impl Disk {
@@ -61,7 +77,7 @@ impl Disk {
 
     /// Does everything there is to do.
     fn settle(&mut self, writer: &mut Writer<Vec<u8>>) {
-        while let Some(io) = writer.next_io() {
+        while let Some(io) = digesting(writer, &mut self.digester) {
             match io {
                 Io::Prepare { segment, bytes } => {
                     self.files.insert(segment, vec![0; bytes as usize]);
@@ -72,6 +88,7 @@ impl Disk {
                     writer.done(w.id, w.buf);
                 }
                 Io::Ended { segment, end } => self.files.get_mut(&segment).expect("a segment").truncate(end as usize),
+                Io::Digest(_) | Io::EndDigest { .. } => unreachable!("done"),
             }
         }
     }
@@ -157,17 +174,17 @@ fn durable_is_in_order_whatever_order_writes_come_back_in() {
         assert_eq!(push(&mut writer, &framed(seq, 0, 100)), Ok(Taken::New));
         assert_eq!(writer.next_io(), None);
     }
-    let mut done = |writer: &mut Writer<Vec<u8>>, w: Write<Vec<u8>>| {
+    let done = |disk: &mut Disk, writer: &mut Writer<Vec<u8>>, w: Write<Vec<u8>>| {
         disk.write(&w);
         writer.done(w.id, w.buf);
         writer.durable_positions().get((1, 0))
     };
-    assert_eq!(done(&mut writer, writes.remove(3)), 1);
-    assert_eq!(done(&mut writer, writes.remove(1)), 1);
-    assert_eq!(done(&mut writer, writes.remove(0)), 3);
-    assert_eq!(done(&mut writer, writes.remove(0)), 5);
-    let Some(Io::Write(w)) = writer.next_io() else { panic!("a write") };
-    assert_eq!((done(&mut writer, w), writer.idle()), (9, true));
+    assert_eq!(done(&mut disk, &mut writer, writes.remove(3)), 1);
+    assert_eq!(done(&mut disk, &mut writer, writes.remove(1)), 1);
+    assert_eq!(done(&mut disk, &mut writer, writes.remove(0)), 3);
+    assert_eq!(done(&mut disk, &mut writer, writes.remove(0)), 5);
+    let Some(Io::Write(w)) = digesting(&mut writer, &mut disk.digester) else { panic!("a write") };
+    assert_eq!((done(&mut disk, &mut writer, w), writer.idle()), (9, true));
 }
 
 #[test]
@@ -201,14 +218,14 @@ fn a_full_disk_keeps_a_reserve_for_settlements() {
     disk.files.insert(1, vec![0; settings.segment_bytes as usize]);
     writer.prepared(1);
     let mut settle = |writer: &mut Writer<Vec<u8>>| {
-        while let Some(io) = writer.next_io() {
+        while let Some(io) = digesting(writer, &mut disk.digester) {
             match io {
                 Io::Prepare { segment, .. } => writer.unprepared(segment),
                 Io::Write(w) => {
                     disk.write(&w);
                     writer.done(w.id, w.buf);
                 }
-                Io::Ended { .. } => {}
+                _ => {}
             }
         }
     };
@@ -248,7 +265,7 @@ fn with_failures(bad: impl Fn(u64, u64) -> bool) -> (Disk, Writer<Vec<u8>>) {
         while seq <= 400 && push(&mut writer, &framed(seq, 0, 3000)).is_ok() {
             seq += 1;
         }
-        while let Some(io) = writer.next_io() {
+        while let Some(io) = digesting(&mut writer, &mut disk.digester) {
             match io {
                 Io::Prepare { segment, bytes } => {
                     disk.files.insert(segment, vec![0; bytes as usize]);
@@ -256,6 +273,7 @@ fn with_failures(bad: impl Fn(u64, u64) -> bool) -> (Disk, Writer<Vec<u8>>) {
                 }
                 Io::Write(w) => under_way.push(w),
                 Io::Ended { segment, end } => disk.files.get_mut(&segment).expect("there").truncate(end as usize),
+                Io::Digest(_) | Io::EndDigest { .. } => unreachable!("done"),
             }
         }
         // The last one first.
@@ -301,7 +319,7 @@ fn every_flipped_bit_is_named_by_segment() {
     let checkpoint = Checkpoint { first_segment: 1, durable: writer.durable(), ..Checkpoint::default() };
     assert_eq!(disk.verify(Some(checkpoint.clone())), [Finding::Spare { segment: writer.durable().segment + 1 }]);
     let flip = |at: usize| {
-        let mut disk = Disk { files: disk.files.clone() };
+        let mut disk = Disk { files: disk.files.clone(), ..Disk::default() };
         disk.files.get_mut(&2).expect("segment 2")[at] ^= 16;
         disk.verify(Some(checkpoint.clone()))
     };
@@ -330,7 +348,7 @@ fn missing_swapped_altered_and_cut_off() {
     let last = writer.durable().segment;
     type Files = BTreeMap<u64, Vec<u8>>;
     let check = |change: &dyn Fn(&mut Files), expected: &dyn Fn(&Finding) -> bool| {
-        let mut disk = Disk { files: disk.files.clone() };
+        let mut disk = Disk { files: disk.files.clone(), ..Disk::default() };
         change(&mut disk.files);
         let findings = disk.verify(Some(checkpoint.clone()));
         assert!(findings.iter().any(expected), "{findings:?}");

@@ -5,7 +5,10 @@ use crate::{
     journal::disk::{Disk, Done, Files, Job},
     lab::rng::Rng,
 };
-use outcry::journal::segment::{FileKind, file_name};
+use outcry::journal::{
+    digest::Digester,
+    segment::{FileKind, file_name},
+};
 use std::{
     collections::{BTreeMap, VecDeque},
     io::{self, ErrorKind},
@@ -35,6 +38,9 @@ pub(super) struct SimDisk {
     rng: Rng,
     now: u64,
     pending: Vec<Pending>,
+    /// What is to be summed, in order: another thread comes to it when it does.
+    digesting: VecDeque<Job<Vec<u8>>>,
+    digester: Digester,
     done: VecDeque<Done<Vec<u8>>>,
 }
 
@@ -49,6 +55,8 @@ impl SimDisk {
             rng: Rng::new(seed),
             now: 0,
             pending: Vec::new(),
+            digesting: VecDeque::new(),
+            digester: Digester::default(),
             done: VecDeque::new(),
         }
     }
@@ -66,6 +74,30 @@ impl SimDisk {
             let job = due.swap_remove(next);
             self.finish(job);
         }
+        self.digest();
+    }
+
+    /// The other thread comes to some of what it has to do.
+    fn digest(&mut self) {
+        let n = self.rng.below(4);
+        for _ in 0..n {
+            let done = match self.digesting.pop_front() {
+                Some(Job::Digest(p)) => {
+                    self.digester.add(p.segment, p.at, &p.buf[..p.bytes]);
+                    Done::Digested { role: p.role, buf: p.buf }
+                }
+                Some(Job::EndDigest { segment }) => Done::Digest { segment, digest: self.digester.end() },
+                _ => return,
+            };
+            self.done.push_back(done);
+        }
+    }
+
+    /// The process ends, and with it what it had not summed.
+    fn forget(&mut self) {
+        self.done.clear();
+        self.digesting.clear();
+        self.digester = Digester::default();
     }
 
     fn finish(&mut self, pending: Pending) {
@@ -99,6 +131,7 @@ impl SimDisk {
                 self.files.remove(&name);
                 Done::Tidied { result: Ok(()) }
             }
+            Job::Digest(_) | Job::EndDigest { .. } => unreachable!("they have a queue of their own"),
         };
         if !told {
             self.done.push_back(done);
@@ -117,7 +150,7 @@ impl SimDisk {
                 job => self.half(job),
             }
         }
-        self.done.clear();
+        self.forget();
     }
 
     /// The process dies: the kernel carries on with what it was given, or drops it.
@@ -131,7 +164,7 @@ impl SimDisk {
                 job => self.half(job),
             }
         }
-        self.done.clear();
+        self.forget();
     }
 
     /// A job on files: done, not done, or a file left lying about.
@@ -191,6 +224,9 @@ impl Disk for SimDisk {
     }
 
     fn submit(&mut self, job: Job<Vec<u8>>) {
+        if let Job::Digest(_) | Job::EndDigest { .. } = job {
+            return self.digesting.push_back(job);
+        }
         let fails = self.rng.chance(self.fails);
         let hangs = if self.rng.chance(self.hangs) { 2_000 } else { 0 };
         let due = self.now + 1 + self.rng.below(20) + hangs;
