@@ -39,7 +39,7 @@ use outcry::{
     journal::{
         checkpoint::{self, Checkpoint},
         positions::{Key, Positions},
-        retention::{Kept, Level, Levels, Needs, Retention, Space, level, may_go, may_make},
+        retention::{Kept, Level, Levels, Needs, Pace, Retention, Space, level, may_go, may_make},
         segment::{FileKind, file_name},
         writer::{Class, Counts, Durable, Io, Refusal, Settings, Taken, Writer},
     },
@@ -85,6 +85,7 @@ pub struct Journal<D: Disk> {
     /// Segments that have ended, in order.
     kept: Vec<Kept>,
     needs: Needs,
+    pace: Pace,
     /// Ended segments that go once the checkpoint says so.
     going: Vec<u64>,
     /// The checkpoint being written: what it lets go.
@@ -126,6 +127,7 @@ impl<D: Disk> Journal<D> {
             settings,
             disk,
             needs: Needs { shipped_below: None, open_from: u64::MAX },
+            pace: Pace::default(),
             going: Vec::new(),
             checkpoint: None,
             checkpoint_at: 0,
@@ -244,7 +246,7 @@ impl<D: Disk> Journal<D> {
         let live = 2 * self.settings.writer.segment_bytes;
         // The end of the last of them is what the segment being written refers to.
         let all_but_last = &self.kept[..self.kept.len().saturating_sub(1)];
-        let n = may_go(all_but_last, live, self.needs, self.settings.retention, now.unix_ms());
+        let n = may_go(all_but_last, live, self.needs, self.settings.retention, &mut self.pace, now);
         if n > 0 {
             self.going.extend(self.kept.drain(..n).map(|k| k.segment));
             self.first_segment = self.kept.first().map_or(self.first_segment, |k| k.segment);

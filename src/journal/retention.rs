@@ -2,10 +2,12 @@
 //! Owns: nothing. Runs on: flush. Called by: the journal's I/O, once a segment has ended and once in a while. Never: lets a
 //! segment go that something still needs, or one from the middle: the chain of digests stays whole.
 
+use crate::units::{MS, Now};
+
 /// What is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Retention {
-    /// Milliseconds after which a segment may go if there is nothing to ship it to.
+    /// Milliseconds after which a segment may go if there is nothing to ship it to; see [`Pace`].
     pub age_ms: u64,
     /// Bytes of all segments above which the oldest may go if there is nothing to ship them to.
     pub bytes_max: u64,
@@ -31,25 +33,60 @@ pub struct Needs {
     pub open_from: u64,
 }
 
-/// Which of `kept`, ended segments in order, may go: the first so many. `live_bytes` are those of segments that have not
-/// ended.
-pub fn may_go(kept: &[Kept], live_bytes: u64, needs: Needs, retention: Retention, now_unix_ms: u64) -> usize {
-    let mut total = live_bytes + kept.iter().map(|k| k.bytes).sum::<u64>();
-    let goes = |k: &&Kept| {
-        let may = k.segment < needs.open_from
-            && match needs.shipped_below {
-                // What is shipped is kept as long as it costs nothing: to be looked at here.
-                Some(below) => k.segment < below && over(k, total, retention, now_unix_ms),
-                None => over(k, total, retention, now_unix_ms),
-            };
-        total -= k.bytes;
-        may
-    };
-    kept.iter().take_while(goes).count()
+/// Records of so many hours may go by age in an hour: a week of them in twenty-one, which is time to see that a clock is
+/// wrong.
+const PACE: u64 = 8;
+
+/// How fast age lets segments go. The clock on the wall may jump by years, at a start too, and everything would be past its
+/// age at once; what passes in between is measured by a clock that cannot jump. Size does not ask it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Pace {
+    /// Milliseconds of records that went too early for the pace: until that is made up for, nothing goes.
+    debt_ms: u64,
+    /// When that was counted last, nanoseconds since boot.
+    counted_ns: Option<u64>,
+    /// Up to where the journal is gone: the last frame of the last segment that went. `None`: none has since the start.
+    gone_unix_ms: Option<u64>,
 }
 
-fn over(kept: &Kept, total: u64, retention: Retention, now_unix_ms: u64) -> bool {
-    total > retention.bytes_max || now_unix_ms.saturating_sub(kept.last_unix_ms) > retention.age_ms
+impl Pace {
+    /// Time passes.
+    fn count(&mut self, boot_ns: u64) {
+        let before = *self.counted_ns.get_or_insert(boot_ns);
+        let passed_ms = boot_ns.saturating_sub(before) / MS;
+        if passed_ms > 0 {
+            self.counted_ns = Some(before + passed_ms * MS);
+            self.debt_ms = self.debt_ms.saturating_sub(passed_ms.saturating_mul(PACE));
+        }
+    }
+
+    /// What it takes to let a segment go: the time of its records. A hole between them, whether the machine stood still or
+    /// its clock was set, costs no more than everything that is kept.
+    fn cost(&self, kept: &Kept, retention: Retention) -> u64 {
+        let gone = self.gone_unix_ms.unwrap_or(kept.last_unix_ms);
+        kept.last_unix_ms.saturating_sub(gone).min(retention.age_ms)
+    }
+}
+
+/// Which of `kept`, ended segments in order, may go: the first so many, which `pace` counts as gone. `live_bytes` are those
+/// of segments that have not ended.
+pub fn may_go(kept: &[Kept], live_bytes: u64, needs: Needs, retention: Retention, pace: &mut Pace, now: Now) -> usize {
+    pace.count(now.boot_ns);
+    let mut total = live_bytes + kept.iter().map(|k| k.bytes).sum::<u64>();
+    let goes = |k: &&Kept| {
+        // What is shipped is kept as long as it costs nothing: to be looked at here.
+        let needed = k.segment >= needs.open_from || needs.shipped_below.is_some_and(|below| k.segment >= below);
+        let large = total > retention.bytes_max;
+        let old = now.unix_ms().saturating_sub(k.last_unix_ms) > retention.age_ms && pace.debt_ms == 0;
+        if needed || !(large || old) {
+            return false;
+        }
+        total -= k.bytes;
+        pace.debt_ms = if large { pace.debt_ms } else { pace.cost(k, retention) };
+        pace.gone_unix_ms = Some(k.last_unix_ms);
+        true
+    };
+    kept.iter().take_while(goes).count()
 }
 
 /// How full a disk is, from what matters to the journal.
@@ -116,7 +153,8 @@ pub fn check(retention: Retention, levels: Levels, total: u64, segment_bytes: u6
 mod tests {
     use super::*;
 
-    const DAY: u64 = 86_400_000;
+    const HOUR: u64 = 3_600_000;
+    const DAY: u64 = 24 * HOUR;
     const RETENTION: Retention = Retention { age_ms: 7 * DAY, bytes_max: 1000 };
 
     fn kept(n: u64) -> Vec<Kept> {
@@ -137,7 +175,79 @@ mod tests {
             ("shipped and within bounds stays", 5, 0, Needs { shipped_below: Some(4), ..free }, 1, 0),
         ];
         for (what, n, live, needs, now, expected) in rows {
-            assert_eq!(may_go(&kept(n), live, needs, RETENTION, now), expected, "{what}");
+            let (mut pace, mut gone, mut left) = (Pace::default(), 0, kept(n));
+            // Time enough passes.
+            for hour in 0..1000 {
+                let n = may_go(&left, live, needs, RETENTION, &mut pace, clock(hour * HOUR, now));
+                left.drain(..n);
+                gone += n;
+            }
+            assert_eq!(gone, expected, "{what}");
+        }
+    }
+
+    /// So long after boot, at a time of the wall.
+    fn clock(boot_ms: u64, unix_ms: u64) -> Now {
+        Now { boot_ns: boot_ms * MS, wall_offset_ns: (unix_ms as i64 - boot_ms as i64) * MS as i64 }
+    }
+
+    /// Lives for `hours`, looking every minute, by a wall clock that is `ahead`; how many of `kept` are left.
+    fn left_after(kept: &mut Vec<Kept>, pace: &mut Pace, from: u64, hours: u64, ahead: u64) -> usize {
+        for minute in 0..=hours * 60 {
+            let at = from + minute * 60_000;
+            let n = may_go(kept, 0, FREE, RETENTION, pace, clock(at, at + ahead));
+            kept.drain(..n);
+        }
+        kept.len()
+    }
+
+    const FREE: Needs = Needs { shipped_below: None, open_from: u64::MAX };
+
+    #[test]
+    fn a_clock_that_jumps_by_years_takes_two_segments_and_then_three_hours_for_a_day() {
+        let (mut all, mut pace) = (kept(7), Pace::default());
+        assert_eq!(left_after(&mut all, &mut pace, 7 * DAY, 2, 0), 7, "right so far");
+        // The first costs nothing, since nobody knows what was before it; each further one a day.
+        let years = 3650 * DAY;
+        assert_eq!(left_after(&mut all, &mut pace, 7 * DAY + 2 * HOUR, 0, years), 5);
+        assert_eq!(left_after(&mut all, &mut pace, 7 * DAY + 2 * HOUR, 6, years), 3);
+        // Set right: all that is left stays.
+        assert_eq!(left_after(&mut all, &mut pace, 7 * DAY + 8 * HOUR, 6, 0), 3);
+        // The same at a start.
+        let mut pace = Pace::default();
+        assert_eq!(left_after(&mut all, &mut pace, 0, 2, years), 1);
+        assert_eq!(left_after(&mut all, &mut pace, 2 * HOUR, 1, years), 0);
+        // Size does not wait.
+        let n = may_go(&kept(12), 0, FREE, RETENTION, &mut Pace::default(), clock(0, 1));
+        assert_eq!(n, 2);
+    }
+
+    /// A machine whose clock stood at 1970 until the network set it, and one that stood still for a year.
+    #[test]
+    fn a_hole_in_time_costs_no_more_than_what_is_kept() {
+        let year = 365 * DAY;
+        for hole in [year, 56 * year] {
+            let mut all = kept(2);
+            all.extend(kept(3).iter().map(|k| Kept {
+                segment: k.segment + 2,
+                last_unix_ms: k.last_unix_ms + hole,
+                ..*k
+            }));
+            let left = left_after(&mut all, &mut Pace::default(), 0, 36, hole + 30 * DAY);
+            assert_eq!(left, 0, "{hole}");
+        }
+    }
+
+    /// In ordinary life it holds nothing back: a week stays, whatever was slept through.
+    #[test]
+    fn the_pace_is_not_felt() {
+        let (mut pace, mut all) = (Pace::default(), Vec::new());
+        for hour in 0..24 * 30 {
+            let at = hour * HOUR;
+            all.push(Kept { segment: hour + 1, bytes: 0, last_unix_ms: at });
+            let n = may_go(&all, 0, FREE, RETENTION, &mut pace, clock(at, at));
+            all.drain(..n);
+            assert_eq!(all.len() as u64, (hour + 1).min(7 * 24 + 1));
         }
     }
 

@@ -34,6 +34,8 @@ pub(super) struct SimDisk {
     pub(super) fails: u32,
     /// Writes that hang, in a thousand.
     pub(super) hangs: u32,
+    /// Nothing is summed.
+    pub(super) digest_hangs: bool,
     node: u32,
     rng: Rng,
     now: u64,
@@ -51,6 +53,7 @@ impl SimDisk {
             capacity: u64::MAX,
             fails: 0,
             hangs: 0,
+            digest_hangs: false,
             node,
             rng: Rng::new(seed),
             now: 0,
@@ -79,7 +82,7 @@ impl SimDisk {
 
     /// The other thread comes to some of what it has to do.
     fn digest(&mut self) {
-        let n = self.rng.below(4);
+        let n = if self.digest_hangs { 0 } else { self.rng.below(4) };
         for _ in 0..n {
             let done = match self.digesting.pop_front() {
                 Some(Job::Digest(p)) => {
@@ -224,6 +227,10 @@ impl Disk for SimDisk {
     }
 
     fn submit(&mut self, job: Job<Vec<u8>>) {
+        if let (true, Job::EndDigest { segment }) = (planted(Fault::DigestTooSoon), &job) {
+            let digest = self.digester.clone().end();
+            return self.done.push_back(Done::Digest { segment: *segment, digest });
+        }
         if let Job::Digest(_) | Job::EndDigest { .. } = job {
             return self.digesting.push_back(job);
         }

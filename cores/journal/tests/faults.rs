@@ -6,6 +6,8 @@ use std::cell::Cell;
 pub(crate) enum Fault {
     /// A write is called done when it is handed to the disk.
     DoneTooSoon,
+    /// A segment's digest is told before all of the segment is in it.
+    DigestTooSoon,
     /// A start takes whatever a black box holds, without a look at what the journal has.
     NoDeduplication,
 }

@@ -329,6 +329,9 @@ fn found_by(fault: Fault) -> Option<(u64, String)> {
 fn planted_faults_are_found() {
     let (seed, why) = found_by(Fault::DoneTooSoon).expect("found");
     println!("done too soon: seed {seed}: {why}");
+    let (seed, why) = found_by(Fault::DigestTooSoon).expect("found");
+    println!("digest too soon: seed {seed}: {why}");
+    assert!(why.contains("was altered"), "{why}");
     let (seed, why) = found_by(Fault::NoDeduplication).expect("found");
     println!("no deduplication: seed {seed}: {why}");
     assert!(why.contains("twice"), "{why}");
@@ -424,6 +427,74 @@ fn a_disk_that_hangs_stops_intake_and_loses_nothing() {
         journal.turn(clock(0));
     }
     assert_eq!(journal.durable_positions().get((1, 0)), seq);
+}
+
+/// The other way to stop: nothing is summed. No segment begins before the one before is in its digest, so a power cut then
+/// leaves a journal that is whole.
+#[test]
+fn a_digest_that_hangs_stops_intake_and_loses_nothing() {
+    let settings = settings(2, 0);
+    let (mut journal, _) = Journal::open(SimDisk::new(NODE, 1), settings).expect("empty");
+    journal.disk.digest_hangs = true;
+    let mut seq = 0;
+    let mut live = |journal: &mut Journal<SimDisk>| {
+        for _ in 0..2_000 {
+            while journal
+                .push(&frame::decode(&framed((1, 0), seq + 1)).expect("a frame"), Class::Ordinary)
+                .map(|_| seq += 1)
+                .is_ok()
+            {}
+            journal.turn(clock(0));
+            journal.disk.advance(10);
+        }
+        journal.durable()
+    };
+    let before = live(&mut journal);
+    assert_eq!((before.segment, live(&mut journal)), (1, before), "it stands");
+    journal.disk.digest_hangs = false;
+    assert!(live(&mut journal).segment > 3, "and goes on");
+    let durable = journal.durable_positions().get((1, 0));
+    let mut disk = journal.into_disk();
+    disk.power_cut();
+    let (found, findings) = read_all(&mut disk).expect("as it was written");
+    assert!(findings.iter().all(Finding::harmless), "{findings:?}");
+    assert!(found[&(1, 0)].iter().copied().eq(1..=found[&(1, 0)].len() as u64));
+    assert!(found[&(1, 0)].len() as u64 >= durable);
+}
+
+/// A clock that jumps by ten years does not take the journal with it: what is past its age goes at a pace.
+#[test]
+fn a_clock_that_jumps_does_not_take_the_journal_with_it() {
+    const HOUR: u64 = 3_600_000;
+    let mut settings = settings(3, 0);
+    settings.retention.age_ms = 60 * 24 * HOUR;
+    let (mut journal, _) = Journal::open(SimDisk::new(NODE, 1), settings).expect("empty");
+    // One frame an hour.
+    let frames = 600;
+    for seq in 1..=frames {
+        let mut room = vec![7; 3000];
+        let header =
+            Header { seq, epoch: 1, writer: 0, kind: Kind::Auction as u8, version: 1, hlc: (seq * HOUR) << 16 };
+        frame::seal(&mut room, 3000, &header);
+        while journal.push(&frame::decode(&room).expect("a frame"), Class::Ordinary).is_err() {
+            journal.disk.advance(10);
+            journal.turn(clock(seq * HOUR));
+        }
+    }
+    let mut live = |hours: u64, from: u64, ahead: u64| {
+        for minute in 0..hours * 60 {
+            let boot_ms = (frames + from) * HOUR + minute * 60_000;
+            journal.turn(Now { boot_ns: boot_ms * MS, wall_offset_ns: (ahead * MS) as i64 });
+            journal.disk.advance(30);
+        }
+        journal.disk.files.keys().filter(|n| n.ends_with(".log")).count()
+    };
+    let before = live(1, 0, 0);
+    let years = 10 * 365 * 24 * HOUR;
+    // Two at once; then a segment holds the frames of some two days, which takes a quarter of a day.
+    let (at_once, a_day_later) = (live(1, 1, years), live(24, 2, years));
+    assert_eq!(at_once, before - 2, "of {before}");
+    assert!((before - 8..before - 3).contains(&a_day_later), "{a_day_later} of {before}");
 }
 
 #[test]
