@@ -1,12 +1,13 @@
 //! The journal's writer against a plain io_uring writer on the same disk, alternating: records a second, CPU a record, and how
 //! long one commit of 4 KB takes.
 //!
-//!   journal dir=/var/tmp block=262144 record=1024 depth=4 mb=1024 commits=2000 rounds=3 cpu=-1
+//!   journal dir=/var/tmp block=262144 record=1024 depth=4 mb=1024 commits=2000 rounds=3 cpu=-1 only=plain,dsync,fdatasync,std
 //!
 //! All write into files that were filled with zeros before, with O_DIRECT | O_DSYNC (`fdatasync`: O_DIRECT, and an fdatasync
 //! after each write; `std`: the page cache and fdatasync). The journal's side checks each frame as a black box's
-//! reader does, copies it into a block, sums the block twice (CRC-32, SHA-256); the plain writer writes the same
-//! number of the same bytes. A row is the median of the rounds, ratios are of medians.
+//! reader does, copies it into a block, sums the block twice (CRC-32 on its own thread, SHA-256 on another); the plain
+//! writer writes the same number of the same bytes. A row is the median of the rounds, ratios are of medians. `cpu` pins
+//! the thread that writes; CPU of the rest is the kernel's threads for writes, and what makes files.
 mod plain;
 
 use glommio::{LocalExecutorBuilder, Placement};
@@ -19,12 +20,12 @@ use outcry::{
     record::frame::{self, Header, Kind},
     units::Now,
 };
-use outcry_benches::kit::{Args, cpu_ns, pin};
+use outcry_benches::kit::{Args, cpu_ns, pin, thread_cpu_ns};
 use outcry_cores::journal::{GlommioDisk, Journal, JournalSettings, StdDisk, disk::Disk, glommio_disk::Sync};
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Records that one turn takes at most.
@@ -44,13 +45,43 @@ struct Task {
 #[derive(Clone, Copy)]
 struct Row {
     records_s: f64,
-    cpu_ns: f64,
+    cpu: Cpu,
     p50_us: f64,
     p99_us: f64,
 }
 
+/// CPU, in nanoseconds: so far, or of one record.
+#[derive(Clone, Copy)]
+struct Cpu {
+    /// The thread that is asked: the one that writes.
+    writer: f64,
+    digest: f64,
+    rest: f64,
+}
+
+impl Cpu {
+    fn now() -> Cpu {
+        let (all, writer, mut digest) = (cpu_ns() as f64, thread_cpu_ns() as f64, 0.0);
+        for task in fs::read_dir("/proc/self/task").expect("a list of threads").flatten() {
+            let read = |what| fs::read_to_string(task.path().join(what)).unwrap_or_default();
+            if read("comm").trim() == "outcry-digest" {
+                digest = read("schedstat").split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0.0);
+            }
+        }
+        Cpu { writer, digest, rest: all - writer - digest }
+    }
+
+    /// Of each of `records` since then.
+    fn since(before: Cpu, records: f64) -> Cpu {
+        let now = Cpu::now();
+        let per = |now: f64, before: f64| ((now - before) / records).max(0.0);
+        let (writer, digest) = (per(now.writer, before.writer), per(now.digest, before.digest));
+        Cpu { writer, digest, rest: per(now.rest, before.rest) }
+    }
+}
+
 fn main() {
-    let args = Args::parse(&["dir", "block", "record", "depth", "mb", "commits", "rounds", "cpu"]);
+    let args = Args::parse(&["dir", "block", "record", "depth", "mb", "commits", "rounds", "cpu", "only"]);
     let task = Task {
         block: args.count("block", 256 << 10),
         record: args.count("record", 1024),
@@ -64,24 +95,27 @@ fn main() {
     let dir = PathBuf::from(args.text("dir", "/var/tmp")).join(format!("outcry-journal-{}", std::process::id()));
     fs::create_dir_all(&dir).expect("a directory");
     let mut rows: [Vec<Row>; 4] = Default::default();
+    let only = args.text("only", "plain,dsync,fdatasync,std");
+    let wanted = |name| only.split(',').any(|o| o == name);
     for _ in 0..args.count("rounds", 3) {
-        rows[0].push(plain(&dir, task));
-        rows[1].push(glommio(&dir, task, Sync::Dsync));
-        rows[2].push(glommio(&dir, task, Sync::Fdatasync));
-        rows[3].push(std_disk(&dir, task));
+        rows[0].extend(wanted("plain").then(|| plain(&dir, task)));
+        rows[1].extend(wanted("dsync").then(|| glommio(&dir, task, Sync::Dsync)));
+        rows[2].extend(wanted("fdatasync").then(|| glommio(&dir, task, Sync::Fdatasync)));
+        rows[3].extend(wanted("std").then(|| std_disk(&dir, task)));
     }
     fs::remove_dir_all(&dir).expect("removed");
-    let medians = rows.map(|r| median(&r));
+    let medians = rows.map(|r| (!r.is_empty()).then(|| median(&r)));
     println!(
-        "writer               records/s   MB/s  CPU ns/record  commit p50 us  p99 us   records/s : plain  p99 : plain"
+        "writer               records/s   MB/s   CPU ns/record: writer  digest   rest   commit p50 us  p99 us   records/s : plain  p99 : plain"
     );
-    for (name, row) in ["plain io_uring", "glommio O_DSYNC", "glommio fdatasync", "std fdatasync"].iter().zip(&medians)
-    {
+    let base = medians[0];
+    for (name, row) in ["plain io_uring", "glommio O_DSYNC", "glommio fdatasync", "std fdatasync"].iter().zip(medians) {
+        let Some(row) = row else { continue };
         let mb = row.records_s * task.record as f64 / 1e6;
-        let (a, b) = (row.records_s / medians[0].records_s, row.p99_us / medians[0].p99_us);
+        let (a, b) = base.map_or((f64::NAN, f64::NAN), |p| (row.records_s / p.records_s, row.p99_us / p.p99_us));
         println!(
-            "{name:<18} {:11.0} {mb:6.0} {:14.0} {:14.0} {:7.0} {a:19.2} {b:12.2}",
-            row.records_s, row.cpu_ns, row.p50_us, row.p99_us
+            "{name:<18} {:11.0} {mb:6.0} {:23.0} {:7.0} {:6.0} {:15.0} {:7.0} {a:19.2} {b:12.2}",
+            row.records_s, row.cpu.writer, row.cpu.digest, row.cpu.rest, row.p50_us, row.p99_us
         );
     }
 }
@@ -92,7 +126,8 @@ fn median(rows: &[Row]) -> Row {
         all.sort_by(f64::total_cmp);
         all[all.len() / 2]
     };
-    Row { records_s: of(|r| r.records_s), cpu_ns: of(|r| r.cpu_ns), p50_us: of(|r| r.p50_us), p99_us: of(|r| r.p99_us) }
+    let cpu = Cpu { writer: of(|r| r.cpu.writer), digest: of(|r| r.cpu.digest), rest: of(|r| r.cpu.rest) };
+    Row { records_s: of(|r| r.records_s), cpu, p50_us: of(|r| r.p50_us), p99_us: of(|r| r.p99_us) }
 }
 
 fn quantiles(mut us: Vec<f64>) -> (f64, f64) {
@@ -103,12 +138,12 @@ fn quantiles(mut us: Vec<f64>) -> (f64, f64) {
 fn plain(dir: &Path, task: Task) -> Row {
     let mut file = plain::Plain::open(&dir.join("plain"), task.bytes + (1 << 20), task.block, task.depth);
     let blocks = (task.bytes / task.block as u64) as usize;
-    let (began, cpu) = (Instant::now(), cpu_ns());
+    let records = records(task) as f64;
+    let (began, cpu) = (Instant::now(), Cpu::now());
     file.stream(blocks);
-    let (wall, cpu) = (began.elapsed(), cpu_ns() - cpu);
-    let records = (blocks * ((task.block - BLOCK_HEADER) / task.record)) as f64;
+    let (wall, cpu) = (began.elapsed(), Cpu::since(cpu, records));
     let (p50_us, p99_us) = quantiles((0..task.commits).map(|i| file.commit(i)).collect());
-    Row { records_s: records / wall.as_secs_f64(), cpu_ns: cpu as f64 / records, p50_us, p99_us }
+    Row { records_s: records / wall.as_secs_f64(), cpu, p50_us, p99_us }
 }
 
 /// A journal in a directory of its own, whose first segment has been made and begun.
@@ -177,12 +212,13 @@ impl<D: Disk> Drive<D> {
         (0..TURN).take_while(|_| self.seq < goal && self.push()).count()
     }
 
-    /// Offers one whose block is 4 KB.
-    fn push_commit(&mut self) {
+    /// Offers one whose block is 4 KB. Was it taken?
+    fn push_commit(&mut self) -> bool {
         let mut room = [0x5a; COMMIT];
         frame::seal(&mut room, COMMIT, &header(self.seq + 1));
         let taken = self.journal.push(&frame::decode(&room).expect("a frame"), Class::Ordinary);
         self.seq += u64::from(taken.is_ok());
+        taken.is_ok()
     }
 
     fn durable(&self) -> u64 {
@@ -207,9 +243,9 @@ fn glommio(dir: &Path, task: Task, sync: Sync) -> Row {
         // The segment is made, its header written, and the next one made too.
         while !drive.begun() {
             drive.journal.turn(Now::default());
-            glommio::executor().yield_now().await;
+            glommio::timer::sleep(Duration::from_millis(1)).await;
         }
-        let (began, cpu, goal) = (Instant::now(), cpu_ns(), records(task));
+        let (began, cpu, goal) = (Instant::now(), Cpu::now(), records(task));
         while drive.durable() < goal {
             let taken = drive.push_some(goal);
             let work = drive.journal.turn(Now::default());
@@ -220,11 +256,14 @@ fn glommio(dir: &Path, task: Task, sync: Sync) -> Row {
                 glommio::executor().yield_now().await;
             }
         }
-        let (wall, cpu) = (began.elapsed(), cpu_ns() - cpu);
+        let (wall, cpu) = (began.elapsed(), Cpu::since(cpu, goal as f64));
         let mut commits = Vec::with_capacity(task.commits);
         for _ in 0..task.commits {
+            while !drive.push_commit() {
+                drive.journal.turn(Now::default());
+                glommio::executor().yield_now().await;
+            }
             let began = Instant::now();
-            drive.push_commit();
             while drive.durable() < drive.seq {
                 if drive.journal.turn(Now::default()) == 0 {
                     waiter.done().await;
@@ -233,7 +272,7 @@ fn glommio(dir: &Path, task: Task, sync: Sync) -> Row {
             commits.push(began.elapsed().as_secs_f64() * 1e6);
         }
         let (p50_us, p99_us) = quantiles(commits);
-        Row { records_s: goal as f64 / wall.as_secs_f64(), cpu_ns: cpu as f64 / goal as f64, p50_us, p99_us }
+        Row { records_s: goal as f64 / wall.as_secs_f64(), cpu, p50_us, p99_us }
     })
 }
 
@@ -244,23 +283,25 @@ fn std_disk(dir: &Path, task: Task) -> Row {
         drive.journal.turn(Now::default());
         std::thread::yield_now();
     }
-    let (began, cpu, goal) = (Instant::now(), cpu_ns(), records(task));
+    let (began, cpu, goal) = (Instant::now(), Cpu::now(), records(task));
     while drive.durable() < goal {
         drive.push_some(goal);
         drive.journal.turn(Now::default());
     }
-    let (wall, cpu) = (began.elapsed(), cpu_ns() - cpu);
+    let (wall, cpu) = (began.elapsed(), Cpu::since(cpu, goal as f64));
     let mut commits = Vec::with_capacity(task.commits);
     for _ in 0..task.commits {
+        while !drive.push_commit() {
+            drive.journal.turn(Now::default());
+        }
         let began = Instant::now();
-        drive.push_commit();
         while drive.durable() < drive.seq {
             drive.journal.turn(Now::default());
         }
         commits.push(began.elapsed().as_secs_f64() * 1e6);
     }
     let (p50_us, p99_us) = quantiles(commits);
-    Row { records_s: goal as f64 / wall.as_secs_f64(), cpu_ns: cpu as f64 / goal as f64, p50_us, p99_us }
+    Row { records_s: goal as f64 / wall.as_secs_f64(), cpu, p50_us, p99_us }
 }
 
 fn fresh(dir: &Path) -> PathBuf {
