@@ -259,11 +259,14 @@ fn glommio(dir: &Path, task: Task, sync: Sync) -> Row {
         let (wall, cpu) = (began.elapsed(), Cpu::since(cpu, goal as f64));
         let mut commits = Vec::with_capacity(task.commits);
         for _ in 0..task.commits {
-            while !drive.push_commit() {
+            let began = loop {
+                let began = Instant::now();
+                if drive.push_commit() {
+                    break began;
+                }
                 drive.journal.turn(Now::default());
                 glommio::executor().yield_now().await;
-            }
-            let began = Instant::now();
+            };
             while drive.durable() < drive.seq {
                 if drive.journal.turn(Now::default()) == 0 {
                     waiter.done().await;
@@ -291,10 +294,13 @@ fn std_disk(dir: &Path, task: Task) -> Row {
     let (wall, cpu) = (began.elapsed(), Cpu::since(cpu, goal as f64));
     let mut commits = Vec::with_capacity(task.commits);
     for _ in 0..task.commits {
-        while !drive.push_commit() {
+        let began = loop {
+            let began = Instant::now();
+            if drive.push_commit() {
+                break began;
+            }
             drive.journal.turn(Now::default());
-        }
-        let began = Instant::now();
+        };
         while drive.durable() < drive.seq {
             drive.journal.turn(Now::default());
         }
