@@ -163,7 +163,7 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
     let first = core_config(&config, &mut slots, start)?;
 
     // Before a port is bound, a box made or a request taken: what was left behind goes into the journal.
-    let (left, opening) = keeping::look(&config, start, mix(entropy ^ 1), say)?.unzip();
+    let (left, opening) = keeping::look(&config, &plan, start, mix(entropy ^ 1), say)?.unzip();
     let flush = {
         let role = FlushRole::new(wiring.flush, rows, turn::now())?;
         let cpu = plan.flush;

@@ -14,7 +14,7 @@ use crate::{
     state::Start,
 };
 use outcry::{
-    config::{Config, Durability, RecordRules},
+    config::{Config, Durability, RecordRules, plan::Plan},
     journal::{
         retention::{self, Levels, Retention},
         writer::Settings,
@@ -109,6 +109,7 @@ pub struct PutAway {
 /// `None`: no records are kept.
 pub fn look(
     config: &Config,
+    plan: &Plan,
     start: Start,
     entropy: u64,
     say: &mut dyn FnMut(&str),
@@ -144,6 +145,8 @@ pub fn look(
         settings,
         durability: rules.durability,
         commit: Duration::from_millis(rules.commit_ms),
+        // Beside flush, not before it; where there is one CPU for both it waits its turn.
+        digest_cpus: plan.control.iter().copied().filter(|&cpu| cpu != plan.flush || plan.control.len() == 1).collect(),
         found: search.found,
         opened: to_boot,
         boxes: from_boot,

@@ -107,6 +107,8 @@ pub struct Opening {
     pub durability: Durability,
     /// How often what is recorded goes to the disk.
     pub commit: Duration,
+    /// Where segments are summed.
+    pub digest_cpus: Vec<usize>,
     /// What earlier processes left.
     pub found: Vec<Found>,
     /// To boot.
@@ -118,12 +120,18 @@ pub struct Opening {
 impl Opening {
     /// The disk of choice. `None`: its file system refuses O_DIRECT.
     pub(super) fn direct(&self) -> io::Result<Option<GlommioDisk>> {
-        GlommioDisk::new(&self.dir, self.settings.writer.node, Sync::Dsync)
+        let disk = GlommioDisk::new(&self.dir, self.settings.writer.node, Sync::Dsync)?;
+        if let Some(disk) = &disk {
+            disk.digest_on(&self.digest_cpus);
+        }
+        Ok(disk)
     }
 
     /// The disk for all others.
     pub(super) fn plain(&self) -> io::Result<StdDisk> {
-        StdDisk::new(&self.dir, self.settings.writer.node)
+        let disk = StdDisk::new(&self.dir, self.settings.writer.node)?;
+        disk.digest_on(&self.digest_cpus);
+        Ok(disk)
     }
 
     pub(super) fn pace(&self) -> Pace {

@@ -22,6 +22,11 @@ bidders = {bidders}
 flush = {other}
 control = [{other}]
 
+[record]
+durability = "{durability}"
+# One is always made in advance: of this size a run has its share of that.
+segment_bytes = 16777216
+
 [auction]
 tmax_max_ms = 900
 dsp_ms = 800
@@ -42,6 +47,10 @@ timeout_ms = 800
 warm = 64
 connections = 4096
 """
+
+
+# The product and what its records survive.
+PRODUCTS = {"product": "process", "unrecorded": "none", "power": "power"}
 
 
 class Bench:
@@ -97,7 +106,8 @@ class Bench:
                 os.makedirs(state)
                 config = os.path.join(self.dir, f"{port}.toml")
                 with open(config, "w") as f:
-                    f.write(CONFIG.format(port=port, admin=admin, state=state, bidders=cpus, other=other, path=PATH))
+                    f.write(CONFIG.format(port=port, admin=admin, state=state, bidders=cpus, other=other, path=PATH,
+                                          durability=PRODUCTS[variant]))
                     f.write("".join(CONFIG_DSP.format(i=i + 1, up=up + i) for i in range(self.opt.dsps)))
                 cmds = [[os.path.join(self.bin, "outcry"), "serve", "--config", config]]
                 if self.opt.product_cmd:
@@ -106,7 +116,7 @@ class Bench:
             processes = [subprocess.Popen(cmd, stdout=out, stderr=out) for cmd in cmds]
         try:
             for process in processes:
-                if variant == "product" and not self.opt.product_cmd:
+                if variant in PRODUCTS and not self.opt.product_cmd:
                     wait_ready(admin, process)
                 else:
                     wait_up(port, process)
@@ -166,7 +176,7 @@ class Bench:
             call(server, bidders, admin, port, "after")
         finally:
             for server in servers:
-                stop(server, signal.SIGTERM if variant == "product" else signal.SIGKILL)
+                stop(server, signal.SIGTERM if variant in PRODUCTS else signal.SIGKILL)
             for dsp in dsps:
                 stop(dsp, signal.SIGKILL)
             if group:
@@ -219,7 +229,7 @@ class Bench:
                 else:
                     row["cycles"] += n
                     row["cycles_bidder"] += n if tid in bidders else 0
-        trouble = wrong_answers(got, variant == "product" and not self.opt.product_cmd)
+        trouble = wrong_answers(got, variant in PRODUCTS and not self.opt.product_cmd)
         if quiet and row["load"] > LOAD_SHARE_MAX:
             trouble.append(f"load and DSPs took {row['load']:.0%} of their CPU")
         row["wait"] = sum(waited[t] for t in bidders) / 1e9 / got["secs"]
@@ -260,10 +270,10 @@ class Bench:
             used = sum(t[0] for s in servers for t in threads(s.pid).values()) - before
         finally:
             for server in servers:
-                stop(server, signal.SIGTERM if variant == "product" else signal.SIGKILL)
+                stop(server, signal.SIGTERM if variant in PRODUCTS else signal.SIGKILL)
             for dsp in dsps:
                 stop(dsp, signal.SIGKILL)
-        trouble = [t for g in got for t in wrong_answers(g, variant == "product")]
+        trouble = [t for g in got for t in wrong_answers(g, variant in PRODUCTS)]
         trouble += [f"{g['achieved']:.1%} of the rate reached" for g in got if g["achieved"] < 0.99]
         if trouble:
             raise Void(", ".join(trouble))

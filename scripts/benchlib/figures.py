@@ -12,7 +12,8 @@ OWN_LIMITS = ((0.99, 1_000), (0.999, 3_000))  # share of auctions, microseconds 
 MEMORY_MAX = 16 * 1024  # bytes an auction in flight
 FLIGHT = (256, 3072)
 CORES_MAX = 1.05        # CPU an auction on two cores / on one, over the floor's same ratio
-VARIANTS = ["floor", "bare", "product"]
+RECORD_MAX = 0.05       # of the floor: what records take of the bidder thread
+VARIANTS = ["floor", "bare", "product", "unrecorded", "power"]
 
 
 def table(rows):
@@ -25,17 +26,17 @@ def table(rows):
                 continue
             m = lambda k: statistics.median(r[k] for r in rs)
             c = [r["cycles"] / 1e3 for r in rs]
-            bids = f"{m('bids'):>6.1%}" if variant == "product" else f"{'-':>6}"
+            bids = f"{m('bids'):>6.1%}" if variant not in ("floor", "bare") else f"{'-':>6}"
             print(f"{clients:>7} {how:<8} {variant:<8} {len(rs):>4} {m('cpu_us'):>7.2f} {m('cycles') / 1e3:>8.1f} "
                   f"{m('cycles_bidder') / 1e3:>7.1f} {min(c):>6.1f}-{max(c):<6.1f} {m('insn') / 1e3:>6.1f} {m('util'):>5.2f} "
                   f"{m('rps'):>7.0f} {m('p50'):>7.0f} {m('p99'):>7.0f} {bids} {m('load'):>5.0%}")
 
 
-def rounds_of(b, clients, rounds, ms, **kinds):
+def rounds_of(b, clients, rounds, ms, variants=VARIANTS[:3], **kinds):
     """[{variant: row}]; every other round the other way round."""
     found = []
     for k in range(rounds):
-        done = {v: b.try_cell(v, clients, ms, **kinds) for v in (VARIANTS if k % 2 == 0 else VARIANTS[::-1])}
+        done = {v: b.try_cell(v, clients, ms, **kinds) for v in (variants if k % 2 == 0 else variants[::-1])}
         print(f"{clients} clients, round {k + 1} of {rounds}, kcycles: "
               + ", ".join(f"{v} {r['cycles'] / 1e3:.1f}" for v, r in done.items() if r), flush=True)
         found.append({v: r for v, r in done.items() if r})
@@ -92,6 +93,54 @@ def cpu1024(b):
         ("cpu1024_bare_runtime", bare, "-", None),
         ("cpu1024_product_to_bare", ratio(found, "product", "bare"), "-", None),
     ] + bids(b, "cpu1024", found)
+
+
+def counts_of(text, name):
+    """{upper bound in seconds: count} of a histogram, or the value of a plain metric."""
+    found = re.findall(rf'^{name}(?:_bucket{{le="([^"]+)"}})? (\d+)$', text, re.M)
+    return {float(le.replace("+Inf", "inf")) if le else None: int(n) for le, n in found}
+
+
+def record(b):
+    """What records cost: of the bidder thread, of the whole process; how long until they are on disk; their size."""
+    seen = {}
+
+    def look(server, bidders, admin, port, phase):
+        if phase == "after" and server:
+            time.sleep(1.2)  # counts leave a core once a second
+            seen.setdefault("pages", []).append(get(admin, "/metrics"))
+
+    found = rounds_of(b, 256, b.rounds, b.ms, ["floor", "product", "unrecorded"])
+    share = [(r["product"][k] - r["unrecorded"][k]) / r["floor"]["cycles"] if len(r) == 3 else None
+             for r in found for k in ("cycles_bidder", "cycles")]
+    bidder, whole = ([s for s in share[i::2] if s is not None] for i in (0, 1))
+    median = lambda values: statistics.median(values) if values else None
+    row = b.try_cell("product", 256, b.ms, during=look)
+    lines = [
+        ("record_bidder_share", median(bidder), f"<= {RECORD_MAX}", lambda v: v <= RECORD_MAX),
+        ("record_whole_share", median(whole), "-", None),
+        ("cpu256_without_record", ratio(found, "unrecorded", "floor"), "-", None),
+    ]
+    if row and seen:
+        page = seen["pages"][-1]
+        commits = counts_of(page, "outcry_commit_seconds")
+        records, size = (counts_of(page, f"outcry_record{n}_total")[None] for n in ("s", "_bytes"))
+        print("from record to disk, share of commits: " + ", ".join(
+            f"<= {le * 1e3:g} ms {n / commits[float('inf')]:.2%}" for le, n in sorted(commits.items()) if le < 10))
+        lines += [("record_bytes", size / records, "-", None),
+                  ("commit_p99_ms", quantile({le * 1e6: n for le, n in commits.items()}, 0.99), "-", None)]
+    return lines
+
+
+def durability(b):
+    """What it costs that answers wait for the disk: answer times and throughput at 256 clients, both modes."""
+    found = rounds_of(b, 256, max(1, b.rounds - 1), b.ms, ["product", "power"])
+    lines = []
+    for variant, name in (("product", "process"), ("power", "power")):
+        for key, unit in (("p50", "us"), ("p99", "us"), ("rps", "per_s")):
+            values = [r[variant][key] for r in found if variant in r]
+            lines.append((f"{name}_{key}_{unit}", statistics.median(values) if values else None, "-", None))
+    return lines
 
 
 def allocs(b):
@@ -229,4 +278,4 @@ def cores(b):
     ]
 
 
-ALL = dict(cpu256=cpu256, cpu64=cpu64, cpu1024=cpu1024, allocs=allocs, parse=parse, own=own, memory=memory, cores=cores)
+ALL = dict(cpu256=cpu256, cpu64=cpu64, cpu1024=cpu1024, record=record, durability=durability, allocs=allocs, parse=parse, own=own, memory=memory, cores=cores)
