@@ -150,6 +150,19 @@ pub struct BidIn {
     pub adomain: Kept,
 }
 
+/// What is kept of a text: all of it, or its first [`RECORD_TEXT_MAX`] bytes, less those of a character that ends behind
+/// them (at most three).
+pub fn kept_of(text: &[u8]) -> &[u8] {
+    if text.len() <= RECORD_TEXT_MAX {
+        return text;
+    }
+    let mut len = RECORD_TEXT_MAX;
+    while len > RECORD_TEXT_MAX - 4 && text[len] & 0xc0 == 0x80 {
+        len -= 1;
+    }
+    &text[..len]
+}
+
 /// All of them.
 #[derive(Clone, Debug)]
 pub struct Inputs {
@@ -297,17 +310,9 @@ impl Inputs {
     }
 
     fn kept_since(&mut self, at: usize) -> Kept {
-        let mut len = self.texts.len() - at;
-        let cut = len > RECORD_TEXT_MAX;
-        if cut {
-            len = RECORD_TEXT_MAX;
-            // Back to the end of a character: at most three bytes.
-            while len > RECORD_TEXT_MAX - 4 && self.texts[at + len] & 0xc0 == 0x80 {
-                len -= 1;
-            }
-            self.texts.truncate(at + len);
-        }
-        Kept { at: at as u32, len: len as u16, cut }
+        let (all, len) = (self.texts.len() - at, kept_of(&self.texts[at..]).len());
+        self.texts.truncate(at + len);
+        Kept { at: at as u32, len: len as u16, cut: len < all }
     }
 
     /// It was decided after its answer was due.

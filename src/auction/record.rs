@@ -96,6 +96,17 @@ impl Record {
             Some(_) => Err(RecordError::Version),
         }
     }
+
+    /// Reads what names an auction and says under which rules it ran: no impression, DSP or bid, and no decision.
+    ///
+    /// # Errors
+    /// [`RecordError`], as far as it was read.
+    pub fn head(bytes: &[u8]) -> Result<Inputs, RecordError> {
+        match bytes.first() {
+            Some(&v2::VERSION) => v2::head(bytes),
+            _ => Record::decode(bytes).map(|record| record.inputs),
+        }
+    }
 }
 
 #[cfg(test)]

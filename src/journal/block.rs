@@ -185,23 +185,36 @@ pub fn decode(bytes: &[u8], salt: u64) -> Result<Block<'_>, BlockError> {
     if !zero(&block[end..]) {
         return Err(BlockError::Padding);
     }
-    let number = u64_at(block, 24);
-    let seal = block[56] == SEAL;
-    if number == 0 || !(seal || block[56] == FRAMES) {
+    let header = said(block);
+    if header.number == 0 || !(header.seal || block[56] == FRAMES) {
         return Err(BlockError::Lengths);
     }
-    let header = BlockHeader {
-        payload,
+    Ok(Block { header, crc: written, payload: &block[BLOCK_HEADER..end] })
+}
+
+/// What the first [`BLOCK_HEADER`] bytes of a block say of it, and its bytes. Nothing is checked but the lengths: for
+/// whoever only wants to know what may be passed over.
+///
+/// # Errors
+/// [`BlockError`], as far as those bytes show.
+pub fn peek(page: &[u8]) -> Result<(BlockHeader, usize), BlockError> {
+    let bytes = length(page)?;
+    Ok((said(page), bytes))
+}
+
+/// At least [`BLOCK_HEADER`] bytes.
+fn said(block: &[u8]) -> BlockHeader {
+    BlockHeader {
+        payload: u32_at(block, 8),
         frames: u32_at(block, 12),
         segment: u64_at(block, 16),
-        number,
+        number: u64_at(block, 24),
         first_hlc: u64_at(block, 32),
         last_hlc: u64_at(block, 40),
         before: u32_at(block, 48),
         unconfirmed: u32_at(block, 60),
-        seal,
-    };
-    Ok(Block { header, crc: written, payload: &block[BLOCK_HEADER..end] })
+        seal: block[56] == SEAL,
+    }
 }
 
 /// The frames of one pair of epoch and writer in a block or a segment.

@@ -142,6 +142,7 @@ fn version_1() -> BTreeMap<String, Vec<u8>> {
         segments.iter().map(|(segment, bytes)| (name(FileKind::Segment, *segment), bytes.clone())).collect();
     let mut index = Builder::default();
     index.add(b"request-1", Place { block: 2 * 4096, frame: 64 });
+    index.times(hlc(1), hlc(2));
     files.insert(name(FileKind::Index, 1), index.finish(NODE, 1, segments[&1].len() as u64));
     let checkpoint = Checkpoint {
         node: NODE,

@@ -1,4 +1,5 @@
-//! The index of a segment: where the frames of a key (a request id) are, without reading the segment.
+//! The index of a segment: where the frames of a key ([`crate::record::keys`]) are and of which times, without reading the
+//! segment.
 //! Owns: nothing. Called by: whoever builds one from a finished segment, `outcry audit request`. Never: is trusted for more
 //! than a place to look: keys with the same hash share it, and the frame found says whose it is.
 //!
@@ -38,6 +39,8 @@ pub struct IndexHeader {
     pub end: u64,
     /// Entries.
     pub entries: u64,
+    /// Lowest and highest hybrid logical time of its frames; the first above the second: it has none.
+    pub hlc: (u64, u64),
 }
 
 /// Why an index cannot be used. It is made anew then.
@@ -55,12 +58,24 @@ pub fn hash(key: &[u8]) -> u64 {
 }
 
 /// Collects what an index will hold.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Builder {
     entries: Vec<(u64, Place)>,
+    hlc: (u64, u64),
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        Builder { entries: Vec::new(), hlc: (u64::MAX, 0) }
+    }
 }
 
 impl Builder {
+    /// A block's or a frame's times.
+    pub fn times(&mut self, first_hlc: u64, last_hlc: u64) {
+        self.hlc = (self.hlc.0.min(first_hlc), self.hlc.1.max(last_hlc));
+    }
+
     /// A frame of a key.
     pub fn add(&mut self, key: &[u8], place: Place) {
         self.entries.push((hash(key), place));
@@ -76,6 +91,8 @@ impl Builder {
         put(&mut out, 16, &segment.to_le_bytes());
         put(&mut out, 24, &end.to_le_bytes());
         put(&mut out, 32, &(self.entries.len() as u64).to_le_bytes());
+        put(&mut out, 40, &self.hlc.0.to_le_bytes());
+        put(&mut out, 48, &self.hlc.1.to_le_bytes());
         let crc = crc32fast::hash(&out[..PAGE - 4]);
         put(&mut out, PAGE - 4, &crc.to_le_bytes());
         for (page, entries) in out[PAGE..].chunks_exact_mut(PAGE).zip(self.entries.chunks(PAGE_ENTRIES)) {
@@ -115,12 +132,13 @@ impl<S: Source> Index<S> {
         let sound = page[..8] == MAGIC
             && u32_at(&page, 8) == VERSION
             && u32_at(&page, PAGE - 4) == crc32fast::hash(&page[..PAGE - 4])
-            && zero(&page[40..PAGE - 4]);
+            && zero(&page[56..PAGE - 4]);
         let header = IndexHeader {
             node: u32_at(&page, 12),
             segment: u64_at(&page, 16),
             end: u64_at(&page, 24),
             entries: u64_at(&page, 32),
+            hlc: (u64_at(&page, 40), u64_at(&page, 48)),
         };
         let pages = header.entries.div_ceil(PAGE_ENTRIES as u64).checked_add(1);
         let whole = pages.and_then(|p| p.checked_mul(PAGE as u64)) == Some(source.len());
@@ -191,10 +209,12 @@ mod tests {
             let mut builder = Builder::default();
             for (i, key) in keys.iter().enumerate() {
                 builder.add(&key.to_le_bytes(), Place { block: 4096 * (1 + i as u64), frame: 64 });
+                builder.times(7 + u64::from(*key), 1000 - u64::from(*key));
             }
+            let hlc = (keys.iter().min().map_or(u64::MAX, |k| 7 + u64::from(*k)), keys.iter().min().map_or(0, |k| 1000 - u64::from(*k)));
             let bytes = builder.finish(1, 2, 3);
             let mut index = Index::open(&bytes[..]).expect("an index");
-            prop_assert_eq!(index.header(), IndexHeader { node: 1, segment: 2, end: 3, entries: keys.len() as u64 });
+            prop_assert_eq!(index.header(), IndexHeader { node: 1, segment: 2, end: 3, entries: keys.len() as u64, hlc });
             for key in 0..310u32 {
                 let at = |(i, k): (usize, &u32)| (*k == key).then_some(Place { block: 4096 * (1 + i as u64), frame: 64 });
                 let expected: Vec<_> = keys.iter().enumerate().filter_map(at).collect();

@@ -388,3 +388,25 @@ pub fn seal_at<S: Source>(source: &mut S, header: &SegmentHeader, end: u64) -> R
     let block = block.filter(|b| b.header.seal && b.header.segment == header.segment);
     Ok(block.and_then(|b| Seal::decode(b.payload)))
 }
+
+/// Lowest and highest hybrid logical time of a segment that ends at `end`, from the heads of its blocks alone; the first above
+/// the second: it has no frames. `None`: something else than its blocks stands there.
+///
+/// # Errors
+/// What the medium says.
+pub fn times<S: Source>(source: &mut S, header: &SegmentHeader, end: u64) -> Result<Option<(u64, u64)>, S::Error> {
+    let (mut at, mut number, mut times) = (HEADER_BYTES as u64, header.first_block, (u64::MAX, 0));
+    let mut head = [0; block::BLOCK_HEADER];
+    while at < end.min(source.len()) {
+        source.read(at, &mut head)?;
+        let Ok((block, bytes)) = block::peek(&head) else { return Ok(None) };
+        if (block.segment, block.number) != (header.segment, number) {
+            return Ok(None);
+        }
+        if !block.seal {
+            times = (times.0.min(block.first_hlc), times.1.max(block.last_hlc));
+        }
+        (at, number) = (at + bytes as u64, number + 1);
+    }
+    Ok((at == end).then_some(times))
+}

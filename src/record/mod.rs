@@ -6,6 +6,7 @@ pub mod configured;
 pub mod digest;
 pub mod exposition;
 pub mod frame;
+pub mod keys;
 pub mod labels;
 pub mod marker;
 pub mod metrics;

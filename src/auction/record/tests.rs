@@ -153,6 +153,8 @@ proptest! {
             bytes[at] = with;
             if let Ok(record) = Record::decode(&bytes) {
                 record.differences();
+                crate::record::show::report(&record, &[], &mut String::new());
+                prop_assert!(Record::head(&bytes).is_ok_and(|head| head.event == record.inputs.event));
             }
             bytes.truncate(cut.index(bytes.len()));
             prop_assert!(Record::decode(&bytes).is_err());

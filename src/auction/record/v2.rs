@@ -263,6 +263,13 @@ struct Decoder<'a> {
     i: Inputs,
 }
 
+/// What stands in the head, and nothing else.
+pub(super) fn head(bytes: &[u8]) -> Result<Inputs, RecordError> {
+    let mut d = Decoder { r: Reader { rest: bytes }, i: Inputs::default() };
+    d.head()?;
+    Ok(d.i)
+}
+
 pub(super) fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
     let mut d = Decoder { r: Reader { rest: bytes }, i: Inputs::default() };
     let mut record = Record::default();
