@@ -19,6 +19,7 @@ pub mod stopped;
 pub mod table;
 pub mod totals;
 pub mod user;
+pub mod when;
 
 // The number of a payload is that of its frame.
 const _: () = {

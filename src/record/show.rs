@@ -1,4 +1,5 @@
-//! A record as a line of JSON, for people and for programs that know no binary: names are OpenRTB's where it has one.
+//! A record as a line of JSON, for people and for programs that know no binary: names are OpenRTB's where it has one. An
+//! auction also as tables for people: [`report`].
 //! Owns: nothing. Runs on: readers of journals. Called by: `outcry audit`. Never: opens a file; leaves out what a record
 //! says; shows an index where there is a name.
 //!
@@ -8,7 +9,11 @@
 //! What a record does not have is not there: `impids` of a DSP only where it was offered less than all. `"cut":["imp.id"]`
 //! names texts that were longer than what is kept.
 mod auction;
-mod json;
+pub mod columns;
+pub mod json;
+mod report;
+
+pub use report::report;
 
 use super::{
     codec::RecordError,

@@ -1,20 +1,27 @@
 //! Writes JSON into a string: objects, lists, texts, numbers; nothing else is needed, and no tree is built.
-//! Owns: nothing. Runs on: readers of journals. Called by: `show`. Never: writes a number as a float, or a text that is not
+//! Owns: nothing. Runs on: readers of journals. Called by: `show`, `outcry audit`. Never: writes a number as a float, or a text that is not
 //! UTF-8 as it stands.
 use std::fmt::{Display, Write};
 
 /// An object that is being written.
-pub(super) struct Object<'a> {
+#[derive(Debug)]
+pub struct Object<'a> {
     out: &'a mut String,
     first: bool,
 }
 
 impl Object<'_> {
     /// Appends an object.
-    pub(super) fn write(out: &mut String, fill: impl FnOnce(&mut Object<'_>)) {
+    pub fn write(out: &mut String, fill: impl FnOnce(&mut Object<'_>)) {
         out.push('{');
         fill(&mut Object { out, first: true });
         out.push('}');
+    }
+
+    /// What is JSON already.
+    pub fn json(&mut self, key: &str, value: &str) {
+        self.key(key);
+        self.out.push_str(value);
     }
 
     fn key(&mut self, key: &str) {
@@ -26,51 +33,51 @@ impl Object<'_> {
     }
 
     /// A text; what is not UTF-8 in it reads as U+FFFD.
-    pub(super) fn text(&mut self, key: &str, value: &[u8]) {
+    pub fn text(&mut self, key: &str, value: &[u8]) {
         self.key(key);
         text(value, self.out);
     }
 
     /// A text that is left out when it is empty.
-    pub(super) fn some_text(&mut self, key: &str, value: &[u8]) {
+    pub fn some_text(&mut self, key: &str, value: &[u8]) {
         if !value.is_empty() {
             self.text(key, value);
         }
     }
 
     /// Anything whose text is a JSON number.
-    pub(super) fn number(&mut self, key: &str, value: impl Display) {
+    pub fn number(&mut self, key: &str, value: impl Display) {
         self.key(key);
         let _ = write!(self.out, "{value}");
     }
 
     /// A number that is left out when there is none.
-    pub(super) fn some_number(&mut self, key: &str, value: Option<impl Display>) {
+    pub fn some_number(&mut self, key: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.number(key, value);
         }
     }
 
     /// Anything whose text is plain ASCII without quotes: ids, codes, hashes.
-    pub(super) fn word(&mut self, key: &str, value: impl Display) {
+    pub fn word(&mut self, key: &str, value: impl Display) {
         self.key(key);
         let _ = write!(self.out, "\"{value}\"");
     }
 
     /// 64 bits that are no quantity: as hexadecimal digits, since numbers of other programs end at 53 bits.
-    pub(super) fn hash(&mut self, key: &str, value: u64) {
+    pub fn hash(&mut self, key: &str, value: u64) {
         self.word(key, format_args!("{value:016x}"));
     }
 
     /// `true`, left out when false.
-    pub(super) fn flag(&mut self, key: &str, value: bool) {
+    pub fn flag(&mut self, key: &str, value: bool) {
         if value {
             self.number(key, value);
         }
     }
 
     /// A list of texts in it.
-    pub(super) fn texts<'t>(&mut self, key: &str, values: impl IntoIterator<Item = &'t [u8]>) {
+    pub fn texts<'t>(&mut self, key: &str, values: impl IntoIterator<Item = &'t [u8]>) {
         self.key(key);
         self.out.push('[');
         for (at, value) in values.into_iter().enumerate() {
@@ -83,18 +90,13 @@ impl Object<'_> {
     }
 
     /// An object in it.
-    pub(super) fn object(&mut self, key: &str, fill: impl FnOnce(&mut Object<'_>)) {
+    pub fn object(&mut self, key: &str, fill: impl FnOnce(&mut Object<'_>)) {
         self.key(key);
         Object::write(self.out, fill);
     }
 
     /// A list of objects in it.
-    pub(super) fn list<T>(
-        &mut self,
-        key: &str,
-        items: impl IntoIterator<Item = T>,
-        mut fill: impl FnMut(&mut Object<'_>, T),
-    ) {
+    pub fn list<T>(&mut self, key: &str, items: impl IntoIterator<Item = T>, mut fill: impl FnMut(&mut Object<'_>, T)) {
         self.key(key);
         self.out.push('[');
         for (at, item) in items.into_iter().enumerate() {

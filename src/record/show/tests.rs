@@ -104,6 +104,35 @@ fn auctions_are_shown_in_openrtbs_terms() {
     assert_eq!(lines, include_str!("auctions.golden.json"));
 }
 
+/// The same records as tables; what every one of them has to say in a dispute is there.
+#[test]
+fn auctions_are_reported_for_people() {
+    let mut text = String::new();
+    for (at, line) in include_str!("../../auction/record/v2.golden.txt").lines().enumerate() {
+        let bytes: Vec<u8> =
+            (0..line.len()).step_by(2).map(|at| u8::from_str_radix(&line[at..at + 2], 16).unwrap()).collect();
+        let record = Record::decode(&bytes).unwrap();
+        let late = Delivery::Late { at_ns: record.inputs.deadline_ns + 5_000_000 };
+        let deliveries = [vec![], vec![late], vec![Delivery::Failed], vec![Delivery::ClientLeft]];
+        let from = text.len();
+        report(&record, &deliveries[at % 4], &mut text);
+        let (own, i) = (&text[from..], &record.inputs);
+        for kept in i.legs.iter().map(|l| l.name).chain(i.bids.iter().map(|b| b.id)).chain([i.request_id]) {
+            assert!(own.contains(&columns::plain(i.text(kept))), "{own}");
+        }
+        for win in &record.decision.wins {
+            assert!(own.contains(&win.charge.to_string()) && own.contains(&win.price.to_string()), "{own}");
+        }
+        assert_eq!(own.matches(" WON").count(), record.decision.wins.len(), "{own}");
+        text.push('\n');
+    }
+    if std::env::var_os("OUTCRY_BLESS").is_some() {
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/record/show/auctions.golden.txt"), &text).unwrap();
+        return;
+    }
+    assert_eq!(text, include_str!("auctions.golden.txt"));
+}
+
 /// What was cut is named, a DSP that was offered less than all says what, and a bid on nothing has no impression.
 #[test]
 fn an_auction_tells_what_is_not_whole() {
