@@ -4,20 +4,22 @@ use super::{AuditError, Where};
 use crate::journal::{
     dir::Dir,
     disk::{FileIn, Files},
+    index_file::{self, IndexFile},
 };
 use outcry::journal::{
     checkpoint::{self, CHECKPOINT_BYTES_MAX, Checkpoint, CheckpointError},
-    segment::{FileKind, HEADER_BYTES, SegmentHeader, parse_file_name},
+    index::Index,
+    reader::times,
+    segment::{FileKind, HEADER_BYTES, HeaderError, SegmentHeader, parse_file_name},
 };
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A segment's file.
 pub(super) struct File {
     pub(super) name: String,
     pub(super) segment: u64,
     pub(super) bytes: u64,
-    /// `None`: it cannot be read; whoever reads the segment finds out why.
-    pub(super) header: Option<SegmentHeader>,
+    pub(super) header: Result<SegmentHeader, HeaderError>,
 }
 
 /// See the module.
@@ -60,7 +62,7 @@ impl Journal {
         let mut journal = Journal { dir: Dir::new(&path), node, segments: Vec::new(), checkpoint: None };
         for (_, segment, name, bytes) in files {
             let page = journal.read(&name, bytes.min(HEADER_BYTES as u64))?;
-            let header = SegmentHeader::decode(&page).ok();
+            let header = SegmentHeader::decode(&page);
             journal.segments.push(File { name, segment, bytes, header });
         }
         let name = checkpoint::file_name(node);
@@ -85,7 +87,7 @@ impl Journal {
 
     /// The header that follows a segment's, if it is the next one's.
     pub(super) fn after(&self, i: usize) -> Option<SegmentHeader> {
-        let next = self.segments.get(i + 1).and_then(|f| f.header);
+        let next = self.segments.get(i + 1).and_then(|f| f.header.ok());
         next.filter(|h| h.segment == self.segments[i].segment + 1)
     }
 
@@ -93,6 +95,32 @@ impl Journal {
     pub(super) fn confirmed(&self, i: usize) -> u64 {
         let durable = self.checkpoint.as_ref().and_then(|c| c.as_ref().ok()).map(|c| c.durable).unwrap_or_default();
         if durable.segment == self.segments[i].segment { durable.block } else { 0 }
+    }
+
+    /// Where a segment ends, if the one after it says so: it is not written any more then.
+    pub(super) fn end(&self, i: usize) -> Option<u64> {
+        self.after(i).map(|after| after.previous.end)
+    }
+
+    /// The index of a segment that has ended, if there is a sound one.
+    pub(super) fn index(&mut self, i: usize) -> Option<Index<IndexFile<'_>>> {
+        let end = self.end(i)?;
+        index_file::open(&mut self.dir, self.node, self.segments[i].segment, end)
+    }
+
+    /// Lowest and highest hybrid logical time of a segment's frames, without reading it: by its index, or else by the heads
+    /// of its blocks. `None`: that cannot be said.
+    pub(super) fn times(&mut self, i: usize) -> Option<(u64, u64)> {
+        if let Some(index) = self.index(i) {
+            return Some(index.header().hlc);
+        }
+        let (header, end) = (self.segments[i].header.ok()?, self.end(i)?);
+        times(&mut self.source(i), &header, end).ok()?
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        self.dir.path()
     }
 
     pub(super) fn failed(&self, name: &str, source: std::io::Error) -> AuditError {

@@ -1,16 +1,34 @@
-//! `outcry audit`: what the journal holds, and whether it is what was written.
-//! Owns: nothing. Runs on: the main thread of its own process. Called by: main. Never: writes into the directory, so it can be
-//! used on one that an exchange is writing.
+//! `outcry audit`: what the journal holds, whether it is what was written, and whether it follows from itself.
+//! Owns: nothing. Runs on: the main thread of its own process. Called by: main. Never: changes a segment or a checkpoint, so it
+//! can be used on a directory that an exchange is writing; `request` and `replay` add indices that are missing.
+mod advertiser;
 mod cat;
 mod directory;
-mod time;
+mod find;
+mod frames;
+mod progress;
+mod range;
+mod replay;
+mod request;
 mod verify;
+mod walk;
 
+use self::range::Range;
 use clap::{Args, Subcommand};
-use std::{io, path::PathBuf, process::ExitCode};
+use std::{
+    fmt,
+    io::{self, BufWriter, StdoutLock, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+const EXIT_CODES: &str = "Exit codes: 0 everything is as it should be, and what was asked for is there; 1 it was looked \
+     at, and something is damaged, missing, not found or decided otherwise, which is named; 2 it could not be looked at. \
+     Standard output has the answer, standard error what is wrong and how far a long reading has come.";
 
 /// What to look at, and how.
 #[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
 pub struct AuditArgs {
     #[command(subcommand)]
     command: Command,
@@ -18,16 +36,21 @@ pub struct AuditArgs {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Say whether every segment is there, in its place, as it was written: exit code 1 if not.
+    /// Say whether every segment is there, in its place, as it was written.
+    #[command(after_help = EXIT_CODES)]
     Verify(Where),
     /// Print every frame that counts.
-    Cat {
-        #[command(flatten)]
-        place: Where,
-        /// Whole payloads in the table, instead of their first 32 bytes.
-        #[arg(long)]
-        full: bool,
-    },
+    #[command(after_help = EXIT_CODES)]
+    Cat(cat::CatArgs),
+    /// Print all that is known of a request: the auction, how its answer was delivered, what came later.
+    #[command(after_help = EXIT_CODES)]
+    Request(request::RequestArgs),
+    /// Print what an advertiser won and is charged.
+    #[command(after_help = EXIT_CODES)]
+    Advertiser(advertiser::AdvertiserArgs),
+    /// Decide recorded auctions again, from their records alone.
+    #[command(after_help = EXIT_CODES)]
+    Replay(replay::ReplayArgs),
 }
 
 /// A journal.
@@ -38,7 +61,7 @@ struct Where {
     /// The node, in hexadecimal, where there are journals of several.
     #[arg(long, value_name = "HEX", value_parser = node)]
     node: Option<u32>,
-    /// A JSON object a line instead of a table.
+    /// A JSON object a line instead of tables.
     #[arg(long)]
     json: bool,
 }
@@ -61,23 +84,62 @@ enum AuditError {
     Several { path: PathBuf, nodes: String },
     #[error("{path}: {source}. Is the disk failing? Copy the directory elsewhere and look at the copy")]
     Read { path: PathBuf, source: io::Error },
+    #[error("the output cannot be written: {0}")]
+    Output(io::Error),
     /// Whoever reads has read enough.
     #[error("the output was closed")]
     Closed,
 }
 
-/// Does it. Failure: something is not as it should be, or cannot be looked at.
+/// Where a frame is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    segment: u64,
+    block: u64,
+    offset: u64,
+}
+
+/// Standard output.
+struct Out(BufWriter<StdoutLock<'static>>);
+
+impl Out {
+    fn new() -> Out {
+        Out(BufWriter::with_capacity(1 << 16, io::stdout().lock()))
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), AuditError> {
+        self.0.write_all(text.as_bytes()).map_err(failed)
+    }
+
+    fn end(mut self) -> Result<(), AuditError> {
+        self.0.flush().map_err(failed)
+    }
+}
+
+fn failed(e: io::Error) -> AuditError {
+    if e.kind() == io::ErrorKind::BrokenPipe { AuditError::Closed } else { AuditError::Output(e) }
+}
+
+/// A line on standard error; if nobody reads that, nobody is to be told.
+fn say(what: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "outcry audit: {what}");
+}
+
+/// Does it, and says how it went.
 pub fn run(args: &AuditArgs) -> ExitCode {
     let done = match &args.command {
         Command::Verify(place) => verify::run(place),
-        Command::Cat { place, full } => cat::run(place, *full),
+        Command::Cat(args) => cat::run(args),
+        Command::Request(args) => request::run(args),
+        Command::Advertiser(args) => advertiser::run(args),
+        Command::Replay(args) => replay::run(args),
     };
     match done {
         Ok(true) | Err(AuditError::Closed) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(why) => {
-            eprintln!("outcry audit: {why}");
-            ExitCode::FAILURE
+            say(format_args!("{why}"));
+            ExitCode::from(2)
         }
     }
 }

@@ -14,7 +14,6 @@ use outcry_cores::journal::{
     GlommioDisk, Journal, JournalSettings, StdDisk,
     disk::{Disk, Files},
     glommio_disk::Sync,
-    index_file,
 };
 use std::{
     fs,
@@ -277,36 +276,4 @@ fn glommio_writes_the_same_journal() {
     }
     assert_eq!(same_frames(&dir.0), 600);
     verified(&dir.0, true);
-}
-
-/// By the first byte of its payload, as if that were a request's id.
-fn keys(frame: &frame::Frame<'_>, put: &mut dyn FnMut(&[u8])) {
-    frame.payload().get(..1).into_iter().for_each(put);
-}
-
-#[test]
-fn frames_are_found_by_their_key_with_an_index_and_without() {
-    let dir = written("index");
-    let expected: usize =
-        [400u64, 100].iter().map(|n| (1..=*n).filter(|s| s * 37 % 3000 > 0 && s % 256 == 77).count()).sum();
-    let index = dir.segment(2).with_extension("idx");
-    let find = || {
-        let hits = index_file::find(&dir.0, NODE, &[77], &keys).expect("a journal");
-        assert_eq!(hits.len(), expected);
-        for hit in &hits {
-            let bytes = fs::read(dir.segment(hit.segment)).expect("a segment");
-            assert_eq!(bytes[hit.offset as usize..][..hit.bytes.len()], hit.bytes);
-        }
-        hits
-    };
-    assert!(!index.exists());
-    let hits = find();
-    let good = fs::read(&index).expect("it was made");
-    assert_eq!(find(), hits);
-    // Damaged, or of another state of the segment: it is made anew.
-    change(&index, |b| b[PAGE + 20] ^= 1);
-    assert_eq!(find(), hits);
-    index_file::make(&dir.0, NODE, 2, 8 * PAGE as u64, &keys).expect("it can be read");
-    assert_eq!(find(), hits);
-    assert_eq!(fs::read(&index).expect("it"), good);
 }

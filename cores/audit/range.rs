@@ -1,0 +1,47 @@
+//! `--from` and `--to`.
+//! Owns: nothing. Called by: the commands of `outcry audit` that read many frames.
+use clap::Args;
+use outcry::record::when;
+
+/// Which moments, by the time in each frame.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(super) struct Range {
+    /// From this moment on, or from the beginning of this day in UTC: 2026-01-31T12:00:00Z, 2026-01-31.
+    #[arg(long, value_name = "TIME", value_parser = from)]
+    from: Option<u64>,
+    /// Before this moment, or to the end of this day in UTC.
+    #[arg(long, value_name = "TIME", value_parser = to)]
+    to: Option<u64>,
+}
+
+const WANTED: &str = "a moment as RFC 3339 has it with its zone, 2026-01-31T12:00:00Z, or a day, 2026-01-31";
+
+fn from(text: &str) -> Result<u64, String> {
+    when::parse(text).map(|(from, _)| from).ok_or_else(|| WANTED.to_string())
+}
+
+fn to(text: &str) -> Result<u64, String> {
+    when::parse(text).map(|(_, to)| to).ok_or_else(|| WANTED.to_string())
+}
+
+impl Range {
+    /// Are these all?
+    pub(super) fn all(self) -> bool {
+        self.from.is_none() && self.to.is_none()
+    }
+
+    /// Is a frame of this hybrid logical time one of them?
+    pub(super) fn holds(self, hlc: u64) -> bool {
+        self.meets(hlc, hlc)
+    }
+
+    /// May frames between these two be among them?
+    pub(super) fn meets(self, first_hlc: u64, last_hlc: u64) -> bool {
+        self.from.is_none_or(|from| last_hlc >> 16 >= from) && self.to.is_none_or(|to| first_hlc >> 16 < to)
+    }
+
+    /// The same, so many milliseconds longer.
+    pub(super) fn longer(self, ms: u64) -> Range {
+        Range { to: self.to.map(|to| to.saturating_add(ms)), ..self }
+    }
+}

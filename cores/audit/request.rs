@@ -1,0 +1,132 @@
+//! `outcry audit request`: all that is known of one request.
+use super::{
+    AuditError, Out, Where,
+    directory::Journal,
+    find::{self, Hit},
+    frames, replay, say,
+};
+use clap::Args;
+use outcry::{
+    auction::{Delivery, Record, input::kept_of},
+    record::{
+        frame::Kind,
+        show::{self, columns::plain},
+        when::utc,
+    },
+    units::EventId,
+};
+
+#[derive(Args, Debug)]
+pub(super) struct RequestArgs {
+    /// The request's `id`, or an event id (our `bidid`: 36 hexadecimal digits). Of a longer `id` its first 128 bytes count, as
+    /// in the record.
+    id: String,
+    #[command(flatten)]
+    place: Where,
+}
+
+/// What an id is looked up by.
+pub(super) fn key(id: &str) -> &[u8] {
+    kept_of(id.as_bytes())
+}
+
+/// True: it was found, and all of it is as it should be.
+pub(super) fn run(args: &RequestArgs) -> Result<bool, AuditError> {
+    let mut journal = Journal::open(&args.place)?;
+    let found = find::find(&mut journal, key(&args.id))?;
+    let mut good = found.whole;
+    if found.hits.is_empty() {
+        missing(&args.id, &journal, found.whole);
+        return Ok(false);
+    }
+    let mut out = Out::new();
+    if args.place.json {
+        for hit in &found.hits {
+            let Some(frame) = hit.frame() else { continue };
+            out.text(&frames::as_json(&hit.place, &frame, |o| {
+                good &= frames::record(&frame, o);
+                if frame.kind() == Some(Kind::Auction)
+                    && let Ok(record) = Record::decode(frame.payload())
+                {
+                    replay::verdict(&record, o);
+                }
+            }))?;
+        }
+    } else {
+        good &= tables(&found.hits, &mut out)?;
+    }
+    out.end()?;
+    Ok(good)
+}
+
+/// Says that an id was not found, and where not.
+pub(super) fn missing(id: &str, journal: &Journal, whole: bool) {
+    let (first, last) = (journal.segments.first(), journal.segments.last());
+    let (Some(first), Some(last)) = (first, last) else { return };
+    let since = first.header.map(|h| format!(", which begin at {}", utc(h.hlc >> 16))).unwrap_or_default();
+    let but = if whole { "" } else { "; not all of them could be read" };
+    say(format_args!(
+        "nothing is recorded of {} in segments {} to {}{since}{but}. A request that was refused before its auction has no record; \
+         `outcry audit cat --kind refusals` counts those",
+        plain(id.as_bytes()),
+        first.segment,
+        last.segment
+    ));
+}
+
+/// Each auction with what belongs to it, then what belongs to none of them.
+fn tables(hits: &[Hit], out: &mut Out) -> Result<bool, AuditError> {
+    let mut good = true;
+    let (mut auctions, mut deliveries, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+    for hit in hits {
+        let Some(frame) = hit.frame() else { continue };
+        match frame.kind() {
+            Some(Kind::Auction) => auctions.push((hit, Record::decode(frame.payload()))),
+            Some(Kind::Delivery) => match Delivery::decode(frame.payload()) {
+                Ok(delivery) => deliveries.push(delivery),
+                Err(_) => rest.push(hit),
+            },
+            _ => rest.push(hit),
+        }
+    }
+    let mut known: Vec<EventId> = Vec::new();
+    for (n, (hit, record)) in auctions.iter().enumerate() {
+        let place = &hit.place;
+        if n > 0 {
+            out.text("\n")?;
+        }
+        match record {
+            Ok(record) => {
+                let event = record.inputs.event;
+                known.push(event);
+                let its: Vec<Delivery> = deliveries.iter().filter(|d| d.0 == event).map(|d| d.1).collect();
+                let mut text = String::new();
+                show::report(record, &its, &mut text);
+                let (same, verdict) = replay::in_words(record);
+                good &= same;
+                text += &format!("replay: {verdict}\nrecord: segment {}, offset {}\n", place.segment, place.offset);
+                out.text(&text)?;
+            }
+            Err(why) => {
+                say(format_args!(
+                    "segment {}, offset {}: the record cannot be read: {why}",
+                    place.segment, place.offset
+                ));
+                good = false;
+            }
+        }
+    }
+    for (event, delivery) in deliveries.iter().filter(|d| !known.contains(&d.0)) {
+        out.text(&format!("delivery of auction {event}, which is not in this journal: {delivery:?}\n"))?;
+    }
+    if !rest.is_empty() {
+        out.text("also\n")?;
+        out.text(frames::HEADING)?;
+        for hit in rest {
+            if let Some(frame) = hit.frame() {
+                out.text(&frames::as_row(&hit.place, &frame, true))?;
+            }
+        }
+    }
+    Ok(good)
+}
