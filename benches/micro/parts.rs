@@ -3,7 +3,7 @@
 use crate::counted;
 use bumpalo::Bump;
 use outcry::{
-    auction::{Answers, Auction, Start, Unlimited},
+    auction::{Answers, Auction, Record, Start, Unlimited},
     config::BuyerUid,
     http1::{self, HeadLimits, HeadScan, Parsed, ResponseExtra},
     messages::CoreConfig,
@@ -145,6 +145,16 @@ impl Parts {
                 assert!(splice::splice(&self.request, black_box(body), &edits, &mut self.out).is_ok());
             }
         });
+    }
+
+    /// The record of an auction; none of a request that is refused.
+    #[allow(dead_code, reason = "journal-fill's")]
+    pub(crate) fn record(&mut self, body: &[u8]) -> Option<Record> {
+        let read = self.request.parse(body, 0, &self.arena);
+        self.arena.reset();
+        read.ok()?;
+        self.auction(body, NOTHING);
+        Some(self.auction.record().clone())
     }
 
     /// An auction from its request to its answer, counted in parts.
