@@ -1,5 +1,5 @@
 //! `outcry audit verify`: findings, one a line, and what was counted.
-use super::{AuditError, Where, directory::Journal};
+use super::{AuditError, Where, directory::Journal, progress::Progress};
 use crate::out::out;
 use outcry::journal::verify::Verify;
 
@@ -16,13 +16,16 @@ pub(super) fn run(place: &Where) -> Result<bool, AuditError> {
         read => read.and_then(Result::ok),
     };
     let mut verify = Verify::new(checkpoint);
+    let mut progress = Progress::new(journal.segments.iter().map(|s| s.bytes).sum());
     for i in 0..journal.segments.len() {
+        progress.at(0);
         let after = journal.after(i);
         let named = (node, journal.segments[i].segment);
         if let Err(source) = verify.segment(named, journal.source(i), after.as_ref()) {
             let name = journal.segments[i].name.clone();
             return Err(journal.failed(&name, source));
         }
+        progress.done(journal.segments[i].bytes);
     }
     let (findings, seen) = verify.finish();
     lines.extend(findings.iter().map(|f| (f.harmless(), f.to_string())));
