@@ -81,6 +81,13 @@ pub enum Job<B> {
         /// Bytes that stay.
         end: u64,
     },
+    /// A segment has ended: make its index. If that fails, the first search makes it.
+    Index {
+        /// Its number.
+        segment: u64,
+        /// Where it ends.
+        end: u64,
+    },
     /// Put a file in the place of another, durably: whole or not at all.
     Replace {
         /// Its name.
@@ -133,7 +140,7 @@ pub enum Done<B> {
         /// How it went.
         result: io::Result<()>,
     },
-    /// Of [`Job::Cut`] or [`Job::Remove`].
+    /// Of [`Job::Cut`], [`Job::Index`] or [`Job::Remove`].
     Tidied {
         /// How it went.
         result: io::Result<()>,

@@ -1,18 +1,22 @@
-//! What both disks have beside their way of writing: the directory, and two threads. One does what takes long and nobody
-//! waits for (making segments, checkpoints, cutting off, removing), so that no write stands behind 256 MB of zeros. The
-//! other sums segments: that costs more CPU than all else that is done with a record here.
+//! What both disks have beside their way of writing: the directory, and three threads. One does what takes long and nobody
+//! waits for (making segments, checkpoints, cutting off, removing), so that no write stands behind 256 MB of zeros. One
+//! sums segments: that costs more CPU than all else that is done with a record here. One makes indices.
 //! Owns: the threads. Called by: the disks.
 use super::{
     dir::Dir,
     disk::{Done, Files, Job},
+    index_file,
     slow::Segments,
     worker::{Bell, Desk, Worker},
 };
 use crate::boot::confine;
-use outcry::journal::{
-    digest::Digester,
-    segment::{FileKind, file_name},
-    writer::Write,
+use outcry::{
+    journal::{
+        digest::Digester,
+        segment::{FileKind, file_name},
+        writer::Write,
+    },
+    record::keys::keys,
 };
 use std::{
     fs, io,
@@ -26,6 +30,7 @@ pub(super) struct Helpers {
     node: u32,
     slow: Worker<Segments>,
     digest: Worker<Digester>,
+    index: Worker<()>,
     desk: Desk,
 }
 
@@ -35,14 +40,19 @@ impl Helpers {
         let desk = Desk::new();
         let slow = Worker::start("outcry-journal", Segments::new(path, node), &desk)?;
         let digest = Worker::start("outcry-digest", Digester::default(), &desk)?;
-        Ok(Helpers { dir: Dir::new(path), node, slow, digest, desk })
+        let index = Worker::start("outcry-index", (), &desk)?;
+        Ok(Helpers { dir: Dir::new(path), node, slow, digest, index, desk })
     }
 
-    /// Moves the thread that sums to these CPUs.
+    /// Moves the threads that sum and that make indices to these CPUs.
     pub(super) fn digest_on(&self, cpus: &[usize]) {
-        let cpus = cpus.to_vec();
+        let (digest, index) = (cpus.to_vec(), cpus.to_vec());
         self.digest.submit(move |_| {
-            confine(&cpus);
+            confine(&digest);
+            None
+        });
+        self.index.submit(move |()| {
+            confine(&index);
             None
         });
     }
@@ -71,6 +81,12 @@ impl Helpers {
             }
             Job::Cut { segment, end } => {
                 self.slow.submit(move |segments| Some(Done::Tidied { result: segments.cut(segment, end) }));
+            }
+            Job::Index { segment, end } => {
+                let (path, node) = (self.dir.path().to_path_buf(), self.node);
+                self.index.submit(move |()| {
+                    Some(Done::Tidied { result: index_file::make(&path, node, segment, end, &keys) })
+                });
             }
             Job::Remove { name } => {
                 let path = self.dir.path().join(name);

@@ -203,6 +203,7 @@ impl<D: Disk> Journal<D> {
                     self.kept.push(Kept { segment, bytes: end, last_unix_ms: self.hlc >> 16 });
                     self.disk.submit(Job::Cut { segment, end });
                 }
+                self.disk.submit(Job::Index { segment, end });
                 self.checkpoint_due = true;
                 self.let_go(now);
             }

@@ -130,6 +130,7 @@ impl SimDisk {
                 }
                 Done::Replaced { result: result() }
             }
+            Job::Index { .. } => Done::Tidied { result: Ok(()) },
             Job::Remove { name } => {
                 self.files.remove(&name);
                 Done::Tidied { result: Ok(()) }
