@@ -4,14 +4,16 @@
 //! a [`Text`], a number the bytes of its text. What nobody wants to know is skipped, and checked all the same,
 //! so that what is forwarded to others is known to be JSON.
 //!
-//! One pass up front over all bytes settles UTF-8 and whether there is any control byte at all; strings are then
-//! searched for their end eight bytes at a time and only looked at more closely where there is something to see.
+//! One pass up front over all bytes settles UTF-8; strings are then searched for their end, and for what may not stand
+//! in them, sixteen bytes at a time (`scan`), and only looked at more closely where there is something to see.
 //!
 //! Where RFC 8259 leaves room: a string with half a surrogate pair is refused, so is a byte order mark; `\u0000`
 //! is allowed; numbers may have any length; duplicate keys are the caller's business.
 //!
 //! Owns: nothing. Runs on: each bidder core. Called by: `openrtb`. Never: recurses, allocates, or takes more than
 //! linear time. Full: deeper than [`JSON_DEPTH_MAX`] or longer than [`LEN_MAX`] is an error.
+mod scan;
+
 use crate::{
     limits::JSON_DEPTH_MAX,
     openrtb::text::{Span, Text},
@@ -152,8 +154,6 @@ pub struct Cursor<'a> {
     buf: &'a [u8],
     at: usize,
     depth: usize,
-    /// Is there any control byte in the text (perhaps only white space)? If not, strings need no check for them.
-    control: bool,
 }
 
 type Checked<T> = Result<T, Error>;
@@ -172,8 +172,7 @@ impl<'a> Cursor<'a> {
             let at = std::str::from_utf8(text).err().map_or(0, |e| e.valid_up_to());
             return Err(Error { at: (from + at) as u32, why: Why::Utf8 });
         }
-        let control = least(text) < 0x20;
-        Ok(Cursor { buf, at: from, depth: 0, control })
+        Ok(Cursor { buf, at: from, depth: 0 })
     }
 
     /// The offset of the next byte to be read.
@@ -264,7 +263,7 @@ impl<'a> Cursor<'a> {
         }
         let at = self.at;
         let (text, packed) = match self.short_string() {
-            Some(short) => short,
+            Some((text, bytes)) => (text, pack_short(bytes, text)),
             None => {
                 let text = self.long_string(at + 1)?;
                 (text, pack_text(self.buf, text))
@@ -294,7 +293,8 @@ impl<'a> Cursor<'a> {
 
     #[inline(always)]
     fn colon(&mut self) -> Checked<()> {
-        if self.peek() != b':' {
+        // Hardly anybody puts a space before it.
+        if self.buf.get(self.at) != Some(&b':') && self.peek() != b':' {
             return self.err(Why::Colon);
         }
         self.at += 1;
@@ -310,72 +310,75 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The same, where it is of less than 16 bytes and has nothing special in it; also as [`pack`] would have it.
-    /// Most keys and many values are so short that two words hold them: no loop, and no second look at a key.
+    /// The same, where it is of less than 16 bytes and has nothing special in it; also the bytes from its first on. Most
+    /// keys and many values are so short: one look, no loop.
     #[inline(always)]
-    fn short_string(&mut self) -> Option<(Text, (u64, u64))> {
+    fn short_string(&mut self) -> Option<(Text, &'a [u8; 16])> {
         let start = self.at + 1;
-        let chunk = self.buf.get(start..)?.first_chunk::<16>()?;
-        let both = u128::from_le_bytes(*chunk);
-        let (low, high) = (both as u64, (both >> 64) as u64);
-        let found = marks(low);
-        if found != 0 {
-            let bits = found.trailing_zeros() & !7;
-            let len = (bits / 8) as usize;
-            let low_kept = low & ((1 << bits) - 1);
-            if (low >> bits) as u8 != b'"' || (self.control && controls(low) & ((1 << bits) - 1) != 0) {
-                return None;
-            }
-            self.at = start + len + 1;
-            return Some((Text::new(start, len, false), (low_kept, 0)));
-        }
-        let found = marks(high);
-        if found == 0 {
+        let bytes = self.buf.get(start..)?.first_chunk::<16>()?;
+        let len = scan::marks(bytes).trailing_zeros() as usize;
+        if bytes.get(len) != Some(&b'"') {
             return None;
         }
-        let bits = found.trailing_zeros() & !7;
-        if (high >> bits) as u8 != b'"' || (self.control && controls(low) | controls(high) & ((1 << bits) - 1) != 0) {
-            return None;
-        }
-        let len = 8 + (bits / 8) as usize;
         self.at = start + len + 1;
-        Some((Text::new(start, len, false), (low, high & ((1 << bits) - 1))))
+        Some((Text::new(start, len, false), bytes))
     }
 
     /// The string that begins at `start`, of any length and with anything in it.
     #[inline(never)]
     fn long_string(&mut self, start: usize) -> Checked<Text> {
-        let mut at = start;
-        let mut escaped = false;
-        loop {
-            // Markup and URLs: vector instructions pay where words of eight bytes did for names and numbers.
-            let rest = self.buf.get(at..).unwrap_or(&[]);
-            at += memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-            match self.buf.get(at) {
-                Some(b'"') => break,
-                Some(_) => {
-                    escaped = true;
-                    at = self.escape(at)?;
+        let (mut at, mut escaped) = (start, false);
+        'blocks: while at < self.buf.len() {
+            let mut marks = match self.buf.get(at..).and_then(|rest| rest.first_chunk()) {
+                Some(block) => scan::block_marks(block),
+                None => self.last_marks(at),
+            };
+            while marks != 0 {
+                let bit = marks.trailing_zeros();
+                let mark = at + bit as usize;
+                match self.buf.get(mark) {
+                    Some(b'"') => {
+                        self.at = mark + 1;
+                        return Ok(Text::new(start, mark - start, escaped));
+                    }
+                    Some(b'\\') => escaped = true,
+                    _ => return self.string_with_control(start),
                 }
-                None => {
-                    self.at = self.buf.len();
-                    return self.err(Why::End);
+                // Nearly all escapes are of two bytes, and both lie in the block.
+                if !self.buf.get(mark + 1).is_some_and(|b| is_short_escape(*b)) || bit as usize == scan::BLOCK - 1 {
+                    at = self.escape(mark)?;
+                    continue 'blocks;
                 }
+                marks &= !(3 << bit);
             }
+            at += scan::BLOCK;
         }
-        if self.control {
-            self.refuse_control(start, at)?;
-        }
-        self.at = at + 1;
-        Ok(Text::new(start, at - start, escaped))
+        self.at = self.buf.len();
+        self.err(Why::End)
     }
 
+    /// The marks of a block that is shorter than others: the buffer ends in it.
     #[inline(never)]
-    fn refuse_control(&mut self, start: usize, end: usize) -> Checked<()> {
-        let text = self.buf.get(start..end).unwrap_or(&[]);
-        if least(text) >= 0x20 {
-            return Ok(());
+    fn last_marks(&self, at: usize) -> u64 {
+        let mut block = [b' '; scan::BLOCK];
+        for (to, from) in block.iter_mut().zip(self.buf.get(at..).unwrap_or(&[])) {
+            *to = *from;
         }
+        scan::block_marks(&block)
+    }
+
+    /// A string that has a control byte in it, unless something worse comes before its end.
+    #[cold]
+    fn string_with_control(&mut self, start: usize) -> Checked<Text> {
+        let mut at = start;
+        while self.buf.get(at).is_some_and(|b| *b != b'"') {
+            at = if self.buf.get(at) == Some(&b'\\') { self.escape(at)? } else { at + 1 };
+        }
+        if at >= self.buf.len() {
+            self.at = self.buf.len();
+            return self.err(Why::End);
+        }
+        let text = self.buf.get(start..at).unwrap_or(&[]);
         self.at = start + text.iter().position(|&b| b < 0x20).unwrap_or(0);
         self.err(Why::Control)
     }
@@ -383,7 +386,7 @@ impl<'a> Cursor<'a> {
     /// Checks the escape at `at` and returns the offset behind it.
     fn escape(&mut self, at: usize) -> Checked<usize> {
         match self.buf.get(at + 1) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => return Ok(at + 2),
+            Some(b) if is_short_escape(*b) => return Ok(at + 2),
             Some(b'u') => {}
             _ => {
                 self.at = at + 1;
@@ -405,6 +408,24 @@ impl<'a> Cursor<'a> {
     /// The number whose first byte was just peeked at, as it is written.
     #[inline]
     pub fn number(&mut self) -> Checked<&'a [u8]> {
+        // Most are whole, of few digits, and stand before a comma or a bracket.
+        if let Some(rest) = self.buf.get(self.at..)
+            && let Some(word) = rest.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
+        {
+            let n = scan::digits(word);
+            if let Some(b',' | b'}' | b']') = rest.get(n)
+                && (n == 1 || n > 1 && word as u8 != b'0')
+                && let Some(number) = rest.get(..n)
+            {
+                self.at += n;
+                return Ok(number);
+            }
+        }
+        self.any_number()
+    }
+
+    #[inline(never)]
+    fn any_number(&mut self) -> Checked<&'a [u8]> {
         let start = self.at;
         let mut at = self.at + usize::from(self.buf.get(self.at) == Some(&b'-'));
         let byte = |at: usize| self.buf.get(at).copied().unwrap_or(0);
@@ -631,6 +652,29 @@ fn hex4(buf: &[u8], at: usize) -> Option<u32> {
     digits.iter().try_fold(0, |n, &b| Some(n << 4 | char::from(b).to_digit(16)?))
 }
 
+/// [`pack`] of a key that is no longer than `bytes`.
+#[inline(always)]
+fn pack_short(bytes: &[u8; 16], text: Text) -> (u64, u64) {
+    /// The lowest bytes, none of them, one, two ...
+    const KEPT: [u128; 16] = {
+        let mut kept = [0; 16];
+        let mut len = 1;
+        while len < 16 {
+            kept[len] = kept[len - 1] << 8 | 0xff;
+            len += 1;
+        }
+        kept
+    };
+    let both = u128::from_le_bytes(*bytes) & KEPT[text.span().len as usize & 15];
+    (both as u64, (both >> 64) as u64)
+}
+
+/// What may follow a backslash, but for `u`.
+#[inline(always)]
+fn is_short_escape(b: u8) -> bool {
+    matches!(b, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't')
+}
+
 /// The offset of the next quote or backslash from `at` on; the length of `buf` when there is none.
 #[inline(always)]
 fn quote_or_backslash(buf: &[u8], mut at: usize) -> usize {
@@ -648,18 +692,6 @@ fn quote_or_backslash(buf: &[u8], mut at: usize) -> usize {
         at += 1;
     }
     at
-}
-
-/// The lowest byte. Without a way out early the compiler looks at many bytes at once.
-fn least(text: &[u8]) -> u8 {
-    text.iter().fold(u8::MAX, |least, &b| least.min(b))
-}
-
-/// Zero when no byte of the word is below 0x20. (Above the first that is, others may be marked falsely.)
-#[inline(always)]
-fn controls(word: u64) -> u64 {
-    const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
-    word.wrapping_sub(u64::from_ne_bytes([0x20; 8])) & !word & TOPS
 }
 
 /// Appends the characters of a string that was read from `buf`, escapes resolved.
