@@ -45,29 +45,76 @@ impl Cpm {
 
     /// Reads the text of a JSON number exactly; digits beyond the sixth decimal round as told.
     pub fn parse(text: &[u8], round: Round) -> Result<Cpm, PriceError> {
+        // Far below `Cpm::MAX` with any four digits before the point: nothing left to be checked.
+        if let Some(micros) = plain_decimal(text) {
+            return Ok(Cpm(micros));
+        }
         parse_decimal(text, 6, Cpm::MAX.0, round).map(Cpm)
+    }
+
+    /// Appends it as [`Display`](fmt::Display) writes it, without a formatter's detours.
+    pub fn write(self, out: &mut Vec<u8>) {
+        let mut digits = [0; DECIMAL_BYTES];
+        out.extend_from_slice(decimal(&mut digits, self.0, 6).as_bytes());
     }
 }
 
 impl fmt::Display for Cpm {
     /// Units with up to six decimals, no trailing zeros: `1.25`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        decimal(f, self.0, 6)
+        f.write_str(decimal(&mut [0; DECIMAL_BYTES], self.0, 6))
     }
 }
 
-/// Writes a count of 10^-`places` as a decimal without trailing zeros.
-fn decimal(f: &mut fmt::Formatter<'_>, n: i64, places: u32) -> fmt::Result {
-    let (sign, abs, one) = (if n < 0 { "-" } else { "" }, n.unsigned_abs(), 10u64.pow(places));
-    let (whole, mut frac, mut width) = (abs / one, abs % one, places as usize);
-    if frac == 0 {
-        return write!(f, "{sign}{whole}");
+/// Longest text of [`decimal`]: sign, point, and the digits of 2^63.
+const DECIMAL_BYTES: usize = 1 + 1 + 19;
+
+/// A count of 10^-`places` as a decimal without trailing zeros, written into the end of `out`. `places` is at most 9.
+fn decimal(out: &mut [u8; DECIMAL_BYTES], n: i64, places: u32) -> &str {
+    let (mut left, mut at, mut place, mut zeros) = (n.unsigned_abs(), out.len(), 0, true);
+    let mut put = |b: u8| {
+        at -= 1;
+        out[at] = b;
+    };
+    while place <= places || left > 0 {
+        let digit = b'0' + (left % 10) as u8;
+        left /= 10;
+        zeros &= digit == b'0';
+        // Behind the point only what has something but zeros after it.
+        if place >= places || !zeros {
+            put(digit);
+        }
+        place += 1;
+        if place == places && !zeros {
+            put(b'.');
+        }
     }
-    while frac % 10 == 0 {
-        frac /= 10;
-        width -= 1;
+    if n < 0 {
+        put(b'-');
     }
-    write!(f, "{sign}{whole}.{frac:0width$}")
+    std::str::from_utf8(&out[at..]).unwrap_or("")
+}
+
+/// Micro-units of the commonest prices: one to four digits, then perhaps a point and one to six more. `None` is for
+/// whatever else, numbers and nonsense alike.
+fn plain_decimal(text: &[u8]) -> Option<i64> {
+    const SCALE: [i64; 7] = [1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
+    let mut value = 0;
+    let mut take = |digits: &[u8], most: usize| {
+        let mut n = 0;
+        while let Some(digit) = digits.get(n).map(|b| b.wrapping_sub(b'0')).filter(|d| *d <= 9 && n <= most) {
+            value = value * 10 + i64::from(digit);
+            n += 1;
+        }
+        (1..=most).contains(&n).then_some(n)
+    };
+    let whole = take(text, 4)?;
+    let behind = match text.get(whole..)? {
+        [] => 0,
+        [b'.', rest @ ..] => take(rest, 6).filter(|n| *n == rest.len())?,
+        _ => return None,
+    };
+    Some(value * SCALE[behind])
 }
 
 /// Reads a JSON number as an integer count of 10^-`places`, exactly, up to `max`. Linear in the length of the
@@ -245,7 +292,7 @@ impl Money {
 impl fmt::Display for Money {
     /// Units with up to nine decimals, no trailing zeros: `0.00125`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        decimal(f, self.0, 9)
+        f.write_str(decimal(&mut [0; DECIMAL_BYTES], self.0, 9))
     }
 }
 

@@ -110,7 +110,7 @@ impl Auction {
             }
             out.extend_from_slice(&bytes[at..from]);
             if is_price {
-                let _ = write!(out, "{}", win.price); // a vector takes everything
+                win.price.write(out);
             } else {
                 fill(&bytes[from..to], &values, out);
             }

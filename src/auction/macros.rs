@@ -15,11 +15,10 @@
 //! a second-price auction at 1.00; a bid of .91 would not have tied, so the words win.)
 use crate::{
     config::resolved::Position,
-    openrtb::text::Text,
+    openrtb::{text::Text, validate::write_number},
     units::{Cpm, Currency, EventId, Multiplier},
 };
 use memchr::{memchr, memchr_iter};
-use std::io::Write;
 
 /// What the macros of one winning bid stand for.
 pub(super) struct Values<'a> {
@@ -91,23 +90,22 @@ impl Values<'_> {
         let text = |t: Text, buf: &[u8], out: &mut Vec<u8>| {
             if plain { out.extend(t.bytes(buf)) } else { out.extend_from_slice(t.raw(buf)) }
         };
-        // Writing to a vector does not fail.
-        let _ = match name {
-            b"ID" => return text(self.request_id, self.body, out),
-            b"IMP_ID" => return text(self.imp_id, self.body, out),
-            b"SEAT_ID" => return text(self.seat, self.bytes, out),
-            b"AD_ID" => return text(self.adid, self.bytes, out),
-            b"BID_ID" => return out.extend_from_slice(&self.event.text()),
-            b"CURRENCY" => return out.extend_from_slice(&self.currency.0),
-            b"PRICE" => write!(out, "{}", self.price),
-            b"MIN_TO_WIN" => write!(out, "{}", self.min_to_win),
-            b"MBR" => write!(out, "{}", ratio(self.price, self.bid_price)),
-            b"LOSS" | b"DISCOUNT_PCT" | b"DISCOUNT_CPM" => write!(out, "0"),
+        match name {
+            b"ID" => text(self.request_id, self.body, out),
+            b"IMP_ID" => text(self.imp_id, self.body, out),
+            b"SEAT_ID" => text(self.seat, self.bytes, out),
+            b"AD_ID" => text(self.adid, self.bytes, out),
+            b"BID_ID" => out.extend_from_slice(&self.event.text()),
+            b"CURRENCY" => out.extend_from_slice(&self.currency.0),
+            b"PRICE" => self.price.write(out),
+            b"MIN_TO_WIN" => self.min_to_win.write(out),
+            b"MBR" => ratio(self.price, self.bid_price).write(out),
+            b"LOSS" | b"DISCOUNT_PCT" | b"DISCOUNT_CPM" => out.push(b'0'),
             // Millionths, like a CPM.
-            b"MULTIPLIER" => write!(out, "{}", Cpm(self.multiplier.0 as i64)),
-            b"IMP_TS" => write!(out, "{}", self.wall_ms),
-            _ => Ok(()),
-        };
+            b"MULTIPLIER" => Cpm(self.multiplier.0 as i64).write(out),
+            b"IMP_TS" => write_number(self.wall_ms, out),
+            _ => {}
+        }
     }
 }
 
