@@ -12,7 +12,11 @@
 //!
 //! Owns: nothing. Runs on: each bidder core. Called by: `openrtb`. Never: recurses, allocates, or takes more than
 //! linear time. Full: deeper than [`JSON_DEPTH_MAX`] or longer than [`LEN_MAX`] is an error.
+pub(crate) mod keys;
 mod scan;
+
+pub(crate) use keys::keys;
+pub use keys::{Key, Known, pack};
 
 use crate::{
     limits::JSON_DEPTH_MAX,
@@ -87,66 +91,6 @@ impl Why {
         }
     }
 }
-
-/// The key of a member.
-#[derive(Clone, Copy, Debug)]
-pub struct Key {
-    /// Where its opening quote stands: the member begins there.
-    pub at: u32,
-    /// Its characters, if they are few: what [`pack`] makes of them. No known key is this zero.
-    pub packed: (u64, u64),
-    /// The inside of its quotes.
-    pub text: Text,
-}
-
-/// A key of up to 16 bytes as two numbers, so that known ones are found by comparing numbers.
-pub const fn pack(key: &str) -> (u64, u64) {
-    let key = key.as_bytes();
-    assert!(!key.is_empty() && key.len() <= 16);
-    let mut all = 0u128;
-    let mut i = key.len();
-    while i > 0 {
-        i -= 1;
-        all = all << 8 | key[i] as u128;
-    }
-    (all as u64, (all >> 64) as u64)
-}
-
-/// The keys of one object that are read.
-pub trait Known: Copy {
-    /// Which of them is this key?
-    fn of(key: &Key) -> Option<Self>;
-    /// One bit, another for each of them.
-    fn bit(self) -> u64;
-}
-
-/// Declares the keys of one object that are read: an enum that is [`Known`].
-macro_rules! keys {
-    ($(#[$meta:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy)]
-        #[repr(u8)]
-        enum $name { $($variant),+ }
-
-        impl $crate::json::Known for $name {
-            #[inline]
-            #[allow(non_upper_case_globals)]
-            fn of(key: &$crate::json::Key) -> Option<$name> {
-                $(const $variant: (u64, u64) = $crate::json::pack($text);)+
-                match key.packed {
-                    $($variant => Some($name::$variant),)+
-                    _ => None,
-                }
-            }
-
-            #[inline]
-            fn bit(self) -> u64 {
-                1 << self as u8
-            }
-        }
-    };
-}
-pub(crate) use keys;
 
 /// A place in a JSON text. Everything before it was checked.
 #[derive(Debug)]
@@ -263,7 +207,7 @@ impl<'a> Cursor<'a> {
         }
         let at = self.at;
         let (text, packed) = match self.short_string() {
-            Some((text, bytes)) => (text, pack_short(bytes, text)),
+            Some(short) => short,
             None => {
                 let text = self.long_string(at + 1)?;
                 (text, pack_text(self.buf, text))
@@ -310,18 +254,40 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The same, where it is of less than 16 bytes and has nothing special in it; also the bytes from its first on. Most
+    /// The same, where it is of less than 16 bytes and has nothing special in it; also as [`pack`] would have it. Most
     /// keys and many values are so short: one look, no loop.
     #[inline(always)]
-    fn short_string(&mut self) -> Option<(Text, &'a [u8; 16])> {
-        let start = self.at + 1;
-        let bytes = self.buf.get(start..)?.first_chunk::<16>()?;
+    fn short_string(&mut self) -> Option<(Text, (u64, u64))> {
+        match self.buf.get(self.at + 1..).and_then(|rest| rest.first_chunk()) {
+            Some(bytes) => self.short_string_in(bytes),
+            None => self.last_short_string(),
+        }
+    }
+
+    /// The same where the buffer ends soon.
+    #[inline(never)]
+    fn last_short_string(&mut self) -> Option<(Text, (u64, u64))> {
+        self.short_string_in(&self.last_bytes(self.at + 1))
+    }
+
+    #[inline(always)]
+    fn short_string_in(&mut self, bytes: &[u8; 16]) -> Option<(Text, (u64, u64))> {
         let len = scan::marks(bytes).trailing_zeros() as usize;
         if bytes.get(len) != Some(&b'"') {
             return None;
         }
+        let start = self.at + 1;
         self.at = start + len + 1;
-        Some((Text::new(start, len, false), bytes))
+        Some((Text::new(start, len, false), pack_short(bytes, len)))
+    }
+
+    /// The bytes from `at` on, as many as there are, then spaces.
+    fn last_bytes<const N: usize>(&self, at: usize) -> [u8; N] {
+        let mut bytes = [b' '; N];
+        for (to, from) in bytes.iter_mut().zip(self.buf.get(at..).unwrap_or(&[])) {
+            *to = *from;
+        }
+        bytes
     }
 
     /// The string that begins at `start`, of any length and with anything in it.
@@ -357,14 +323,10 @@ impl<'a> Cursor<'a> {
         self.err(Why::End)
     }
 
-    /// The marks of a block that is shorter than others: the buffer ends in it.
+    /// The marks of a block that the buffer ends in.
     #[inline(never)]
     fn last_marks(&self, at: usize) -> u64 {
-        let mut block = [b' '; scan::BLOCK];
-        for (to, from) in block.iter_mut().zip(self.buf.get(at..).unwrap_or(&[])) {
-            *to = *from;
-        }
-        scan::block_marks(&block)
+        scan::block_marks(&self.last_bytes(at))
     }
 
     /// A string that has a control byte in it, unless something worse comes before its end.
@@ -549,7 +511,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The string that comes next; [`Text::NONE`] where something else stands.
-    #[inline]
+    #[inline(never)]
     pub fn text(&mut self) -> Checked<Text> {
         if self.peek() == b'"' {
             return self.string();
@@ -652,10 +614,10 @@ fn hex4(buf: &[u8], at: usize) -> Option<u32> {
     digits.iter().try_fold(0, |n, &b| Some(n << 4 | char::from(b).to_digit(16)?))
 }
 
-/// [`pack`] of a key that is no longer than `bytes`.
+/// [`pack`] of the first `len` bytes.
 #[inline(always)]
-fn pack_short(bytes: &[u8; 16], text: Text) -> (u64, u64) {
-    /// The lowest bytes, none of them, one, two ...
+fn pack_short(bytes: &[u8; 16], len: usize) -> (u64, u64) {
+    /// Of none of the bytes, of the lowest, of two ...
     const KEPT: [u128; 16] = {
         let mut kept = [0; 16];
         let mut len = 1;
@@ -665,7 +627,7 @@ fn pack_short(bytes: &[u8; 16], text: Text) -> (u64, u64) {
         }
         kept
     };
-    let both = u128::from_le_bytes(*bytes) & KEPT[text.span().len as usize & 15];
+    let both = u128::from_le_bytes(*bytes) & KEPT[len & 15];
     (both as u64, (both >> 64) as u64)
 }
 

@@ -303,16 +303,25 @@ impl Inputs {
     }
 
     /// Keeps plain bytes likewise.
+    #[inline]
     pub(super) fn keep_bytes(&mut self, bytes: &[u8]) -> Kept {
         let at = self.texts.len();
         self.texts.extend_from_slice(&bytes[..bytes.len().min(RECORD_TEXT_MAX + 1)]);
         self.kept_since(at)
     }
 
+    #[inline]
     fn kept_since(&mut self, at: usize) -> Kept {
-        let (all, len) = (self.texts.len() - at, kept_of(&self.texts[at..]).len());
+        let len = self.texts.len() - at;
+        if len > RECORD_TEXT_MAX { self.cut(at) } else { Kept { at: at as u32, len: len as u16, cut: false } }
+    }
+
+    /// Keeps less of what was kept at `at`.
+    #[cold]
+    fn cut(&mut self, at: usize) -> Kept {
+        let len = kept_of(&self.texts[at..]).len();
         self.texts.truncate(at + len);
-        Kept { at: at as u32, len: len as u16, cut: len < all }
+        Kept { at: at as u32, len: len as u16, cut: true }
     }
 
     /// It was decided after its answer was due.

@@ -228,29 +228,25 @@ impl AnswerReader<'_, '_> {
             exp_s: 0,
         };
         while let Some(key) = self.next::<BidKey>(&mut walk)? {
-            match key {
-                BidKey::Id => bid.id = self.c.text()?,
-                BidKey::Impid => bid.impid = self.c.text()?,
-                BidKey::Price => (bid.price, bid.price_span) = self.price()?,
-                BidKey::Adm => bid.adm = self.c.text()?,
-                BidKey::Nurl => bid.nurl = self.c.text()?,
-                BidKey::Burl => bid.burl = self.c.text()?,
-                BidKey::Lurl => bid.lurl = self.c.text()?,
-                BidKey::Adomain => bid.adomain = self.texts()?,
-                BidKey::Cat => bid.cat = self.texts()?,
-                BidKey::Cattax => bid.cattax = self.number()?.unwrap_or(1).max(1),
-                BidKey::Attr => bid.attr = self.numbers()?,
-                BidKey::Bundle => bid.bundle = self.c.text()?,
-                BidKey::Cid => bid.cid = self.c.text()?,
-                BidKey::Crid => bid.crid = self.c.text()?,
-                BidKey::Adid => bid.adid = self.c.text()?,
-                BidKey::Dealid => bid.dealid = self.c.text()?,
-                BidKey::W => bid.size.0 = self.number()?.unwrap_or(0),
-                BidKey::H => bid.size.1 = self.number()?.unwrap_or(0),
-                BidKey::Mtype => bid.media = self.number()?.and_then(Media::of_mtype),
-                BidKey::Dur => bid.dur_s = self.number()?.unwrap_or(0),
-                BidKey::Exp => bid.exp_s = self.number()?.unwrap_or(0),
-            }
+            let text = match key {
+                BidKey::Id => &mut bid.id,
+                BidKey::Impid => &mut bid.impid,
+                BidKey::Adm => &mut bid.adm,
+                BidKey::Nurl => &mut bid.nurl,
+                BidKey::Burl => &mut bid.burl,
+                BidKey::Lurl => &mut bid.lurl,
+                BidKey::Bundle => &mut bid.bundle,
+                BidKey::Cid => &mut bid.cid,
+                BidKey::Crid => &mut bid.crid,
+                BidKey::Adid => &mut bid.adid,
+                BidKey::Dealid => &mut bid.dealid,
+                _ => {
+                    self.bid_field(key, &mut bid)?;
+                    continue;
+                }
+            };
+            // Most of a bid: read here, without a call.
+            *text = if self.c.peek() == b'"' { self.c.string()? } else { self.c.text()? };
         }
         if bid.id.is_empty() || bid.impid.is_empty() {
             self.out.bids_unusable = self.out.bids_unusable.saturating_add(1);
@@ -260,6 +256,25 @@ impl AnswerReader<'_, '_> {
         }
         bid.whole = self.c.since(from);
         self.out.bids.push(bid);
+        Ok(())
+    }
+
+    /// What is no plain string.
+    #[inline]
+    fn bid_field(&mut self, key: BidKey, bid: &mut Bid) -> Read {
+        match key {
+            BidKey::Price => (bid.price, bid.price_span) = self.price()?,
+            BidKey::Adomain => bid.adomain = self.texts()?,
+            BidKey::Cat => bid.cat = self.texts()?,
+            BidKey::Cattax => bid.cattax = self.number()?.unwrap_or(1).max(1),
+            BidKey::Attr => bid.attr = self.numbers()?,
+            BidKey::W => bid.size.0 = self.number()?.unwrap_or(0),
+            BidKey::H => bid.size.1 = self.number()?.unwrap_or(0),
+            BidKey::Mtype => bid.media = self.number()?.and_then(Media::of_mtype),
+            BidKey::Dur => bid.dur_s = self.number()?.unwrap_or(0),
+            BidKey::Exp => bid.exp_s = self.number()?.unwrap_or(0),
+            _ => self.c.skip()?,
+        }
         Ok(())
     }
 

@@ -129,7 +129,7 @@ impl<'a, 'r> Reader<'a, 'r> {
     }
 
     /// A string that is needed.
-    #[inline]
+    #[inline(never)]
     pub(super) fn id(&mut self, field: Field) -> Step<Text> {
         if self.c.peek() == b'"' {
             return Ok(self.c.string()?);
