@@ -396,7 +396,23 @@ pub fn hash_bytes(seed: u64, bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
     let whole = words.iter().fold(mix(seed ^ (bytes.len() as u64) << 48), |h, w| step(h, u64::from_le_bytes(*w)));
     // The length is in the start, so the rest needs no padding.
-    mix(step(whole, rest.iter().fold(0, |word, b| word << 8 | u64::from(*b))))
+    mix(step(whole, rest_word(bytes, rest)))
+}
+
+/// The bytes of `rest`, fewer than eight at the end of `bytes`, as one number, the first highest. Where there are eight
+/// bytes or four to be read at once they are: how many remain is nothing that could be foretold.
+#[inline]
+fn rest_word(bytes: &[u8], rest: &[u8]) -> u64 {
+    let low = |word: u64, bytes: usize| word & ((1 << (8 * bytes)) - 1);
+    if let Some(last) = bytes.last_chunk::<8>() {
+        return low(u64::from_be_bytes(*last), rest.len());
+    }
+    if let (Some(first), Some(last)) = (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
+        let behind = rest.len() - 4;
+        let (first, last) = (u64::from(u32::from_be_bytes(*first)), u64::from(u32::from_be_bytes(*last)));
+        return first << (8 * behind) | low(last, behind);
+    }
+    rest.iter().fold(0, |word, b| word << 8 | u64::from(*b))
 }
 
 #[cfg(test)]
@@ -482,6 +498,13 @@ mod tests {
             let (p, q) = (Cpm(price), Multiplier(qty));
             let (down, up) = (Money::of(p, q, Round::Down), Money::of(p, q, Round::Up));
             prop_assert!(up.0 - down.0 <= 1 && down.0 >= 0);
+        }
+
+        #[test]
+        fn what_remains_is_read_as_byte_by_byte(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let rest = bytes.as_chunks::<8>().1;
+            let want = rest.iter().fold(0, |word, b| word << 8 | u64::from(*b));
+            prop_assert_eq!(rest_word(&bytes, rest), want);
         }
 
         #[test]
