@@ -5,6 +5,23 @@ use outcry::limits::BUFFER_BYTES_KEPT;
 /// Sizes that buffers are made in: none is twice what it has to hold, since with thousands of auctions in flight that is
 /// what memory goes into. A buffer that had to grow is kept in the class it reached.
 const CLASSES: [usize; 10] = [512, 768, 1024, 1536, 2048, 2560, 3072, 4096, 8192, BUFFER_BYTES_KEPT];
+/// All sizes are multiples of it.
+const STEP: usize = 256;
+/// By steps: how many classes are smaller. A table, since what sizes come cannot be foretold.
+const SMALLER: [u8; BUFFER_BYTES_KEPT / STEP + 1] = {
+    let mut smaller = [0; BUFFER_BYTES_KEPT / STEP + 1];
+    let mut class = 0;
+    while class < CLASSES.len() {
+        assert!(CLASSES[class].is_multiple_of(STEP));
+        let mut steps = CLASSES[class] / STEP + 1;
+        while steps < smaller.len() {
+            smaller[steps] += 1;
+            steps += 1;
+        }
+        class += 1;
+    }
+    smaller
+};
 /// Bytes kept at most in a class where nothing else is said; what comes back above that is freed.
 const CLASS_BYTES_MAX: usize = 32 << 20;
 /// A class is taken from before a smaller one when it has so many more to give: who asks for too little and lets it grow
@@ -34,9 +51,10 @@ impl Buffers {
 
     /// An empty buffer with room for at least `bytes`.
     pub fn get(&mut self, bytes: usize) -> Vec<u8> {
-        let Some(class) = CLASSES.iter().position(|&size| bytes <= size) else {
+        let Some(&class) = SMALLER.get(bytes.div_ceil(STEP)) else {
             return Vec::with_capacity(bytes);
         };
+        let class = usize::from(class);
         let last = (class + LARGER).min(CLASSES.len() - 1);
         let enough = if self.free[class].is_empty() { 1 } else { self.free[class].len() + SURPLUS };
         let larger = (class + 1..=last).find(|&larger| self.free[larger].len() >= enough);
@@ -46,8 +64,13 @@ impl Buffers {
     /// Takes a buffer back.
     pub fn put(&mut self, mut buf: Vec<u8>) {
         let capacity = buf.capacity();
-        let Some(class) = CLASSES.iter().rposition(|&size| size <= capacity) else { return };
-        if capacity <= BUFFER_BYTES_KEPT && self.free[class].len() * CLASSES[class] < self.class_bytes_max {
+        if capacity > BUFFER_BYTES_KEPT {
+            return;
+        }
+        // Classes that are smaller than a step more are no larger than this.
+        let smaller = SMALLER.get(capacity / STEP + 1).map_or(CLASSES.len(), |n| usize::from(*n));
+        let Some(class) = smaller.checked_sub(1) else { return };
+        if self.free[class].len() * CLASSES[class] < self.class_bytes_max {
             buf.clear();
             self.free[class].push(buf);
         }
@@ -94,6 +117,22 @@ mod tests {
         buffers.put(last);
         let again = buffers.get(10);
         assert_eq!((again.as_ptr(), again.len()), (at, 0), "the last one, emptied");
+    }
+
+    #[test]
+    fn every_size_has_its_class() {
+        for bytes in 0..=BUFFER_BYTES_KEPT + 1 {
+            let class = CLASSES.iter().position(|&size| bytes <= size);
+            assert_eq!(SMALLER.get(bytes.div_ceil(STEP)).map(|n| usize::from(*n)), class, "{bytes}");
+        }
+        for bytes in 1..=BUFFER_BYTES_KEPT {
+            let mut buffers = Buffers::default();
+            let buf = Vec::with_capacity(bytes);
+            let class = CLASSES.iter().rposition(|&size| size <= buf.capacity());
+            buffers.put(buf);
+            let free = buffers.free.iter().position(|free| !free.is_empty());
+            assert_eq!(free, class, "{bytes}");
+        }
     }
 
     /// Answers of DSPs that came in pieces grew in place, from a small class into a large one that nobody took from: 16,384
