@@ -104,6 +104,11 @@ impl Book {
         }
     }
 
+    /// Nothing is due from now on.
+    pub fn end(&mut self, now_ns: u64) {
+        self.end_ns = self.end_ns.min(now_ns);
+    }
+
     /// When the next request is due; `None` after the last.
     pub fn next_due(&self) -> Option<u64> {
         let due = self.next_due_ns as u64;
@@ -216,6 +221,18 @@ mod tests {
         assert_eq!(book.take(100 * MS).map(|d| d.seq), Some(50));
         assert!(book.achieved() < 0.02);
         assert!(!book.is_over());
+    }
+
+    #[test]
+    fn an_end_ahead_of_time_is_the_end() {
+        let mut book = Book::new(1_000.0, 1.0, Spacing::Constant, 1);
+        book.advance(10 * MS);
+        book.end(10 * MS);
+        book.advance(20 * MS);
+        assert_eq!((book.due, book.next_due()), (10, None));
+        assert!(!book.is_over(), "ten wait");
+        while book.take(20 * MS).is_some() {}
+        assert!(book.is_over());
     }
 
     #[test]

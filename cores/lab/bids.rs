@@ -242,7 +242,7 @@ fn price(out: &mut Vec<u8>, micros: u64) {
 }
 
 /// A JSON string.
-fn text(out: &mut Vec<u8>, text: &str) {
+pub(super) fn text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     for &b in text.as_bytes() {
         match b {

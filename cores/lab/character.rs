@@ -45,6 +45,18 @@ pub enum Wrong {
     Cut,
 }
 
+impl Wrong {
+    /// For logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Wrong::Status500 => "status 500",
+            Wrong::Garbage => "garbage",
+            Wrong::OtherId => "other id",
+            Wrong::Cut => "cut",
+        }
+    }
+}
+
 /// What happens to one request.
 #[derive(Clone, Debug)]
 pub struct Plan {

@@ -96,8 +96,15 @@ impl Checker {
         Checker { reader: Reader::default(), macros_may_stay }
     }
 
-    /// Judges one answer. `body` is spent afterwards.
-    pub fn check(&mut self, asked: &Template, id: &[u8], status: u16, body: &mut [u8]) -> Result<Answer, Fault> {
+    /// Judges one answer. `body` is spent afterwards; `look` sees what it says, if it is JSON, before.
+    pub fn check(
+        &mut self,
+        asked: &Template,
+        id: &[u8],
+        status: u16,
+        body: &mut [u8],
+        look: impl FnOnce(Value<'_>),
+    ) -> Result<Answer, Fault> {
         match status {
             204 if body.is_empty() => return Ok(Answer::NoBid),
             204 => return Err(Fault::BodyOn204),
@@ -106,7 +113,11 @@ impl Checker {
             _ => return Err(Fault::Status),
         }
         let left = !self.macros_may_stay && memchr::memmem::find(body, b"${AUCTION_").is_some();
-        let bids = self.reader.read(body, |root| bids(root, asked, id)).ok_or(Fault::NotJson)??;
+        let read = self.reader.read(body, |root| {
+            look(root);
+            bids(root, asked, id)
+        });
+        let bids = read.ok_or(Fault::NotJson)??;
         match bids {
             _ if left => Err(Fault::MacroLeft),
             0 => Ok(Answer::NoBid),
@@ -178,7 +189,7 @@ mod tests {
         let asked = Template::of(request.as_bytes()).expect("a template");
         let mut body = body.as_bytes().to_vec();
         let shown = String::from_utf8_lossy(&body).into_owned();
-        assert_eq!(Checker::default().check(&asked, b"me", status, &mut body), expected, "{status} {shown}");
+        assert_eq!(Checker::default().check(&asked, b"me", status, &mut body, |_| ()), expected, "{status} {shown}");
     }
 
     fn bid(members: &str) -> String {

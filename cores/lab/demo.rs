@@ -269,11 +269,15 @@ fn drive(args: &DemoArgs, exchange: &dyn RunningExchange) -> Result<LoadReport, 
         spacing: Spacing::Poisson,
         connections: args.connections.max(1),
         timeout: Duration::from_secs(1),
+        patience: Duration::from_secs(1),
         seed: args.seed,
         templates: generate(args.seed, 2_000),
         gzip: false,
         accept_gzip: false,
         macros_may_stay: false,
+        run: None,
+        answers: None,
+        stop: Arc::default(),
     };
     let live = Arc::new(Live::default());
     let shown = live.clone();

@@ -11,7 +11,8 @@ use super::{
     hostile::Hostile,
     http::{Frame, Kind, Step, frame},
     json::Reader,
-    ring,
+    log::Log,
+    ring, until_eof,
 };
 use flate2::read::GzDecoder;
 use monoio::{
@@ -23,6 +24,7 @@ use std::{
     cell::{Cell, RefCell},
     io::{self, Read as _, Write as _},
     net::SocketAddr,
+    path::PathBuf,
     process::ExitCode,
     rc::Rc,
     sync::{
@@ -72,15 +74,38 @@ pub fn serve(
     stats: Arc<Stats>,
     stop: Arc<AtomicBool>,
 ) -> io::Result<()> {
+    serve_logged(listener, character, stats, stop, None)
+}
+
+/// [`serve`], and each call is written down.
+///
+/// # Errors
+/// Also when the log is not whole, at the end.
+pub fn serve_logged(
+    listener: std::net::TcpListener,
+    character: Character,
+    stats: Arc<Stats>,
+    stop: Arc<AtomicBool>,
+    log: Option<Log>,
+) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     ring::run(async move {
         let listener = TcpListener::from_std(listener)?;
-        let shared = Rc::new(Shared { character, stats, open: Cell::new(0), reader: RefCell::default() });
-        monoio::spawn(accept(listener, shared));
+        let shared = Rc::new(Shared {
+            character,
+            stats,
+            open: Cell::new(0),
+            reader: RefCell::default(),
+            log: log.map(RefCell::new),
+        });
+        monoio::spawn(accept(listener, shared.clone()));
         while !stop.load(Relaxed) {
             monoio::time::sleep(STOP_POLL).await;
+            if let Some(log) = &shared.log {
+                log.borrow_mut().flush();
+            }
         }
-        Ok(())
+        shared.log.as_ref().map_or(Ok(()), |log| log.borrow_mut().end())
     })?
 }
 
@@ -89,6 +114,7 @@ struct Shared {
     stats: Arc<Stats>,
     open: Cell<usize>,
     reader: RefCell<Reader>,
+    log: Option<RefCell<Log>>,
 }
 
 async fn accept(listener: TcpListener, shared: Rc<Shared>) {
@@ -213,9 +239,10 @@ fn answer(shared: &Shared, request: &Frame, input: &mut [u8], out: &mut Vec<u8>)
             Some(bytes) => usize::from(bids::write_fixed(out, root, who, bytes)),
             None => bids::write_answer(out, root, who, &mut plan.rng),
         };
-        Some((plan, bids))
+        let id = shared.log.is_some().then(|| root.text_of("id").unwrap_or("").to_owned());
+        Some((plan, bids, id))
     });
-    let Some((mut plan, bids)) = read.flatten() else {
+    let Some((mut plan, bids, id)) = read.flatten() else {
         count(&stats.bad_requests);
         out.clear();
         out.extend_from_slice(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
@@ -223,6 +250,15 @@ fn answer(shared: &Shared, request: &Frame, input: &mut [u8], out: &mut Vec<u8>)
     };
     if plan.late {
         count(&stats.lates);
+    }
+    if let (Some(log), Some(id)) = (&shared.log, &id) {
+        let mut log = log.borrow_mut();
+        if plan.wrong.is_none() && bids > 0 {
+            let mut copy = out[HEAD..].to_vec();
+            shared.reader.borrow_mut().read(&mut copy, |answer| log.note(answer));
+        }
+        let fault = plan.wrong.map(Wrong::name).or(plan.late.then_some("late"));
+        log.call(id.as_bytes(), plan.delay_us, fault);
     }
     let mut after = if request.close { After::Close } else { After::Keep };
     let (mut status, mut cut) = ("200 OK", None);
@@ -328,6 +364,12 @@ pub struct DspSimArgs {
     /// Do not print a line a second.
     #[arg(long)]
     pub quiet: bool,
+    /// Append each call to this file, a JSON object a line: request id, bids, delay, what is wrong on purpose.
+    #[arg(long, value_name = "FILE")]
+    pub calls: Option<PathBuf>,
+    /// End in order when standard input does.
+    #[arg(long)]
+    pub until_eof: bool,
 }
 
 impl DspSimArgs {
@@ -347,7 +389,7 @@ impl DspSimArgs {
     }
 }
 
-/// Runs `outcry dsp-sim` until it is killed.
+/// Runs `outcry dsp-sim` until it is killed, or its input ends.
 pub fn run(args: DspSimArgs) -> ExitCode {
     let Some(character) = args.character() else {
         eprintln!("dsp-sim: no character {:?}; there are {}", args.character, Character::NAMES.join(", "));
@@ -360,7 +402,17 @@ pub fn run(args: DspSimArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let stats = Arc::new(Stats::default());
+    let log = match args.calls.as_deref().map(Log::append_to).transpose() {
+        Ok(log) => log,
+        Err(e) => {
+            eprintln!("dsp-sim: {}: {e}", args.calls.unwrap_or_default().display());
+            return ExitCode::FAILURE;
+        }
+    };
+    let (stats, stop) = (Arc::new(Stats::default()), Arc::<AtomicBool>::default());
+    if args.until_eof {
+        until_eof::set(stop.clone());
+    }
     println!("dsp-sim {} listens on {}", character.name, listener.local_addr().unwrap_or(args.listen));
     if !args.quiet {
         let stats = stats.clone();
@@ -370,7 +422,7 @@ pub fn run(args: DspSimArgs) -> ExitCode {
     if !ring::pin(args.cpu) {
         eprintln!("dsp-sim: cannot pin to CPU {:?}; running unpinned", args.cpu);
     }
-    match serve(listener, character, stats, Arc::new(AtomicBool::new(false))) {
+    match serve_logged(listener, character, stats, stop, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("dsp-sim: {e}");
@@ -406,7 +458,7 @@ fn print_each_second(stats: &Stats) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Character, Relaxed, Stats, serve};
+    use super::{Character, Log, Relaxed, Stats, serve_logged};
     use crate::lab::{
         http::{Kind, Step, frame},
         json::Reader,
@@ -426,13 +478,17 @@ mod tests {
     }
 
     fn start(change: impl FnOnce(&mut Character)) -> Running {
+        start_logged(change, None)
+    }
+
+    fn start_logged(change: impl FnOnce(&mut Character), log: Option<Log>) -> Running {
         let mut character = Character::named("cheap", 1).expect("known");
         change(&mut character);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let addr = listener.local_addr().expect("its address");
         let (stats, stop) = (Arc::new(Stats::default()), Arc::new(AtomicBool::new(false)));
         let (a, b) = (stats.clone(), stop.clone());
-        let thread = Some(std::thread::spawn(move || serve(listener, character, a, b)));
+        let thread = Some(std::thread::spawn(move || serve_logged(listener, character, a, b, log)));
         Running { addr, stats, stop, thread }
     }
 
@@ -493,6 +549,39 @@ mod tests {
         let of = |n: &std::sync::atomic::AtomicU64| n.load(Relaxed);
         assert_eq!((of(&dsp.stats.asked), of(&dsp.stats.bids), of(&dsp.stats.no_bids)), (100, bids, none));
         assert_eq!(of(&dsp.stats.connections), 1);
+    }
+
+    #[test]
+    fn every_call_is_written_down_as_it_is_answered() {
+        let path = std::env::temp_dir().join(format!("outcry-calls-{}", std::process::id()));
+        let log = Log::append_to(&path).expect("a log");
+        let change = |c: &mut Character| (c.error_permille, c.delay_min_us, c.delay_tail_us) = (300, 0, 0);
+        let dsp = start_logged(change, Some(log));
+        let mut answers = Vec::new();
+        for (i, template) in generate(2, 60).iter().enumerate() {
+            let mut stream = TcpStream::connect(dsp.addr).expect("connects");
+            stream.write_all(&request(template, i as u64)).expect("sends");
+            answers.push(receive(&mut stream).filter(|a| a.0 == 200));
+        }
+        drop(dsp);
+        let lines = std::fs::read_to_string(&path).expect("a log");
+        std::fs::remove_file(&path).expect("clean up");
+        let (mut bids, mut faults) = (0, 0);
+        for (i, (line, answer)) in lines.lines().zip(&mut answers).enumerate() {
+            assert!(line.starts_with(&format!("{{\"id\":\"00000001{i:016x}\",\"us\":")), "{line}");
+            if line.contains("\"fault\":") {
+                faults += 1;
+            } else if line.contains("\"bids\":") {
+                let read = Reader::default().read(&mut answer.take().expect("a 200").1, |v| {
+                    let bid = v.list("seatbid").next().and_then(|s| s.list("bid").next()).expect("a bid");
+                    (bid.number_of("price").expect("a price"), bid.text_of("id").expect("an id").to_owned())
+                });
+                let (price, id) = read.expect("JSON");
+                assert!(line.contains(&format!("{{\"micros\":{:.0},", price * 1e6)) && line.contains(&id), "{line}");
+                bids += 1;
+            }
+        }
+        assert!(lines.lines().count() == 60 && bids > 15 && faults > 5, "{bids} {faults}");
     }
 
     #[test]

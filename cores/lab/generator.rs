@@ -10,6 +10,7 @@ use super::{
     check::{Answer, Checker, Fault},
     http::{Frame, Kind, Step, frame},
     load::{Live, LoadConfig, LoadReport},
+    log::Log,
     requests::{ID_LEN, Template, write_id},
     ring,
     timer::Timer,
@@ -108,6 +109,7 @@ struct State {
     /// No connection is tried before this: a refused one is not tried a million times.
     connect_not_before_ns: u64,
     inflated: Vec<u8>,
+    log: Option<Log>,
 }
 
 struct Generator {
@@ -141,10 +143,11 @@ pub fn drive(config: LoadConfig, live: &Arc<Live>) -> io::Result<LoadReport> {
         opening: 0,
         connect_not_before_ns: 0,
         inflated: Vec::new(),
+        log: config.answers.as_deref().map(Log::append_to).transpose()?,
     };
     // Two runs against one bidder must not share ids.
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let run = (clock.as_nanos() >> 10) as u32;
+    let run = config.run.unwrap_or((clock.as_nanos() >> 10) as u32);
     let live = live.clone();
     ring::run(async move {
         let generator = Rc::new(Generator {
@@ -164,7 +167,8 @@ impl Generator {
     }
 
     async fn pace(self: &Rc<Self>, live: &Live) -> io::Result<LoadReport> {
-        let (cpu_before, timeout_ns) = (ring::cpu_ns(), self.config.timeout.as_nanos() as u64);
+        let (cpu_before, patience_ns) =
+            (ring::cpu_ns(), self.config.patience.min(self.config.timeout).as_nanos() as u64);
         let mut timer = Timer::new()?;
         // A page ends a little before the table that shows it is drawn.
         let mut page_ends_ns = 950_000_000;
@@ -173,15 +177,21 @@ impl Generator {
             let mut wake_ns = now_ns + TICK_NS;
             {
                 let mut state = self.state.borrow_mut();
+                if self.config.stop.load(Relaxed) {
+                    state.book.end(now_ns);
+                }
                 state.book.advance(now_ns);
                 self.dispatch(&mut state, now_ns);
-                state.expire(now_ns, timeout_ns);
+                state.expire(now_ns, patience_ns, self.run);
                 if state.book.is_over() && state.deadlines.is_empty() {
                     break;
                 }
                 if now_ns >= page_ends_ns {
                     page_ends_ns += 1_000_000_000;
                     state.publish_page(live);
+                    if let Some(log) = &mut state.log {
+                        log.flush();
+                    }
                 }
                 state.publish(live);
                 wake_ns = wake_ns.min(state.book.next_due().unwrap_or(u64::MAX));
@@ -194,6 +204,9 @@ impl Generator {
         let mut state = self.state.borrow_mut();
         state.publish_page(live);
         state.publish(live);
+        if let Some(log) = &mut state.log {
+            log.end()?;
+        }
         Ok(state.report(&self.config, cpu_share))
     }
 
@@ -335,8 +348,9 @@ impl Generator {
         conn.close();
         let mut state = self.state.borrow_mut();
         state.open -= 1;
-        if conn.in_flight.take().is_some() {
+        if let Some(due) = conn.in_flight.take() {
             state.counts.cut_off += 1;
+            state.broken(self.run, due.seq, "cut off");
         }
     }
 
@@ -360,7 +374,10 @@ impl Generator {
                 }
                 Err(_) => {
                     state.counts.bad_http += 1;
-                    state.counts.answered += u64::from(conn.in_flight.take().is_some());
+                    if let Some(due) = conn.in_flight.take() {
+                        state.counts.answered += 1;
+                        state.broken(self.run, due.seq, "no HTTP");
+                    }
                     return false;
                 }
             }
@@ -374,7 +391,7 @@ impl Generator {
     }
 
     fn judge(&self, state: &mut State, conn: &Conn, answer: &Frame, input: &mut [u8], now_ns: u64) {
-        let State { book, counts, checker, inflated, .. } = state;
+        let State { book, counts, checker, inflated, log, .. } = state;
         let Some(due) = conn.in_flight.get() else {
             counts.duplicates += 1;
             return;
@@ -398,6 +415,9 @@ impl Generator {
             let says = |id: &[u8]| memchr::memmem::find(body, id).is_some();
             if says(&before) && !says(&id) {
                 counts.duplicates += 1;
+                if let Some(log) = log {
+                    log.answer(&before, answer.status, Some("a second answer"));
+                }
                 return;
             }
         }
@@ -407,7 +427,15 @@ impl Generator {
         book.answered(due, now_ns);
         let tmax_ns = template.tmax_ms.map_or(u64::MAX, |ms| u64::from(ms) * 1_000_000);
         counts.past_tmax += u64::from(now_ns.saturating_sub(due.due_ns) > tmax_ns);
-        match checker.check(template, &id, answer.status, body) {
+        let checked = checker.check(template, &id, answer.status, body, |root| {
+            if let Some(log) = log {
+                log.note(root);
+            }
+        });
+        if let Some(log) = log {
+            log.answer(&id, answer.status, checked.err().map(Fault::name));
+        }
+        match checked {
             Ok(Answer::Bids(n)) => {
                 counts.with_bid += 1;
                 counts.bids += n as u64;
@@ -441,21 +469,31 @@ impl State {
         self.idle.push(conn.clone());
     }
 
+    /// Writes down that a request's answer did not come whole.
+    fn broken(&mut self, run: u32, seq: u64, why: &str) {
+        if let Some(log) = &mut self.log {
+            let mut id = [0; ID_LEN];
+            write_id(&mut id, run, seq);
+            log.broken(&id, why);
+        }
+    }
+
     /// Gives up what is too old, sent or not.
-    fn expire(&mut self, now_ns: u64, timeout_ns: u64) {
-        self.book.expire(now_ns, timeout_ns);
-        while let Some((deadline_ns, seq, conn)) = self.deadlines.front() {
-            let over = conn.in_flight.get().is_none_or(|d| d.seq != *seq);
-            if !over && *deadline_ns > now_ns {
+    fn expire(&mut self, now_ns: u64, patience_ns: u64, run: u32) {
+        self.book.expire(now_ns, patience_ns);
+        while let Some((deadline_ns, seq, conn)) = self.deadlines.pop_front() {
+            if conn.in_flight.get().is_none_or(|d| d.seq != seq) {
+                continue;
+            }
+            if deadline_ns > now_ns {
+                self.deadlines.push_front((deadline_ns, seq, conn));
                 break;
             }
-            if !over {
-                self.counts.timed_out += 1;
-                conn.in_flight.set(None);
-                // Its answer may still come; a new connection cannot confuse it with another.
-                conn.close();
-            }
-            self.deadlines.pop_front();
+            self.counts.timed_out += 1;
+            conn.in_flight.set(None);
+            // Its answer may still come; a new connection cannot confuse it with another.
+            conn.close();
+            self.broken(run, seq, "timed out");
         }
     }
 

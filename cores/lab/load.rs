@@ -7,7 +7,7 @@ use super::{
     check::Fault,
     report,
     requests::{NoTemplate, Template, generate},
-    ring,
+    ring, until_eof,
 };
 use hdrhistogram::Histogram;
 use std::{
@@ -15,7 +15,10 @@ use std::{
     net::{SocketAddr, ToSocketAddrs as _},
     path::PathBuf,
     process::ExitCode,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Duration,
 };
 
@@ -43,6 +46,8 @@ pub struct LoadConfig {
     pub connections: usize,
     /// An answer that is not there so long after its request was due is missing.
     pub timeout: Duration,
+    /// A request for which no connection is free so long after it was due is never sent.
+    pub patience: Duration,
     /// For requests and gaps.
     pub seed: u64,
     /// Bodies; sent in turn.
@@ -53,6 +58,12 @@ pub struct LoadConfig {
     pub accept_gzip: bool,
     /// Macros may stay in answers.
     pub macros_may_stay: bool,
+    /// The first eight digits of each request's id; `None`: from the clock.
+    pub run: Option<u32>,
+    /// Where each answer is written down.
+    pub answers: Option<PathBuf>,
+    /// Set from outside: no further request is due.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// The last second, for a live table; written by the generator's thread, read by any.
@@ -140,7 +151,12 @@ impl LoadReport {
 
     /// Exactly one right answer for every request.
     pub fn is_right(&self) -> bool {
-        self.unanswered() == 0 && self.wrong() == 0 && self.duplicates == 0
+        self.unanswered() == 0 && self.is_right_where_answered()
+    }
+
+    /// No answer that came was wrong, and none came twice: what can be asked of a bidder that dies now and then.
+    pub fn is_right_where_answered(&self) -> bool {
+        self.wrong() == 0 && self.duplicates == 0
     }
 
     /// Was the rate reached, so that latencies mean something?
@@ -170,6 +186,10 @@ pub struct LoadArgs {
     /// An answer that is not there so long after its request was due is missing.
     #[arg(long, default_value_t = 1000)]
     pub timeout_ms: u64,
+    /// A request for which no connection is free so long after it was due is never sent; --timeout-ms without it. Short, an
+    /// outage leaves no queue behind that would be answered late for long.
+    #[arg(long)]
+    pub patience_ms: Option<u64>,
     /// The same seed gives the same requests at the same times.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -191,6 +211,20 @@ pub struct LoadArgs {
     /// Pin the generator to this CPU.
     #[arg(long)]
     pub cpu: Option<usize>,
+    /// Append each answer to this file, a JSON object a line: request id, status, bids; and each request whose answer did
+    /// not come whole.
+    #[arg(long, value_name = "FILE")]
+    pub answers: Option<PathBuf>,
+    /// The first eight hexadecimal digits of every request's id, different for each run whose ids must not meet; without
+    /// it the clock decides.
+    #[arg(long, value_parser = hexadecimal)]
+    pub run: Option<u32>,
+    /// The bidder may die and come back: requests that got no answer do not make the run a failure.
+    #[arg(long)]
+    pub outages: bool,
+    /// End in order when standard input does, if that is before --seconds have passed.
+    #[arg(long)]
+    pub until_eof: bool,
     /// The report as one JSON object, and nothing else.
     #[arg(long)]
     pub json: bool,
@@ -251,17 +285,25 @@ impl LoadArgs {
             spacing: if self.constant { Spacing::Constant } else { Spacing::Poisson },
             connections: self.connections,
             timeout: Duration::from_millis(self.timeout_ms.max(1)),
+            patience: Duration::from_millis(self.patience_ms.unwrap_or(self.timeout_ms).max(1)),
             seed: self.seed,
             templates,
             gzip: self.gzip,
             accept_gzip: self.accept_gzip,
             macros_may_stay: self.macros_may_stay,
+            run: self.run,
+            answers: self.answers.clone(),
+            stop: Arc::default(),
         })
     }
 }
 
-/// Runs `outcry load`. 0: every request got one right answer. 1: not so, or it could not be driven. 2: all answers
-/// were right, but the rate was not reached, so nothing was measured.
+fn hexadecimal(digits: &str) -> Result<u32, String> {
+    u32::from_str_radix(digits, 16).map_err(|e| e.to_string())
+}
+
+/// Runs `outcry load`. 0: every request got one right answer (with `--outages`: those that got one). 1: not so, or it
+/// could not be driven. 2: all answers were right, but the rate was not reached, so nothing was measured.
 pub fn run(args: LoadArgs) -> ExitCode {
     let config = match args.config() {
         Ok(config) => config,
@@ -270,6 +312,9 @@ pub fn run(args: LoadArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if args.until_eof {
+        until_eof::set(config.stop.clone());
+    }
     let live = Arc::new(Live::default());
     let (driven, cpu) = (live.clone(), args.cpu);
     let thread = std::thread::spawn(move || {
@@ -288,6 +333,9 @@ pub fn run(args: LoadArgs) -> ExitCode {
                 println!("{}", report::json(&report));
             } else {
                 print!("{}", report::text(&report));
+            }
+            if args.outages {
+                return if report.is_right_where_answered() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
             }
             match (report.is_right(), report.is_measured()) {
                 (false, _) => ExitCode::FAILURE,
@@ -330,6 +378,8 @@ mod tests {
         check("http://127.0.0.1:81/a/b?c=d", ("127.0.0.1:81", "127.0.0.1:81", "/a/b?c=d"));
         check("http://127.0.0.1", ("127.0.0.1:80", "127.0.0.1", "/"));
         check("http://[::1]:9/x", ("[::1]:9", "[::1]:9", "/x"));
+        let config = of(&["http://127.0.0.1", "--distinct", "1", "--run", "c0ffee00"]).expect("eight digits");
+        assert_eq!(config.run, Some(0xc0ff_ee00));
         for url in ["https://127.0.0.1/", "127.0.0.1:80", "http:///x", "http://a b/", "http://h/\r\nX: y"] {
             assert!(matches!(of(&[url]), Err(NoLoad::Url(_))), "{url}");
         }

@@ -102,11 +102,15 @@ fn load(target: SocketAddr) -> LoadConfig {
         spacing: Spacing::Constant,
         connections: 32,
         timeout: Duration::from_secs(2),
+        patience: Duration::from_secs(2),
         seed: 1,
         templates: generate(1, 100),
         gzip: false,
         accept_gzip: true,
         macros_may_stay: false,
+        run: None,
+        answers: None,
+        stop: Arc::default(),
     }
 }
 
@@ -125,6 +129,95 @@ fn a_right_bidder_is_found_right() {
     assert_eq!((report.due, report.answered, report.no_bids, report.with_bid, report.bids), (299, 299, 100, 199, 199));
     assert_eq!(report.latency.len(), 299);
     assert!(report.connections <= 32);
+}
+
+/// The lines of a log, without their times.
+fn lines(path: &std::path::Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).expect("a log");
+    std::fs::remove_file(path).expect("clean up");
+    let timeless = |line: &str| {
+        let (before, after) = line.split_once(",\"us\":").expect("a time");
+        format!("{before}{}", &after[after.find(',').expect("more")..])
+    };
+    text.lines().map(timeless).collect()
+}
+
+#[test]
+fn every_answer_is_written_down_and_so_is_what_broke() {
+    fn deed(seq: u64) -> Deed {
+        match seq {
+            1 => Deed::NoBid,
+            2 => Deed::Cut,
+            3 => Deed::WrongId,
+            4 => Deed::NoHttp,
+            5 => Deed::Never,
+            6 => Deed::Twice,
+            _ => Deed::Right,
+        }
+    }
+    let path = std::env::temp_dir().join(format!("outcry-answers-{}", std::process::id()));
+    let timeout = Duration::from_millis(300);
+    let answers = Some(path.clone());
+    let report = driven(LoadConfig { run: Some(0xab), answers, timeout, ..load(bidder(deed)) });
+    assert_eq!((report.due, report.cut_off, report.timed_out, report.duplicates), (299, 1, 1, 1), "{report:?}");
+    assert!(!report.is_right_where_answered());
+    let lines = lines(&path);
+    let of = |seq: u64| {
+        let id = format!("{{\"id\":\"000000ab{seq:016x}\"");
+        lines.iter().filter_map(|l| l.strip_prefix(&id)).collect::<Vec<_>>()
+    };
+    assert!(
+        of(0)[0].starts_with(",\"status\":200,\"cur\":\"")
+            && of(0)[0].contains(",\"bids\":[{\"micros\":90500000,\"id\":\"b\",")
+    );
+    assert_eq!(of(1), [",\"status\":204}"]);
+    assert_eq!(of(2), [",\"broken\":\"cut off\"}"]);
+    assert!(of(3)[0].starts_with(",\"status\":200,\"fault\":\"wrong id\""));
+    assert_eq!(of(4), [",\"broken\":\"no HTTP\"}"]);
+    assert_eq!(of(5), [",\"broken\":\"timed out\"}"]);
+    // One of the two answers may be noticed when the next request is on its way.
+    assert!(of(6).len() == 1 || of(6).len() == 2 && of(6)[1].contains("a second answer"), "{:?}", of(6));
+    assert_eq!((0..299).filter(|seq| of(*seq).is_empty()).count(), 0);
+}
+
+/// What broke is made up for with new connections: those requests are lost that were on the old ones, no others.
+#[test]
+fn outages_cost_what_they_hit_and_nothing_else() {
+    use std::sync::atomic::AtomicU64;
+    static SEEN: AtomicU64 = AtomicU64::new(0);
+    let addr = bidder(|seq| {
+        SEEN.fetch_add(1, Relaxed);
+        if (100..140).contains(&seq) { Deed::Cut } else { Deed::Right }
+    });
+    let report = driven(load(addr));
+    assert!(report.is_right_where_answered() && !report.is_right(), "{report:?}");
+    assert_eq!((report.cut_off, report.answered), (40, 259), "{report:?}");
+    assert_eq!(SEEN.load(Relaxed), 299);
+}
+
+#[test]
+fn what_finds_no_connection_is_given_up_as_soon_as_it_is_told() {
+    let (timeout, patience) = (Duration::from_millis(200), Duration::from_millis(1));
+    let report = driven(LoadConfig { connections: 1, timeout, patience, ..load(bidder(|_| Deed::Never)) });
+    // One connection at a time, each for as long as an answer may take.
+    assert!(report.sent <= 3 && report.never_sent + report.sent == report.due, "{report:?}");
+    let report = driven(LoadConfig { connections: 1, timeout, ..load(bidder(|_| Deed::Right)) });
+    assert!(report.never_sent == 0 && report.is_right(), "{report:?}");
+}
+
+#[test]
+fn told_to_stop_it_ends_in_order() {
+    let config = LoadConfig { seconds: 3_600.0, ..load(bidder(|_| Deed::Right)) };
+    let (stop, live) = (config.stop.clone(), Arc::new(Live::default()));
+    let seen = live.clone();
+    std::thread::spawn(move || {
+        while seen.answered.load(Relaxed) < 50 {
+            std::thread::yield_now();
+        }
+        stop.store(true, Relaxed);
+    });
+    let report = drive(config, &live).expect("drives");
+    assert!(report.is_right() && report.due >= 50 && report.answered == report.due, "{report:?}");
 }
 
 #[test]

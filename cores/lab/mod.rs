@@ -2,8 +2,9 @@
 //! for any bidder; they read HTTP and JSON with code of their own, so that they can verify the exchange's.
 //!
 //! Reading order: [`requests`] (what is asked), [`character`] and [`bids`] (what a DSP says to it), [`dsp_sim`],
-//! [`arrivals`] (when it is asked), [`check`] (what an answer must be), [`load`] and its generator, [`report`], [`demo`],
-//! [`attack`] (what hostile clients do), [`hostile`] (what hostile DSPs do).
+//! [`arrivals`] (when it is asked), [`check`] (what an answer must be), [`load`] and its generator, [`log`] (what both
+//! ends write down for a judge), [`report`], [`demo`], [`attack`] (what hostile clients do), [`hostile`] (what hostile
+//! DSPs do).
 
 pub mod arrivals;
 pub mod attack;
@@ -21,8 +22,10 @@ pub mod json;
 pub mod load;
 #[cfg(test)]
 mod load_tests;
+pub mod log;
 pub mod report;
 pub mod requests;
 mod ring;
 pub mod rng;
 mod timer;
+mod until_eof;
