@@ -1,10 +1,11 @@
 """What scripts that measure a running exchange have in common: the exchange, simulated DSPs and a load as processes, and
-their figures. python3's own library only. Used by: attack, soak."""
+their figures. python3's own library only. Used by: attack, soak, kills."""
 import json, os, re, resource, shutil, signal, socket, subprocess, sys, tempfile, time, urllib.request
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OUTCRY = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(TOP, "target")), "release", "outcry")
 PATH = "/openrtb2/auction"
+OWN_P99_MAX = 5e-3  # at the peak, seconds: the end of usefulness
 
 CONFIG = """\
 listen = "127.0.0.1:{port}"
@@ -12,7 +13,7 @@ admin = "127.0.0.1:{admin}"
 state_dir = "{state}"
 
 [cpus]
-bidders = [{server}]
+bidders = {bidders}
 flush = {load}
 control = [{load}]
 
@@ -79,14 +80,20 @@ class Running:
 
     def __init__(self, opt, dsps):
         """`dsps`: name -> timeout in milliseconds; their simulators are started with `simulate`."""
-        self.opt, self.processes = opt, []
+        self.opt, self.processes, self.environment = opt, [], dict(os.environ)
         self.dir = tempfile.mkdtemp(prefix="outcry-running-")
         self.port, self.admin = fresh_port(), fresh_port()
         self.dsps = {name: fresh_port() for name in dsps}
         self.config = os.path.join(self.dir, "outcry.toml")
+        self.timeouts = dsps
+        self.configure([opt.server])
+
+    def configure(self, bidders, more=""):
+        """Writes the configuration: which CPUs bid, and more of its text."""
         with open(self.config, "w") as f:
-            f.write(CONFIG.format(port=self.port, admin=self.admin, state=self.dir, path=PATH, server=opt.server, load=opt.load))
-            f.write("".join(CONFIG_DSP.format(name=n, port=self.dsps[n], timeout_ms=ms) for n, ms in dsps.items()))
+            f.write(CONFIG.format(port=self.port, admin=self.admin, state=self.dir, path=PATH, bidders=bidders, load=self.opt.load))
+            f.write("".join(CONFIG_DSP.format(name=n, port=self.dsps[n], timeout_ms=ms) for n, ms in self.timeouts.items()))
+            f.write(more)
 
     def __enter__(self):
         return self
@@ -96,10 +103,10 @@ class Running:
             self.stop(process)
         shutil.rmtree(self.dir, ignore_errors=True)
 
-    def start(self, *args, nice=0, keep=True):
+    def start(self, *args, nice=0, keep=True, **more):
         with open(os.path.join(self.dir, "log"), "ab") as log:
-            process = subprocess.Popen([OUTCRY, *map(str, args)], stdout=log, stderr=log,
-                                       preexec_fn=(lambda: os.nice(nice)) if nice else None)
+            process = subprocess.Popen([OUTCRY, *map(str, args)], stdout=log, stderr=log, env=self.environment,
+                                       preexec_fn=(lambda: os.nice(nice)) if nice else None, **more)
         if keep:
             self.processes.append(process)
         return process
@@ -115,9 +122,9 @@ class Running:
         if process in self.processes:
             self.processes.remove(process)
 
-    def simulate(self, name, *args):
+    def simulate(self, name, *args, **more):
         """The DSP of this name."""
-        process = self.start("dsp-sim", "--listen", f"127.0.0.1:{self.dsps[name]}", "--cpu", self.opt.load, "--quiet", *args)
+        process = self.start("dsp-sim", "--listen", f"127.0.0.1:{self.dsps[name]}", "--cpu", self.opt.load, "--quiet", *args, **more)
         self.wait(lambda: socket.create_connection(("127.0.0.1", self.dsps[name]), 0.5).close() or True, process, f"DSP {name}")
         return process
 
@@ -193,3 +200,30 @@ def quantile(name, q, before, after):
             return low if edge == float("inf") else low + (edge - low) * (q * total - below) / max(n - below, 1)
         low, below = edge, n
     return low
+
+
+def peak(lab):
+    """The highest rate that is carried, to a tenth."""
+    carried = lambda rate: step(lab, rate)
+    low, high = 0, 500
+    while carried(high):
+        low, high = high, high * 2
+        if high > 1_000_000:
+            break
+    for _ in range(3):
+        middle = (low + high) / 2
+        low, high = (middle, high) if carried(middle) else (low, middle)
+    if not low:
+        raise Trouble("not even 500 requests/s are carried: the load's CPU is busy otherwise, or --cpus names one CPU twice")
+    return low
+
+
+def step(lab, rate):
+    time.sleep(1.2)
+    before = lab.metrics()
+    got = lab.load(rate, 3, connections=2048)
+    time.sleep(1.2)
+    own = quantile("outcry_own_seconds", 0.99, before, lab.metrics())
+    good = "latency_ns" in got and got["cpu_share"] < 0.8 and not got["unanswered"] and own is not None and own < OWN_P99_MAX
+    print(f"  {rate:.0f} requests/s: {'carried' if good else 'not carried'}, own p99 {(own or 0) * 1e6:.0f} us, load's CPU {got['cpu_share']:.0%}", flush=True)
+    return good
