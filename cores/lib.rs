@@ -27,6 +27,7 @@ pub mod journal;
 pub mod keeping;
 pub mod lab;
 pub mod out;
+mod planted;
 pub mod rlimit;
 pub mod state;
 pub mod topology;

@@ -2,7 +2,10 @@
 //! Owns: the writing end of the box, the core's hybrid clock. Runs on: each bidder core. Called by: the bidder.
 //! Never: fails to record what was admitted: room is promised before the auction begins.
 //! Full: no room, no admission; the caller answers at once and counts.
-use crate::blackbox::{Producer, Stamp};
+use crate::{
+    blackbox::{Producer, Stamp},
+    planted::{Fault, planted},
+};
 use outcry::{
     auction::{Auction, Delivery, delivery, record},
     record::frame::{self, HEADER, Kind},
@@ -21,17 +24,23 @@ pub struct Recorder {
     power: bool,
     clock: Clock,
     scratch: Vec<u8>,
+    /// Kind, version, time and payload of what is published too late, if that fault is planted.
+    late: Vec<(Kind, u8, u64, Vec<u8>)>,
 }
 
 impl Recorder {
     /// With the box of this core, or with none: then nothing is kept and everything has room. `power`: answers wait until
     /// their records are on disk. `last` is the greatest time that the journal knows.
     pub fn new(producer: Option<Producer>, power: bool, last: Hlc) -> Recorder {
-        Recorder { producer, power, clock: Clock::new(last, Clock::AHEAD_MAX_MS), scratch: Vec::new() }
+        let clock = Clock::new(last, Clock::AHEAD_MAX_MS);
+        Recorder { producer, power, clock, scratch: Vec::new(), late: Vec::new() }
     }
 
     /// Promises room for an auction whose record is `bound` bytes at most, and for its delivery. `None`: there is none.
     pub fn promise(&mut self, bound: usize) -> Option<usize> {
+        if planted(Fault::PublishedLate) {
+            self.publish_late();
+        }
         let Some(producer) = &mut self.producer else { return Some(0) };
         let bytes = frame::padded(HEADER + bound) + DELIVERY_BYTES;
         producer.reserve(bytes).then_some(bytes)
@@ -104,9 +113,29 @@ impl Recorder {
     }
 
     fn publish(&mut self, kind: Kind, version: u8, wall_ms: u64) -> usize {
+        if planted(Fault::PublishedLate) {
+            self.late.push((kind, version, wall_ms, self.scratch.clone()));
+            return frame::size(self.scratch.len());
+        }
+        self.publish_now(kind, version, wall_ms)
+    }
+
+    fn publish_late(&mut self) {
+        for (kind, version, wall_ms, payload) in std::mem::take(&mut self.late) {
+            self.scratch = payload;
+            self.publish_now(kind, version, wall_ms);
+        }
+    }
+
+    fn publish_now(&mut self, kind: Kind, version: u8, wall_ms: u64) -> usize {
         let Some(producer) = &mut self.producer else { return 0 };
         let hlc = self.clock.tick(wall_ms).0;
         let mut entry = producer.begin();
+        if planted(Fault::NoReservation) && entry.room().len() < self.scratch.len() {
+            let bytes = frame::size(self.scratch.len());
+            producer.refund(bytes);
+            return bytes;
+        }
         entry.room()[..self.scratch.len()].copy_from_slice(&self.scratch);
         entry.publish(self.scratch.len(), Stamp { kind, version, hlc })
     }

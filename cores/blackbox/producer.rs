@@ -3,6 +3,7 @@
 //! Never: waits, allocates, makes a system call.
 //! Full: [`Producer::reserve`] says no, and the auction is not admitted.
 use super::map::WriteEnd;
+use crate::planted::{Fault, planted};
 use outcry::record::{
     blackbox::Identity,
     frame::{self, HEADER, Header, Kind},
@@ -77,7 +78,7 @@ impl Producer {
         if reserved > self.end.free() {
             // Looked at only when it matters: the line is flush's.
             self.end.refresh();
-            if reserved > self.end.free() {
+            if reserved > self.end.free() && !planted(Fault::NoReservation) {
                 return false;
             }
         }
@@ -113,7 +114,10 @@ impl Entry<'_> {
     /// Room for the payload: all that is reserved but for the header. Holds whatever stood there before.
     #[inline]
     pub fn room(&mut self) -> &mut [u8] {
-        let reserved = self.producer.reserved;
+        let mut reserved = self.producer.reserved;
+        if planted(Fault::NoReservation) {
+            reserved = reserved.min(self.producer.end.free());
+        }
         self.producer.end.room()[..reserved].get_mut(HEADER..).unwrap_or_default()
     }
 
@@ -136,6 +140,9 @@ impl Entry<'_> {
             return bytes;
         }
         frame::seal(end.room(), len, &header);
+        if planted(Fault::NoChecksum) {
+            end.room()[4..8].fill(0);
+        }
         end.publish(bytes, *seq);
         *reserved -= bytes;
         bytes

@@ -6,6 +6,7 @@
 use crate::{
     blackbox::{Consumer, Mark},
     journal::{Journal, disk::Disk},
+    planted::{Fault, planted},
 };
 use outcry::{
     journal::{
@@ -119,6 +120,16 @@ impl<D: Disk> Keeper<D> {
 
     /// Reads what is in the boxes as far as the journal takes it, and lets go of what is durable.
     pub fn turn(&mut self, now: Now, totals: &mut Totals) {
+        if planted(Fault::ReleasedEarly) {
+            // What is handed out is what was read the last time: what is read now waits, as it does behind a slow disk.
+            self.settle(now, totals);
+            let kept = self.read();
+            self.let_go(now, totals);
+            if kept == Kept::All {
+                self.go_on_ending(now);
+            }
+            return;
+        }
         let mut kept = self.read();
         self.settle(now, totals);
         // Blocks that came back meanwhile take more.
@@ -169,17 +180,24 @@ impl<D: Disk> Keeper<D> {
     /// Takes back what the disk has done, hands out what there is, lets go. Returns how much the journal did.
     pub fn settle(&mut self, now: Now, totals: &mut Totals) -> usize {
         let work = self.journal.turn(now);
+        self.let_go(now, totals);
+        work
+    }
+
+    /// Lets the boxes forget what is durable.
+    fn let_go(&mut self, now: Now, totals: &mut Totals) {
         let wall_ms = now.unix_ms();
         for Lane { consumer, marks } in &mut self.lanes {
             let identity = consumer.identity();
             let durable = self.journal.durable_positions().get((identity.epoch, identity.core));
-            while let Some((mark, first)) = marks.front().filter(|(mark, _)| mark.seq() <= durable) {
+            while let Some((mark, first)) =
+                marks.front().filter(|(mark, _)| mark.seq() <= durable || planted(Fault::ReleasedEarly))
+            {
                 consumer.release(*mark);
                 totals.commit(wall_ms.saturating_sub(first.ms()) * MS);
                 marks.pop_front();
             }
         }
-        work
     }
 
     /// Shows how things stand.

@@ -35,13 +35,14 @@ pub use self::{
 };
 
 use self::disk::{Disk, Done, Job};
+use crate::planted::{Fault, planted};
 use outcry::{
     journal::{
         checkpoint::{self, Checkpoint},
         positions::{Key, Positions},
         retention::{Kept, Level, Levels, Needs, Pace, Retention, Space, level, may_go, may_make},
         segment::{FileKind, file_name},
-        writer::{Class, Counts, Durable, Io, Refusal, Settings, Taken, Writer},
+        writer::{Class, Counts, Durable, Io, Refusal, Resume, Settings, Taken, Writer},
     },
     record::frame::Frame,
     units::{MS, Now},
@@ -115,6 +116,8 @@ impl<D: Disk> Journal<D> {
         let resume = found.resume;
         #[cfg(test)]
         let resume = tests::faults::forget_positions(resume);
+        let resume =
+            if planted(Fault::NoDeduplication) { Resume { positions: Positions::default(), ..resume } } else { resume };
         let segment = resume.segment;
         let mut writer = Writer::new(settings.writer, resume, || disk.buffer(settings.writer.block_bytes));
         if found.spare {

@@ -1,0 +1,45 @@
+//! Faults that a debug build commits when the environment names one, so that it is known that `scripts/kills` finds them.
+//! A release build has none of this: [`planted`] is a constant there.
+//! Owns: the name, read once. Called by: whoever keeps the record. Never: true without `OUTCRY_TEST_FAULT`.
+
+/// What is done wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fault {
+    /// `published-late`: a record is published when the next auction is let in, long after its answer was sent.
+    PublishedLate,
+    /// `released-early`: a black box forgets what was read, whether or not the disk has it.
+    ReleasedEarly,
+    /// `no-checksum`: a frame is published without its checksum.
+    NoChecksum,
+    /// `no-deduplication`: what is read out goes into the journal, whether or not it is there already.
+    NoDeduplication,
+    /// `no-reservation`: auctions are let in without room for their records, which are lost when there is none.
+    NoReservation,
+}
+
+/// Is this fault to be committed?
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub(crate) const fn planted(_: Fault) -> bool {
+    false
+}
+
+/// Is this fault to be committed?
+#[cfg(debug_assertions)]
+pub(crate) fn planted(fault: Fault) -> bool {
+    static NAMED: std::sync::OnceLock<Option<Fault>> = std::sync::OnceLock::new();
+    *NAMED.get_or_init(|| named(&std::env::var("OUTCRY_TEST_FAULT").ok()?)) == Some(fault)
+}
+
+/// The fault of this name; a name that is none stops the process: a test that plants nothing would prove nothing.
+#[cfg(debug_assertions)]
+fn named(name: &str) -> Option<Fault> {
+    Some(match name {
+        "published-late" => Fault::PublishedLate,
+        "released-early" => Fault::ReleasedEarly,
+        "no-checksum" => Fault::NoChecksum,
+        "no-deduplication" => Fault::NoDeduplication,
+        "no-reservation" => Fault::NoReservation,
+        other => panic!("OUTCRY_TEST_FAULT={other}: there is no such fault"),
+    })
+}
