@@ -7,7 +7,7 @@ use super::{
     kind::{Kind, Placed, Wrong},
     mistake::{Mistake, quoted},
     raw::{Found, Mended, Places, Raw, describe, mend},
-    resolved::{AuctionRules, Config, Cpus, Dsp, Exchange, Http, RateTable, RecordRules, SchainNode},
+    resolved::{AuctionRules, Config, Cpus, Dsp, Exchange, Http, RateTable, RawRules, RecordRules, SchainNode},
     schema::{self, Fallback, Key, Section, Shape},
     suggest,
 };
@@ -261,6 +261,13 @@ impl Checker<'_, '_> {
             keep_days: self.get(record, &schema::KEEP_DAYS).value,
             keep_bytes: self.get(record, &schema::KEEP_BYTES).value,
         };
+        let raw = one(self, "raw");
+        let raw = RawRules {
+            one_in: self.get(raw, &schema::RAW_ONE_IN).value,
+            keep_days: self.get(raw, &schema::RAW_KEEP_DAYS).value,
+            keep_bytes: self.get(raw, &schema::RAW_KEEP_BYTES).value,
+            keeps_personal_data: self.get(raw, &schema::RAW_KEEPS_PERSONAL_DATA).value,
+        };
         let rates = one(self, "rates");
         let rates = self.rates(rates);
         let mut exchanges = self.sections(top, "exchange");
@@ -285,6 +292,7 @@ impl Checker<'_, '_> {
             http,
             auction,
             record,
+            raw,
             rates: rates.value,
             exchanges,
             dsps,

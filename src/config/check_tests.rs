@@ -41,6 +41,8 @@ fn an_empty_file_runs() {
     assert_eq!((a.increment, a.runner_up, a.schain.clone()), (Cpm(10_000), RunnerUp::OtherDsp, None));
     assert_eq!((a.tmax_default_ms, a.tmax_max_ms, a.network_ms, a.answer_ms), (100, 100, 8, 2));
     assert_eq!((a.dsp_ms, a.dsp_min_ms, a.dsp_network_ms), (70, 10, 2));
+    let raw = RawRules { one_in: 0, keep_days: 7, keep_bytes: 16 << 30, keeps_personal_data: false };
+    assert_eq!(config.raw, raw);
     assert_eq!((config.rates.id.as_str(), &config.rates.rates[..]), ("built-in", &[(Currency::USD, Rate::ONE)][..]));
     let exchange = &config.exchanges[0];
     assert_eq!((exchange.name.as_str(), exchange.path.as_str()), ("default", "/openrtb2/auction"));
@@ -62,6 +64,10 @@ dsp_ms = 50
 [auction.schain]
 asi = "exchange.example"
 sid = "p-1"
+[raw]
+one_in = 1000
+keep_bytes = 0x4000000
+keeps_personal_data = true
 [rates]
 id = "2026-11-21"
 accounting = "EUR"
@@ -86,6 +92,8 @@ connections = 2
     assert_eq!(config.node, Some(16));
     assert_eq!((config.cpus.bidders, config.cpus.flush, config.cpus.control), (vec![2, 3], Some(1), vec![0]));
     assert_eq!(config.auction.increment, Cpm(1));
+    let raw = RawRules { one_in: 1000, keep_days: 7, keep_bytes: 1 << 26, keeps_personal_data: true };
+    assert_eq!(config.raw, raw);
     assert_eq!(config.auction.schain.unwrap().sid, "p-1");
     let (eur, jpy) = (Currency(*b"EUR"), Currency(*b"JPY"));
     // Nine decimals survive, which a float would not promise.

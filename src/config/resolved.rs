@@ -2,7 +2,7 @@
 //! Owns: plain data. Never: refers to a file, a line or a default; that is over when one of these exists.
 use crate::{
     openrtb::request::Media,
-    units::{Cpm, Currency, Rate},
+    units::{Cpm, Currency, Rate, mix},
 };
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -37,6 +37,8 @@ pub struct Config {
     pub auction: AuctionRules,
     /// What is kept of each auction.
     pub record: RecordRules,
+    /// Whose requests and answers are kept whole.
+    pub raw: RawRules,
     /// Rates against the accounting currency.
     pub rates: RateTable,
     /// Who sends requests; at least one.
@@ -121,6 +123,31 @@ pub enum Durability {
     /// A power cut too: the answer waits until its record is on disk.
     Power,
 }
+
+/// Which auctions' requests and answers are kept whole, and how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawRules {
+    /// One auction in so many; 0: none.
+    pub one_in: u64,
+    /// Days after which a file goes.
+    pub keep_days: u64,
+    /// Bytes of all files above which the oldest goes.
+    pub keep_bytes: u64,
+    /// Ids, addresses and places of people stay as they came.
+    pub keeps_personal_data: bool,
+}
+
+impl RawRules {
+    /// Is the auction with this entropy one of them? Request and answers are together: the auction is chosen, not the message.
+    #[inline]
+    pub fn chooses(&self, entropy: u64) -> bool {
+        // Mixed once more: what is chosen must not depend on the bits that break ties.
+        self.one_in != 0 && mix(entropy ^ RAW_STREAM).is_multiple_of(self.one_in)
+    }
+}
+
+/// Tells the choice of auctions from what else is drawn from their entropy.
+const RAW_STREAM: u64 = 0x7261_7700;
 
 /// Rules of all auctions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -276,4 +303,18 @@ pub enum BuyerUid {
     Map,
     /// That, else the request's own `user.buyeruid`: for a DSP whose ids the sender keeps there.
     Request,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_auction_in_so_many_is_chosen() {
+        for (one_in, least, most) in [(0, 0, 0), (1, 10_000, 10_000), (2, 4_800, 5_200), (100, 60, 140)] {
+            let rules = RawRules { one_in, keep_days: 7, keep_bytes: 0, keeps_personal_data: false };
+            let chosen = (0..10_000).filter(|seq| rules.chooses(mix(7 ^ mix(*seq)))).count();
+            assert!((least..=most).contains(&chosen), "one in {one_in}: {chosen} of 10000");
+        }
+    }
 }

@@ -390,6 +390,40 @@ const RECORD: Section = Section {
     sections: &[],
 };
 
+// --- [raw] ---------------------------------------------------------------------------------------
+
+pub(super) const RAW_ONE_IN: Key<Whole> = key(
+    "one_in",
+    Number(0),
+    count(0, 1_000_000_000),
+    "Of so many auctions the request, every DSP's answer and our own are kept as they came: 0 none, 1 all, 1000 one in a \
+     thousand. The only key here that a reload may change.",
+);
+pub(super) const RAW_KEEP_DAYS: Key<Whole> =
+    key("keep_days", Number(7), count(1, 36_500), "Files that are older are removed.");
+pub(super) const RAW_KEEP_BYTES: Key<Whole> = key(
+    "keep_bytes",
+    Number(16 << 30),
+    Whole { min: limits::RAW_KEEP_BYTES_MIN, max: 1 << 50, unit: "bytes" },
+    "Above this the oldest files are removed whatever their age; earlier where the journal needs the room.",
+);
+pub(super) const RAW_KEEPS_PERSONAL_DATA: Key<Flag> = key(
+    "keeps_personal_data",
+    Toml("false"),
+    Flag,
+    "true keeps ids, addresses and places of people as they came, in files that many can read later: know the law that \
+     lets you. false replaces them.",
+);
+
+const RAW: Section = Section {
+    name: "raw",
+    path: "raw",
+    shape: Shape::Once,
+    meaning: "Whole requests and answers of some auctions, in state_dir/raw, as gzip files of JSON lines.",
+    keys: &[&RAW_ONE_IN, &RAW_KEEP_DAYS, &RAW_KEEP_BYTES, &RAW_KEEPS_PERSONAL_DATA],
+    sections: &[],
+};
+
 // --- [rates] -------------------------------------------------------------------------------------
 
 pub(super) const RATES_ID: Key<Text> = key(
@@ -568,7 +602,7 @@ pub(super) static FILE: Section = Section {
     shape: Shape::Once,
     meaning: "Outcry's configuration: every key with its default. All keys may be left out but those of [[dsp]].",
     keys: &[&NODE, &REGION, &STATE_DIR, &LISTEN, &ADMIN, &IO_DRIVER, &STOP_MS],
-    sections: &[&CPUS, &HTTP, &AUCTION, &RECORD, &RATES, &EXCHANGE, &DSP],
+    sections: &[&CPUS, &HTTP, &AUCTION, &RECORD, &RAW, &RATES, &EXCHANGE, &DSP],
 };
 
 const _: () = assert!(Currency::USD.0[0] == b'U', "the fallbacks of `rates` and `currencies` say USD");

@@ -1,7 +1,7 @@
 //! The life of a process without threads: what cores and flush say is put into their rings by hand.
 use super::*;
 use crate::wiring::{Wiring, wire};
-use outcry::config::{AuctionRules, Config, Cpus, Dsp, Durability, Http, IoDriver, RateTable, RecordRules};
+use outcry::config::{AuctionRules, Config, Cpus, Dsp, Durability, Http, IoDriver, RateTable, RawRules, RecordRules};
 use outcry::{openrtb::request::Media, units::Cpm};
 
 const S: u64 = 1_000_000_000;
@@ -18,7 +18,7 @@ struct Machine {
 }
 
 fn machine(cores: usize) -> Machine {
-    let Wiring { bidders, flush, control } = wire(cores).unwrap();
+    let Wiring { bidders, flush, control, .. } = wire(cores).unwrap();
     let handle = ControlHandle::new(cores, 2);
     let mut slots = DspSlots::new(2);
     slots.assign(["a", "b"]);
@@ -99,6 +99,7 @@ fn core_config(dsps: &[&str]) -> Box<CoreConfig> {
                 keep_days: 1,
                 keep_bytes: 1,
             },
+            raw: RawRules { one_in: 0, keep_days: 1, keep_bytes: 1, keeps_personal_data: false },
             rates: RateTable { id: String::new(), accounting: Default::default(), rates: Vec::new() },
             exchanges: Vec::new(),
             dsps: dsps.iter().map(dsp).collect(),
