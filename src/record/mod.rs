@@ -10,6 +10,8 @@ pub mod keys;
 pub mod labels;
 pub mod marker;
 pub mod metrics;
+pub mod personal;
+pub mod raw;
 pub mod refusal_sample;
 pub mod refusals;
 pub mod show;
