@@ -7,6 +7,7 @@ use crate::{
     flush::{self, FlushRole},
     io_probe,
     keeping::{self, KeepingError, PutAway},
+    raw::{self, RawRole},
     state::{self, StateError},
     topology,
     wiring::{WiringError, wire},
@@ -25,7 +26,7 @@ use std::{
     path::PathBuf,
     sync::Arc,
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Listen queue of a core: a burst of a whole exchange reconnecting.
@@ -95,6 +96,9 @@ pub enum BootError {
     NotReady,
 }
 
+/// A stop waits this long for requests and answers that are to be kept whole: nobody's money hangs on them.
+const RAW_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Where the configuration is read again at a reload.
 #[derive(Clone, Debug)]
 pub enum Source {
@@ -125,6 +129,7 @@ pub struct Exchange {
     control: JoinHandle<Result<StopReason, String>>,
     cores: Vec<JoinHandle<()>>,
     flush: JoinHandle<Result<(), String>>,
+    raw: JoinHandle<()>,
     away: Option<PutAway>,
 }
 
@@ -173,6 +178,16 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
                 e.to_string()
             })
         })?
+    };
+    let raw = {
+        if config.raw.keeps_personal_data {
+            say(
+                "WARNING: requests and answers that are kept whole keep the ids, addresses and places of people (raw.keeps_personal_data = true)",
+            );
+        }
+        let store = keeping::raw_store(&config, start);
+        let role = RawRole::new(wiring.raw, store, config.raw.keeps_personal_data, turn::now());
+        spawn("outcry-raw", move || raw::run(role, turn::now, |line| eprintln!("outcry: {line}")))?
     };
     let left = left.map(|left| left.readout(say)).transpose()?;
 
@@ -240,7 +255,7 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
             .map_err(|e| e.to_string())
         })?
     };
-    let exchange = Exchange { listen, admin: admin_addr, plan, handle, control, cores: threads, flush, away };
+    let exchange = Exchange { listen, admin: admin_addr, plan, handle, control, cores: threads, flush, raw, away };
     if exchange.handle.wait_for(State::Ready, READY) != State::Ready {
         let _ = exchange.stop();
         return Err(BootError::NotReady);
@@ -278,6 +293,10 @@ impl Exchange {
                 core.join().map_err(|_| "a bidder thread panicked".to_owned())?;
             }
             self.flush.join().map_err(|_| "the flush thread panicked".to_owned())??;
+            let patient = Instant::now() + RAW_PATIENCE;
+            while !self.raw.is_finished() && Instant::now() < patient {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             // Flush has ended in order: every record is on disk, whatever happened to the auctions.
             if let (Some(away), true) = (self.away, reason.cause != StopCause::FlushLost) {
                 away.put_away().map_err(|e| format!("everything is on disk, but not put away: {e}"))?;
@@ -371,6 +390,9 @@ fn reloader(
             ("record.segment_bytes", config.record.segment_bytes != running.record.segment_bytes),
             ("record.keep_days", config.record.keep_days != running.record.keep_days),
             ("record.keep_bytes", config.record.keep_bytes != running.record.keep_bytes),
+            ("raw.keep_days", config.raw.keep_days != running.raw.keep_days),
+            ("raw.keep_bytes", config.raw.keep_bytes != running.raw.keep_bytes),
+            ("raw.keeps_personal_data", config.raw.keeps_personal_data != running.raw.keeps_personal_data),
             ("http.connections", config.http.connections != running.http.connections),
             ("http.auctions", config.http.auctions != running.http.auctions),
         ];

@@ -11,10 +11,11 @@ use crate::{
     },
     flush::opening::{Boxes, Opened, Opening, OpeningError, Start as Starting, Writes},
     journal::{JournalError, JournalSettings},
+    raw::{self, dir::RawDir, store::Store},
     state::Start,
 };
 use outcry::{
-    config::{Config, Durability, RecordRules, plan::Plan},
+    config::{Config, Durability, RawRules, RecordRules, plan::Plan},
     journal::{
         retention::{self, Levels, Retention},
         writer::Settings,
@@ -294,6 +295,24 @@ fn tell(ended: &Ended, commit_ms: u64, say: &mut dyn FnMut(&str)) {
     }
 }
 
+/// What of the disk's room matters to a journal of such segments.
+fn levels(segment_bytes: u64) -> Levels {
+    Levels { low: 16 * segment_bytes, keep: 2 * segment_bytes }
+}
+
+/// How requests and answers are kept whole. Below the room at which the journal warns they give way to it.
+pub fn raw_store(config: &Config, start: Start) -> Store<RawDir> {
+    let RawRules { keep_days, keep_bytes, .. } = config.raw;
+    let settings = raw::store::Settings {
+        node: start.node,
+        epoch: start.epoch,
+        file_bytes: (keep_bytes / 8).min(limits::RAW_FILE_BYTES_MAX),
+        retention: Retention { age_ms: keep_days * DAY_MS, bytes_max: keep_bytes },
+        leave_bytes: levels(config.record.segment_bytes).low,
+    };
+    Store::new(RawDir::new(&config.state_dir), settings)
+}
+
 /// How the journal is kept; what the disk cannot hold is lowered, loudly.
 fn settings(
     dir: &Path,
@@ -303,7 +322,7 @@ fn settings(
     say: &mut dyn FnMut(&str),
 ) -> Result<JournalSettings, KeepingError> {
     let segment = rules.segment_bytes;
-    let levels = Levels { low: 16 * segment, keep: 2 * segment };
+    let levels = levels(segment);
     let mut retention = Retention { age_ms: rules.keep_days * DAY_MS, bytes_max: rules.keep_bytes };
     let total = crate::journal::dir::Dir::new(dir).total();
     let total = total.map_err(|e| OpeningError::from(JournalError::Disk(e)))?;

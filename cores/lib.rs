@@ -3,10 +3,11 @@
 //! | thread           | owns                                                            | receives from   | sends to        | may block? |
 //! |------------------|-----------------------------------------------------------------|-----------------|-----------------|------------|
 //! | `outcry-bid-N`   | listener, clients, DSP connections, auctions, counters of a CPU | control         | flush, control  | never      |
-//! | `outcry-flush`   | the sums of all cores, the journal                              | bidders, control| control, bidders| on a timer |
+//! | `outcry-flush`   | the sums of all cores, the journal                              | bidders, control, raw | control, bidders| on a timer |
 //! | `outcry-digest`  | the digest of the segment being written                         | flush           | flush           | yes        |
 //! | `outcry-index`   | the index of a segment that has ended                           | flush           | flush           | yes        |
 //! | `outcry-journal` | files of the journal that are made, cut off, removed            | flush           | flush           | yes        |
+//! | `outcry-raw`     | files of whole requests and answers                             | bidders         | flush           | yes        |
 //! | `outcry-control` | configuration, admin port, signals, the life of the process     | bidders, flush  | bidders, flush  | yes        |
 //! | `main`           | nothing once it is booted; waits                                | -               | -               | yes        |
 //!
@@ -28,6 +29,7 @@ pub mod keeping;
 pub mod lab;
 pub mod out;
 mod planted;
+pub mod raw;
 pub mod rlimit;
 pub mod state;
 pub mod topology;

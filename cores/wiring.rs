@@ -21,6 +21,8 @@ pub struct BidderEnds {
     pub to_control: Producer<FromCore>,
     /// Configurations and the order to drain in.
     pub from_control: Consumer<ToCore>,
+    /// Requests and answers out, to be kept whole: frames of `outcry::record::raw`.
+    pub raw: Producer<u8>,
 }
 
 /// What flush holds for one bidder core.
@@ -39,6 +41,8 @@ pub struct FlushLane {
 pub struct FlushEnds {
     /// In order of cores.
     pub lanes: Vec<FlushLane>,
+    /// Of the raw stream's thread.
+    pub raw: FlushLane,
     /// Totals out.
     pub to_control: Producer<FlushToControl>,
     /// Their boxes back, and the order to stop.
@@ -67,6 +71,20 @@ pub struct ControlEnds {
     pub from_flush: Consumer<FlushToControl>,
 }
 
+/// What the thread of the raw stream holds.
+#[derive(Debug)]
+pub struct RawEnds {
+    /// In order of cores: requests and answers in.
+    pub cores: Vec<Consumer<u8>>,
+    /// Metric deltas out.
+    pub to_flush: Producer<ToFlush>,
+    /// Their boxes back.
+    pub from_flush: Consumer<FromFlush>,
+}
+
+/// The number of the raw stream's lane: of no core, so that its counts count and its levels have no place.
+pub const RAW_LANE: u16 = u16::MAX;
+
 /// All ends of all rings.
 #[derive(Debug)]
 pub struct Wiring {
@@ -76,6 +94,8 @@ pub struct Wiring {
     pub flush: FlushEnds,
     /// For the control thread.
     pub control: ControlEnds,
+    /// For the thread of the raw stream.
+    pub raw: RawEnds,
 }
 
 /// Ends that are not where they belong: a mistake of boot, found before the first request.
@@ -103,25 +123,33 @@ pub fn wire(cores: usize) -> Result<Wiring, WiringError> {
     }
     let (to_control, from_flush) = RingBuffer::new(limits::FLUSH_TO_CONTROL_SLOTS);
     let (to_flush, from_control) = RingBuffer::new(limits::CONTROL_TO_FLUSH_SLOTS);
+    let (raw_out, raw_in) = RingBuffer::new(limits::TO_FLUSH_SLOTS);
+    let (raw_box_out, raw_box_in) = RingBuffer::new(limits::FROM_FLUSH_SLOTS);
+    let raw_lane = FlushLane { core: RAW_LANE, from_core: raw_in, to_core: raw_box_out };
     let mut wiring = Wiring {
         bidders: Vec::with_capacity(cores),
-        flush: FlushEnds { lanes: Vec::with_capacity(cores), to_control, from_control },
+        flush: FlushEnds { lanes: Vec::with_capacity(cores), raw: raw_lane, to_control, from_control },
         control: ControlEnds { lanes: Vec::with_capacity(cores), to_flush, from_flush },
+        raw: RawEnds { cores: Vec::with_capacity(cores), to_flush: raw_out, from_flush: raw_box_in },
     };
     for core in 0..cores as u16 {
         let (delta_out, delta_in) = RingBuffer::new(limits::TO_FLUSH_SLOTS);
         let (box_out, box_in) = RingBuffer::new(limits::FROM_FLUSH_SLOTS);
         let (order_out, order_in) = RingBuffer::new(limits::TO_CORE_SLOTS);
         let (report_out, report_in) = RingBuffer::new(limits::FROM_CORE_SLOTS);
+        // Memory that nobody has written to is the system's still: where nothing is kept, this takes none.
+        let (raw, raw_in) = RingBuffer::new(limits::RAW_RING_BYTES);
         wiring.bidders.push(BidderEnds {
             core,
             to_flush: delta_out,
             from_flush: box_in,
             to_control: report_out,
             from_control: order_in,
+            raw,
         });
         wiring.flush.lanes.push(FlushLane { core, from_core: delta_in, to_core: box_out });
         wiring.control.lanes.push(ControlLane { core, to_core: order_out, from_core: report_in });
+        wiring.raw.cores.push(raw_in);
     }
     Ok(wiring)
 }
@@ -171,7 +199,10 @@ mod tests {
             assert!(ends.from_flush.buffer() == flush.to_core.buffer());
             assert!(ends.to_control.buffer() == control.from_core.buffer());
             assert!(ends.from_control.buffer() == control.to_core.buffer());
+            assert!(ends.raw.buffer() == w.raw.cores[core].buffer());
         }
+        assert!(w.raw.to_flush.buffer() == w.flush.raw.from_core.buffer());
+        assert!(w.raw.from_flush.buffer() == w.flush.raw.to_core.buffer());
         assert!(w.flush.to_control.buffer() == w.control.from_flush.buffer());
         assert!(w.flush.from_control.buffer() == w.control.to_flush.buffer());
     }

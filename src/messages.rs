@@ -2,14 +2,16 @@
 //!
 //! | ring             | from    | to      | carries                          | full                                   |
 //! |------------------|---------|---------|----------------------------------|----------------------------------------|
-//! | [`ToFlush`]      | bidder  | flush   | a metric delta                   | the core goes on adding to it          |
-//! | [`FromFlush`]    | flush   | bidder  | its box, empty; a full disk      | cannot be: there are fewer messages    |
+//! | [`ToFlush`]      | bidder, raw | flush | a metric delta                 | the thread goes on adding to it        |
+//! | [`FromFlush`]    | flush   | bidder, raw | its box, empty; a full disk  | cannot be: there are fewer messages    |
+//! | bytes of [`crate::record::raw`] | bidder | raw | an auction's requests and answers, whole | it is not kept, and counted |
 //! | [`ToCore`]       | control | bidder  | configuration, salt, drain       | control keeps it and tries again       |
 //! | [`FromCore`]     | bidder  | control | ready, drained, old configuration| the core keeps it and tries again      |
 //! | [`FlushToControl`]| flush  | control | totals of all cores              | the next second's say the same and more|
 //! | [`ControlToFlush`]| control| flush   | the totals' box back; a new configuration; stop | control keeps it and tries again |
 //!
-//! What is boxed is made once and goes back and forth; a ring slot stays within a cache line's quarter.
+//! `raw` is the thread that keeps requests and answers whole. What is boxed is made once and goes back and forth; a ring slot
+//! stays within a cache line's quarter.
 use crate::{
     config::Config,
     record::{configured::Configured, metrics::CoreMetrics, stopped::Why, totals::Totals, user::Salt},

@@ -38,7 +38,7 @@ impl Bidder {
     /// Every DSP has answered or is late: decide, record, answer.
     pub(super) fn finish<T: Transport>(&mut self, key: Key, now: Now, t: &mut T) {
         let Bidder { flights, snapshots, buffers, metrics, ingress, deflate, recorder, scratch, .. } = self;
-        let Bidder { auction, views, arena, .. } = self;
+        let Bidder { auction, views, arena, copies, .. } = self;
         let Some(flight) = flights.get(key) else { return };
         let Some(snapshot) = snapshots[flight.snapshot].as_mut() else { return };
         let (sampled, began_ns) = (flight.sampled, flight.begun.boot_ns);
@@ -72,6 +72,15 @@ impl Bidder {
         let durable_at = recorder.durable_at();
         metrics.count(Counter::Records);
         metrics.add(Counter::RecordBytes, bytes as u64);
+
+        if snapshot.config().raw.chooses(start.entropy) {
+            let empty = !bid && start.exchange.no_bid == NoBidStyle::Status204;
+            scratch.clear();
+            if !empty {
+                auction.write_answer(&LegAnswers { legs, views }, &start, scratch);
+            }
+            copies.keep(flight, snapshot, views, (if empty { 204 } else { 200 }, scratch), metrics);
+        }
 
         let out = client.and_then(|c| Some((c, ingress.answer_buffer(c, place, buffers)?)));
         let event = start.event;

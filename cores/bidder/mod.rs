@@ -9,6 +9,7 @@
 mod answering;
 mod asking;
 pub mod buffers;
+pub mod copying;
 pub mod egress;
 mod epoll;
 pub mod flight;
@@ -28,6 +29,7 @@ pub mod turn;
 use asking::from_token;
 use buffers::Buffers;
 use bumpalo::Bump;
+use copying::Copies;
 use egress::Egress;
 use flight::Flight;
 use ingress::{ClientKey, Ingress, Step};
@@ -93,6 +95,7 @@ pub struct Bidder {
     recorder: Recorder,
     refusing: Refusing,
     salt: Salt,
+    copies: Copies,
     /// The journal's disk is full: nobody is admitted.
     disk_full: bool,
     scratch: Vec<u8>,
@@ -136,6 +139,7 @@ impl Bidder {
             recorder: Recorder::new(None, false, Hlc::default()),
             refusing,
             salt: Salt::NONE,
+            copies: Copies::default(),
             disk_full: false,
             scratch: Vec::new(),
             auction: Auction::default(),
@@ -162,6 +166,11 @@ impl Bidder {
     /// People are hashed under this from now on.
     pub fn set_salt(&mut self, salt: Salt) {
         self.salt = salt;
+    }
+
+    /// From now on requests and answers that are to be kept whole go where this one says.
+    pub fn copy_with(&mut self, copies: Copies) {
+        self.copies = copies;
     }
 
     /// Is the journal's disk full?

@@ -1,7 +1,7 @@
 //! The thread of a bidder core: pins itself, builds its runtime, runs the core until it is drained.
 //! Owns: the thread it is called on. Called by: `boot`, on a thread made for it. Never: leaves silently; control is told
 //! of readiness, of the end, and of a panic.
-use super::{Bidder, Identity, epoll, recording::Recorder, sockets, turn::now};
+use super::{Bidder, Identity, copying::Copies, epoll, recording::Recorder, sockets, turn::now};
 use crate::{flush::delta::DeltaLane, wiring::BidderEnds};
 use outcry::{
     messages::{CoreConfig, FromCore, ToCore},
@@ -50,13 +50,14 @@ pub fn run(seat: Seat) {
         eprintln!("outcry: core {core}: {e}");
         return;
     }
-    let BidderEnds { to_flush, from_flush, mut to_control, from_control, .. } = ends;
+    let BidderEnds { to_flush, from_flush, mut to_control, from_control, raw, .. } = ends;
     // By a system call of its own when the core is lost: the end of a ring closes what it holds some time later, and until
     // then the kernel would go on handing this listener connections that nobody serves.
     let door = listener.try_clone();
     let run = || {
         let mut bidder = Bidder::new(identity, config, rows, now());
         bidder.record_with(recorder);
+        bidder.copy_with(Copies::into(raw));
         let mut rings = Rings {
             #[cfg(debug_assertions)]
             core,

@@ -23,6 +23,9 @@ use std::collections::VecDeque;
 /// Deltas merged in one turn. One costs about 10 us; so a turn stays below a millisecond, and 256 cores that all
 /// report at once are done in four.
 pub const DELTAS_PER_TURN: usize = 64;
+/// After the order to stop, the last counts of the raw stream's thread are waited for this long: its disk may hang, and
+/// nobody else is to wait for that.
+pub const RAW_PATIENCE_NS: u64 = 500_000_000;
 /// Totals go to control about this often.
 pub const TOTALS_PERIOD_NS: u64 = 1_000_000_000;
 
@@ -54,6 +57,8 @@ pub struct FlushRole {
     configured: VecDeque<Box<Configured>>,
     /// What the cores were told of the disk.
     disk_full: bool,
+    /// The raw stream is waited for until then; 0: not yet.
+    raw_until_ns: u64,
 }
 
 impl FlushRole {
@@ -71,6 +76,7 @@ impl FlushRole {
             held: false,
             configured: VecDeque::new(),
             disk_full: false,
+            raw_until_ns: 0,
         })
     }
 
@@ -80,6 +86,7 @@ impl FlushRole {
         let mut work = self.take_orders();
         let deltas = self.merge_deltas();
         work += deltas;
+        let raw_over = self.raw_is_over(now);
         match self.phase {
             Phase::Running if now.boot_ns >= self.due_ns => {
                 self.due_ns = now.boot_ns + TOTALS_PERIOD_NS;
@@ -87,7 +94,7 @@ impl FlushRole {
             }
             // A full turn may have left something; an unfull one has seen every lane empty, and no core is there to
             // send more.
-            Phase::Stopping { .. } if deltas < DELTAS_PER_TURN && !self.held => {
+            Phase::Stopping { .. } if deltas < DELTAS_PER_TURN && !self.held && raw_over => {
                 if self.boxes.is_empty() {
                     self.boxes.push(Box::new(self.totals.clone()));
                 }
@@ -146,6 +153,18 @@ impl FlushRole {
         }
     }
 
+    /// After the order to stop: nothing is to be waited for of the raw stream any more. Asked once its lane was looked at.
+    fn raw_is_over(&mut self, now: Now) -> bool {
+        if self.phase == Phase::Running {
+            return false;
+        }
+        if self.raw_until_ns == 0 {
+            self.raw_until_ns = now.boot_ns + RAW_PATIENCE_NS;
+        }
+        let lane = &self.ends.raw.from_core;
+        (lane.is_abandoned() && lane.is_empty()) || now.boot_ns >= self.raw_until_ns
+    }
+
     fn take_orders(&mut self) -> usize {
         let mut work = 0;
         // The ring is a few slots long, so this ends.
@@ -177,7 +196,8 @@ impl FlushRole {
                 break;
             }
         }
-        merged
+        // One a second, from a thread that holds two boxes.
+        merged + usize::from(merge_one(&mut self.ends.raw, &mut self.totals))
     }
 
     fn send_totals(&mut self) -> bool {

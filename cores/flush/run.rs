@@ -266,6 +266,7 @@ mod tests {
         let clock = move || Now { boot_ns: epoch.elapsed().as_nanos() as u64, wall_offset_ns: 0 };
         w.control.to_flush.push(ControlToFlush::Stop { why: Why::Asked, unfinished: 0 }).unwrap();
         let role = FlushRole::new(w.flush, 1, clock()).unwrap();
+        drop(w.raw);
         let thread = std::thread::spawn(move || {
             let mut on = None;
             run(role, None, driver, None, clock, |d| on = Some(d.clone())).unwrap();

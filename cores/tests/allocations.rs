@@ -125,7 +125,8 @@ fn all_pods() -> String {
 fn an_auction_allocates_nothing_after_warm_up() {
     let server = Server::start_with(
         &[moody, steady],
-        "[auction]\nnetwork_ms = 5\ndsp_ms = 40\n[auction.schain]\nasi = \"ours.example\"\nsid = \"7\"\n",
+        // Half of them are kept whole as well.
+        "[raw]\none_in = 2\n[auction]\nnetwork_ms = 5\ndsp_ms = 40\n[auction.schain]\nasi = \"ours.example\"\nsid = \"7\"\n",
     );
     let requests = requests();
     let mut conns: Vec<_> = (0..3).map(|_| server.connect()).collect();

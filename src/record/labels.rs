@@ -74,6 +74,18 @@ closed! {
         Records = "records",
         /// Bytes of them.
         RecordBytes = "record_bytes",
+        /// Auctions whose requests and answers were kept whole.
+        RawAuctions = "raw_auctions",
+        /// Bytes of them on disk, packed.
+        RawBytes = "raw_bytes",
+        /// Auctions that were to be kept whole and found the core's ring for it full, or are longer than it.
+        RawRingFull = "ring_full",
+        /// Messages that were to be kept whole and are no JSON.
+        RawNotJson = "not_json",
+        /// Auctions that were to be kept whole where the disk has no room but the journal's.
+        RawNoRoom = "no_room",
+        /// Auctions that were to be kept whole and could not be written.
+        RawFailed = "failed",
         /// Panics caught on a bidder core. Control counts it when it is told: the core's own counts may go with it.
         Panics = "panics",
         /// Configurations taken over by a core or by control.

@@ -121,7 +121,7 @@ const OWN_US: &[u64] = &[25, 50, 100, 250, 500, 1_000, 3_000, 5_000, 10_000, 25_
 /// A commit is due every 20 ms unless set otherwise; a power cut takes what is younger.
 const COMMIT_US: &[u64] = &[5_000, 25_000, 100_000, 1_000_000, 5_000_000];
 
-/// All of them, in the order they are exposed. With five DSPs at most 300 series: each one is stored by somebody
+/// All of them, in the order they are exposed. With five DSPs at most 310 series: each one is stored by somebody
 /// for weeks, from every machine.
 pub const METRICS: &[Metric] = {
     use self::{Counter as C, Gauge as G, Journal as J};
@@ -328,6 +328,21 @@ pub const METRICS: &[Metric] = {
             Count,
             "Places in black boxes that were not as they had been published. Never but for faulty memory.",
             Source::Journal(J::Damages),
+        ),
+        row(
+            "outcry_raw_auctions_total",
+            Counter,
+            Count,
+            "Auctions whose requests and answers were kept whole.",
+            Source::Counter(C::RawAuctions),
+        ),
+        row("outcry_raw_bytes_total", Counter, Bytes, "Bytes of them on disk, packed.", Source::Counter(C::RawBytes)),
+        row(
+            "outcry_raw_dropped_total",
+            Counter,
+            Count,
+            "Auctions that were to be kept whole and are not, by reason; of not_json single messages.",
+            Source::Counters("reason", &[C::RawRingFull, C::RawNotJson, C::RawNoRoom, C::RawFailed]),
         ),
         row("outcry_panics_total", Counter, Count, "Panics caught on bidder cores.", Source::Counter(C::Panics)),
         row(
