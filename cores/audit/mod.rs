@@ -8,6 +8,7 @@ mod find;
 mod frames;
 mod progress;
 mod range;
+mod raw;
 mod replay;
 mod request;
 mod verify;
@@ -51,6 +52,9 @@ enum Command {
     /// Decide recorded auctions again, from their records alone.
     #[command(after_help = EXIT_CODES)]
     Replay(replay::ReplayArgs),
+    /// Print a request and its answers as they were kept whole.
+    #[command(after_help = EXIT_CODES)]
+    Raw(raw::RawArgs),
 }
 
 /// A journal.
@@ -133,6 +137,7 @@ pub fn run(args: &AuditArgs) -> ExitCode {
         Command::Request(args) => request::run(args),
         Command::Advertiser(args) => advertiser::run(args),
         Command::Replay(args) => replay::run(args),
+        Command::Raw(args) => raw::run(args),
     };
     match done {
         Ok(true) | Err(AuditError::Closed) => ExitCode::SUCCESS,
