@@ -86,6 +86,8 @@ enum AuditError {
     None { path: PathBuf },
     #[error("{path}: journals of several nodes are here: choose one with --node: {nodes}")]
     Several { path: PathBuf, nodes: String },
+    #[error("{path}: {source}. Name the directory of the kept requests and answers, or the `state_dir` it is in")]
+    RawDirectory { path: PathBuf, source: io::Error },
     #[error("{path}: {source}. Is the disk failing? Copy the directory elsewhere and look at the copy")]
     Read { path: PathBuf, source: io::Error },
     #[error("the output cannot be written: {0}")]

@@ -121,7 +121,8 @@ pub(super) fn run(args: &RawArgs) -> Result<bool, AuditError> {
 /// The stream's files in `dir`, or in `raw` below it, in the order in which they were written.
 fn files(dir: &Path) -> Result<Vec<(PathBuf, u64)>, AuditError> {
     let list = |dir: &Path| {
-        let entries = fs::read_dir(dir).map_err(|source| AuditError::Directory { path: dir.to_path_buf(), source })?;
+        let entries =
+            fs::read_dir(dir).map_err(|source| AuditError::RawDirectory { path: dir.to_path_buf(), source })?;
         let name = |path: &PathBuf| path.file_name().is_some_and(|n| is_ours(&n.to_string_lossy()));
         let with_bytes = |path: PathBuf| fs::metadata(&path).map(|meta| (path, meta.len())).ok();
         let mut files: Vec<_> = entries.flatten().map(|e| e.path()).filter(name).filter_map(with_bytes).collect();

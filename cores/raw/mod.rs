@@ -16,7 +16,7 @@ use outcry::{
     units::{MS, Now},
 };
 use rtrb::Consumer;
-use std::time::Duration;
+use std::{mem::discriminant, time::Duration};
 use store::{Place, Store, Trouble};
 
 /// Bytes taken from one core before the next one's turn.
@@ -152,19 +152,23 @@ impl<P: Place> RawRole<P> {
             self.deflate.gzip(&self.block, &mut self.packed);
             written = self.store.append(&self.packed, now_ms);
         }
-        let auctions = std::mem::take(&mut self.auctions);
-        self.block.clear();
-        self.block.shrink_to(2 * RAW_BLOCK_BYTES);
+        let (auctions, bytes) = (std::mem::take(&mut self.auctions), self.packed.len() as u64);
+        // One auction may be as long as a ring; that is not kept for the next.
+        for buffer in [&mut self.block, &mut self.packed, &mut self.frame] {
+            buffer.clear();
+            buffer.shrink_to(2 * RAW_BLOCK_BYTES);
+        }
         match &written {
             Ok(()) => {
                 self.count(Counter::RawAuctions, auctions);
-                self.count(Counter::RawBytes, self.packed.len() as u64);
+                self.count(Counter::RawBytes, bytes);
             }
             Err(Trouble::NoRoom) => self.count(Counter::RawNoRoom, auctions),
             Err(Trouble::Failed(_)) => self.count(Counter::RawFailed, auctions),
         }
         let trouble = written.err();
-        if trouble != self.said {
+        // Of its kind: which file it is about changes every second.
+        if trouble.as_ref().map(discriminant) != self.said.as_ref().map(discriminant) {
             match &trouble {
                 Some(trouble) => say(&format!("WARNING: requests and answers are not kept whole: {trouble}")),
                 None => say("requests and answers are kept whole again"),

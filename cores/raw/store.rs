@@ -80,7 +80,7 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Trouble::NoRoom => f.write_str(
-                "the disk has only the room left that the journal needs. Free some, or lower raw.one_in's share (a larger number)",
+                "the disk has only the room left that the journal needs. Free some, or keep fewer (raw.one_in)",
             ),
             Trouble::Failed(why) => write!(f, "{why}. It is tried again every second"),
         }

@@ -14,6 +14,7 @@ use outcry_cores::{
         copying::Copies,
         transport::{Sock, Transport},
     },
+    boot::Source,
     lab::{by_hand, requests},
     wiring::wire,
 };
@@ -224,6 +225,50 @@ fn nothing_is_kept_unless_it_is_asked_for() {
     }
 }
 
+#[test]
+fn a_reload_changes_how_many_are_kept_and_no_more() {
+    let dir = Dir::new();
+    fs::create_dir_all(&dir.0).expect("a directory");
+    let file = dir.0.join("outcry.toml");
+    let write = |raw: &str| {
+        let text = format!(
+            "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nstate_dir = \"{}\"\n[cpus]\nbidder_count = 1\n[record]\n{SMALL}{raw}\n",
+            dir.0.display()
+        );
+        fs::write(&file, text).expect("written");
+    };
+    write("");
+    let exchange =
+        outcry_cores::boot::start_from(Source::File(file.clone()), &mut |_| ()).unwrap_or_else(|e| panic!("{e}"));
+    let handle = std::sync::Arc::clone(&exchange.handle);
+    let mut conn = connect(exchange.listen());
+    let mut seq = 0;
+    let mut ask_until = |what: &str, done: &dyn Fn() -> bool| {
+        for _ in 0..1_000_000 {
+            if done() {
+                return;
+            }
+            seq += 1;
+            conn.write_all(post(&common::request(&format!("r-{seq}")), "").as_bytes()).expect("write");
+            assert_eq!(read_answer(&mut conn).status, 204);
+        }
+        panic!("{what}");
+    };
+    for refused in ["keep_days = 9", "keep_bytes = 1048576", "keeps_personal_data = true"] {
+        write(&format!("[raw]\none_in = 1\n{refused}"));
+        let before = handle.totals().counter(Counter::ReloadsRefused);
+        handle.request_reload();
+        ask_until(refused, &|| handle.totals().counter(Counter::ReloadsRefused) > before);
+    }
+    assert!(dir.files().is_empty());
+    write("[raw]\none_in = 1");
+    handle.request_reload();
+    ask_until("kept after a reload", &|| !dir.files().is_empty());
+    exchange.stop().expect("stopped in order");
+    let lines = dir.lines();
+    assert!(lines.len() > 1 && lines.len() % 2 == 0, "requests, each with its answer: {}", lines.len());
+}
+
 /// Takes everything at once.
 struct Sink;
 
@@ -320,7 +365,7 @@ fn take_out(value: &mut Value, ids: &mut Vec<String>) {
             }
             for name in ["site", "app"] {
                 let Some(Value::Object(site)) = members.get_mut(name) else { continue };
-                ["page", "ref", "url", "search", "content"].map(|name| site.remove(name));
+                ["page", "ref", "url", "search", "content"].iter().for_each(|name| drop(site.remove(*name)));
             }
             members.values_mut().for_each(|v| take_out(v, ids));
         }

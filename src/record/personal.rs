@@ -266,6 +266,7 @@ impl Personal {
                         let (sign, tenths) = (if tenths < 0 { "-" } else { "" }, tenths.unsigned_abs());
                         out.extend_from_slice(format!("{sign}{}.{}", tenths / 10, tenths % 10).as_bytes());
                     }
+                    None if rule == Rule::Coordinate => out.extend_from_slice(b"0.0"),
                     None => out.push(b'0'),
                 }
             }

@@ -215,7 +215,7 @@ impl Lines {
     }
 }
 
-/// A request's `id`, quotes and all; the last one where there are several, as it is in the request that was read.
+/// A request's `id`, quotes and all. There is one at most: with two it would have been refused.
 fn id_of(request: &[u8]) -> Option<&[u8]> {
     let mut c = Cursor::new(request, 0).ok()?;
     if c.peek() != b'{' {
