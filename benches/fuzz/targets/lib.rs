@@ -17,6 +17,7 @@ pub mod head;
 pub mod journal;
 pub mod mutate;
 pub mod node;
+pub mod personal;
 pub mod request;
 pub mod response;
 pub mod rules;
@@ -27,7 +28,7 @@ pub mod splice;
 pub type Check = fn(&[u8]);
 
 /// Every target and its name.
-pub const TARGETS: [(&str, Check); 11] = [
+pub const TARGETS: [(&str, Check); 12] = [
     ("answer", answer::check),
     ("blackbox", blackbox::check),
     ("chunked", chunked::check),
@@ -37,6 +38,7 @@ pub const TARGETS: [(&str, Check); 11] = [
     ("gzip", gzip::check),
     ("head", head::check),
     ("journal", journal::check),
+    ("personal", personal::check),
     ("request", |body| {
         let _ = request::check(body);
     }),
