@@ -326,6 +326,8 @@ fn settings(
     let mut retention = Retention { age_ms: rules.keep_days * DAY_MS, bytes_max: rules.keep_bytes };
     let total = crate::journal::dir::Dir::new(dir).total();
     let total = total.map_err(|e| OpeningError::from(JournalError::Disk(e)))?;
+    // What the raw stream holds beside it gives way when the journal grows.
+    let total = total + dir.parent().map_or(0, |state_dir| RawDir::new(state_dir).bytes_beside(dir));
     if let Err(most) = retention::check(retention, levels, total, segment) {
         let most = most.max(segment);
         say(&format!(
