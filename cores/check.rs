@@ -117,12 +117,15 @@ fn memory(config: &Config, plan: &Plan, out: &mut String) -> std::fmt::Result {
     let mut answers: Vec<usize> = config.dsps.iter().map(|d| d.answer_bytes).collect();
     answers.sort_unstable_by(|a, b| b.cmp(a));
     let answers: usize = answers.iter().take(limits::ASKED_MAX).sum();
+    // A ring that nobody writes to is no memory.
+    let kept_whole = u64::from(config.raw.one_in > 0);
     let terms = [
         ("auctions", http.auctions as u64, AUCTION_BYTES),
         ("client connections", http.connections as u64, CLIENT_BYTES),
         ("DSP connections", pools as u64, DSP_CONNECTION_BYTES),
         ("io_uring", 1, RING_BYTES),
         ("black box, on a tmpfs", u64::from(records(config)), config.record.box_bytes),
+        ("requests and answers kept whole", kept_whole, limits::RAW_RING_BYTES as u64),
     ];
     let sum = |terms: &[(&str, u64, u64)]| terms.iter().map(|t| t.1 * t.2).sum::<u64>();
     let cores = plan.bidders.len() as u64;
@@ -130,7 +133,7 @@ fn memory(config: &Config, plan: &Plan, out: &mut String) -> std::fmt::Result {
     let line = |out: &mut String, (what, count, bytes): (&str, u64, u64)| {
         writeln!(out, "  {what:<33}{count:>8} x {:>9} = {:>9}", size(bytes), size(count * bytes))
     };
-    terms.iter().try_for_each(|t| line(out, *t))?;
+    terms.iter().filter(|t| t.1 > 0).try_for_each(|t| line(out, *t))?;
     let steady = sum(&terms);
     writeln!(out, "  {:<33}{:>8}   {:>9} = {:>9}", "one core", "", "", size(steady))?;
     writeln!(out, "  {:<33}{cores:>8} x {:>9} = {:>9}", "all bidder cores", size(steady), size(cores * steady))?;
@@ -224,6 +227,16 @@ answer_bytes = 65536
         let out = render(&config::load("", 1).unwrap(), &planned(1));
         assert!(out.contains("none: every answer will be \"no bid\""), "{out}");
         assert!(out.contains("POST http://0.0.0.0:8080/openrtb2/auction"), "{out}");
+    }
+
+    #[test]
+    fn what_is_kept_whole_takes_memory_where_it_is_kept() {
+        let says = |raw: &str| {
+            let out = render(&config::load(raw, 1).unwrap(), &planned(1));
+            out.lines().find(|l| l.contains("requests and answers kept whole")).map(str::to_owned)
+        };
+        assert_eq!(says(""), None);
+        assert!(says("[raw]\none_in = 9").is_some_and(|l| l.ends_with("8 MiB")));
     }
 
     #[test]

@@ -266,7 +266,7 @@ fn a_reload_changes_how_many_are_kept_and_no_more() {
     ask_until("kept after a reload", &|| !dir.files().is_empty());
     exchange.stop().expect("stopped in order");
     let lines = dir.lines();
-    assert!(lines.len() > 1 && lines.len() % 2 == 0, "requests, each with its answer: {}", lines.len());
+    assert!(lines.len() > 1 && lines.len().is_multiple_of(2), "requests, each with its answer: {}", lines.len());
 }
 
 /// Takes everything at once.
