@@ -22,7 +22,7 @@ use crate::{
     json::{Cursor, Error},
     openrtb::text::Text,
 };
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
 use std::net::IpAddr;
 
 /// What stands for a text.
@@ -156,7 +156,7 @@ impl Rule {
 #[derive(Debug, Default)]
 pub struct Personal {
     /// Ids that were replaced, in lower case, escapes resolved.
-    needles: Vec<Vec<u8>>,
+    needles: Vec<Finder<'static>>,
     learning: bool,
     scratch: Vec<u8>,
     lower: Vec<u8>,
@@ -175,7 +175,7 @@ impl Personal {
         self.scratch = scratch;
         self.learning = false;
         // A short id may be the beginning of a long one.
-        self.needles.sort_by_key(|n| std::cmp::Reverse(n.len()));
+        self.needles.sort_by_key(|n| std::cmp::Reverse(n.needle().len()));
     }
 
     /// Appends a message of the auction without white space and with what is about a person replaced.
@@ -256,7 +256,7 @@ impl Personal {
     fn number(&mut self, number: &[u8], rule: Rule, out: &mut Vec<u8>) {
         match rule {
             // A number may be a person's id as well as a text may.
-            Rule::Keep | Rule::Page if self.learning || !self.needles.iter().any(|n| number == n.as_slice()) => {
+            Rule::Keep | Rule::Page if self.learning || !self.needles.iter().any(|n| number == n.needle()) => {
                 out.extend_from_slice(number);
             }
             Rule::Id | Rule::Coordinate => {
@@ -279,8 +279,8 @@ impl Personal {
             return;
         }
         let needle: Vec<u8> = value.map(|b| b.to_ascii_lowercase()).collect();
-        if needle.len() >= NEEDLE_MIN && !self.needles.contains(&needle) {
-            self.needles.push(needle);
+        if needle.len() >= NEEDLE_MIN && !self.needles.iter().any(|n| n.needle() == needle) {
+            self.needles.push(Finder::new(&needle).into_owned());
         }
     }
 
@@ -303,12 +303,12 @@ impl Personal {
         self.lower.extend(raw.iter().map(u8::to_ascii_lowercase));
         let mut hit = false;
         for needle in &self.needles {
-            let mut from = 0;
-            while let Some(found) = memmem::find(&self.lower[from..], needle) {
-                let found = from + found;
-                self.lower[found..found + needle.len()].fill(b'*');
-                out[at + found..at + found + needle.len()].fill(b'*');
-                from = found + needle.len();
+            let (mut from, len) = (0, needle.needle().len());
+            while let Some(found) = needle.find(&self.lower[from..]) {
+                let found = from + found..from + found + len;
+                from = found.end;
+                self.lower[found.clone()].fill(b'*');
+                out[at..][found].fill(b'*');
                 hit = true;
             }
         }
@@ -320,7 +320,7 @@ impl Personal {
         let hidden = || {
             let text = Text::new(at, raw.len(), true);
             let plain: Vec<u8> = text.bytes(out).map(|b| b.to_ascii_lowercase()).collect();
-            self.needles.iter().any(|needle| memmem::find(&plain, needle).is_some())
+            self.needles.iter().any(|needle| needle.find(&plain).is_some())
         };
         if broken || hidden() {
             out.truncate(at - 1);
