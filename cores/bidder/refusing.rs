@@ -147,9 +147,10 @@ mod tests {
 
     #[test]
     fn every_refusal_is_counted_once_whatever_the_configuration_and_the_room() {
+        let dir = crate::fixtures::Tree::in_memory();
         let identity = Identity { node: 1, epoch: 1, core: 0, boot: BootId([1; 16]) };
-        let made = blackbox::create(std::path::Path::new("/dev/shm"), 512 * 1024, identity).expect("a box");
-        let (mut consumer, file) = (made.consumer, made.file);
+        let made = blackbox::create(&dir.0, 512 * 1024, identity).expect("a box");
+        let mut consumer = made.consumer;
         let mut recorder = Recorder::new(Some(made.producer), false, Hlc::default());
         let mut refusing = Refusing::new(&exchanges(&["a", "b"]), at(0));
         let no = |refusing: &mut Refusing, recorder: &mut Recorder, ix: Option<u16>, why, ms| {
@@ -180,7 +181,6 @@ mod tests {
             true
         });
         assert!(handed.is_ok_and(|h| h.is_some()));
-        file.remove().expect("removed");
         assert_eq!(samples, 4, "the first of each reason and second");
         assert_eq!(said.len(), 1, "nothing is said of a second without any");
         assert_eq!((said[0].from_ms, said[0].span_ms), (0, 2000));

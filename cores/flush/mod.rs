@@ -4,6 +4,8 @@
 //! Full: a totals box that is not back yet means control gets the next second's; nothing is lost, totals only grow.
 pub mod delta;
 pub mod keeper;
+#[cfg(test)]
+mod keeper_tests;
 pub mod opening;
 pub mod run;
 

@@ -1,6 +1,14 @@
 //! What a reload, a stop, a stall and an answer to nothing must not break, in virtual time: a request that is half read,
 //! one that is on its way, and whoever is served.
-use outcry::{limits::CLIENTS_LEAVING_MAX, messages::CoreConfig, units::Now};
+use outcry::{
+    limits::CLIENTS_LEAVING_MAX,
+    messages::CoreConfig,
+    record::{
+        labels::{Counter, Refusal},
+        totals::Totals,
+    },
+    units::Now,
+};
 use outcry_cores::{
     bidder::{
         Bidder, Identity,
@@ -116,6 +124,26 @@ fn a_draining_core_answers_what_is_on_its_way_to_it() {
         bidder.on_closed(sock, at(10_500), &mut wire);
     }
     assert!(bidder.is_drained(), "{} connections are left", bidder.connections());
+}
+
+/// A request that is refused for the disk's sake is answered at once, and the next is served when there is room again.
+#[test]
+fn while_the_disk_is_full_nobody_is_admitted() {
+    let (mut bidder, mut wire) = (bidder(configuration(1, &["late"])), Wire::default());
+    let sock = bidder.on_accept(at(0)).expect("room");
+    for (full, admitted) in [(true, 0), (false, 1), (true, 1)] {
+        bidder.set_disk_full(full);
+        wire.answers.clear();
+        bidder.on_read(sock, Ok(&request()), at(10), &mut wire);
+        bidder.end_turn(at(10), &mut wire);
+        assert!(wire.answers.starts_with(b"HTTP/1.1 204 "), "{:?}", String::from_utf8_lossy(&wire.answers));
+        let mut totals = Totals::new(1, 1);
+        totals.merge(0, &bidder.metrics);
+        assert_eq!(totals.counter(Counter::Auctions), admitted);
+    }
+    let mut totals = Totals::new(1, 1);
+    totals.merge(0, &bidder.metrics);
+    assert_eq!((totals.counter(Counter::ShedDiskFull), totals.refusals(Refusal::DiskFull)), (2, 2));
 }
 
 /// A core that stood still for longer than a client has to take its answer closed every connection it had just answered on:
