@@ -1,5 +1,10 @@
 //! Boxes into a journal on a real file system: whose turn it is, what is let go, what a full disk does.
-use super::{FlushRole, delta::DeltaLane, keeper::Keeper};
+use super::{
+    FlushRole,
+    delta::DeltaLane,
+    keeper::Keeper,
+    opening::{Opening, Writes},
+};
 use crate::{
     blackbox::{self, Made, Stamp},
     fixtures::Tree,
@@ -7,6 +12,7 @@ use crate::{
     wiring::{BidderEnds, wire},
 };
 use outcry::{
+    config::Durability,
     journal::{
         PAGE,
         retention::{Levels, Retention},
@@ -22,7 +28,13 @@ use outcry::{
     time::hybrid::Hlc,
     units::Now,
 };
-use std::path::Path;
+use std::{
+    path::Path,
+    pin::pin,
+    sync::mpsc::sync_channel,
+    task::{Context, Waker},
+    time::Duration,
+};
 
 const RING: u64 = 64 * 1024;
 
@@ -85,6 +97,42 @@ fn what_is_on_disk_is_let_go_and_all_of_it_is_there_at_the_end() {
     let positions = &recovered.positions;
     assert_eq!((positions.get((1, 0)), positions.get((1, 1)), positions.get((1, frame::WRITER_FLUSH))), (200, 200, 2));
     assert!(recovered.clean);
+}
+
+/// A start that has nowhere to bring what was left says so, and leaves it where it is.
+#[test]
+fn what_was_left_stays_while_the_disk_is_full() {
+    let (files, boxes) = (Tree::new(&[]), Tree::in_memory());
+    let mut made = boxed(&boxes.0, 0);
+    (1..=10).for_each(|seq| publish(&mut made, seq));
+    drop(made);
+    for (keep, room) in [(u64::MAX, false), (0, true)] {
+        let found = blackbox::find(std::slice::from_ref(&boxes.0), 1, Duration::ZERO).expect("the directory").found;
+        assert_eq!(found.len(), 1);
+        let (to_boot, opened) = sync_channel(1);
+        let (boxes_out, from_boot) = sync_channel(1);
+        let opening = Opening {
+            dir: files.0.clone(),
+            settings: settings(keep),
+            durability: Durability::Process,
+            commit: Duration::ZERO,
+            digest_cpus: Vec::new(),
+            found,
+            opened: to_boot,
+            boxes: from_boot,
+        };
+        let disk = StdDisk::new(&files.0, 1).expect("a disk");
+        // Boot goes away once it has heard: so it ends.
+        drop(boxes_out);
+        let clock = std::time::Instant::now();
+        let clock = move || at(clock.elapsed().as_millis() as u64);
+        let mut open = pin!(opening.open(disk, Writes::NoRing, None, &clock));
+        while open.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {}
+        match opened.recv().expect("an answer") {
+            Ok(opened) => assert!(room && opened.found[0].1.frames == 10),
+            Err(e) => assert!(!room && e.to_string().contains("has no room"), "{e}"),
+        }
+    }
 }
 
 #[test]

@@ -16,14 +16,14 @@ use crate::{
 };
 use outcry::{
     config::Durability,
-    journal::writer::Class,
+    journal::{retention::Level, writer::Class},
     record::{configured::Configured, frame, started::Started},
     time::hybrid::Hlc,
     units::Now,
 };
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::mpsc::{Receiver, SyncSender},
     time::Duration,
 };
@@ -34,6 +34,14 @@ pub enum OpeningError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// There is nowhere to bring it.
+    #[error(
+        "the disk of {dir} has no room for what is in the black boxes of the last process: make room there (older segments may be moved away), then start again. Nothing is lost meanwhile"
+    )]
+    Full {
+        /// The journal's directory.
+        dir: PathBuf,
+    },
     /// A box.
     #[error(
         "{path} cannot be read: {source}. Its records are in no journal yet: mend what stands in the way, or move it away"
@@ -155,9 +163,9 @@ impl Opening {
         waiter: Option<&Waiter>,
         clock: &impl Fn() -> Now,
     ) -> Option<Keeper<D>> {
-        let Opening { settings, found, opened, boxes, .. } = self;
+        let Opening { dir, settings, found, opened, boxes, .. } = self;
         let read = match Journal::open(disk, settings) {
-            Ok((journal, recovered)) => read_out(journal, recovered, found, waiter, clock).await,
+            Ok((journal, recovered)) => read_out(journal, recovered, (found, &dir), waiter, clock).await,
             Err(e) => Err(e.into()),
         };
         let (journal, last) = match read {
@@ -204,7 +212,7 @@ type ReadOut = Vec<(Found, Readout)>;
 async fn read_out<D: Disk>(
     mut journal: Journal<D>,
     recovered: Recovered,
-    found: Vec<Found>,
+    (found, dir): (Vec<Found>, &Path),
     waiter: Option<&Waiter>,
     clock: &impl Fn() -> Now,
 ) -> Result<(Journal<D>, ReadOut, Recovered, Hlc), OpeningError> {
@@ -221,6 +229,9 @@ async fn read_out<D: Disk>(
         for frame in frame::frames(&bytes).flatten() {
             last = last.max(Hlc(frame.header.hlc));
             while !push(&mut journal, &frame, Class::Reserved) {
+                if journal.level() == Level::Full {
+                    return Err(OpeningError::Full { dir: dir.to_path_buf() });
+                }
                 go_on(&mut journal, waiter, clock).await;
             }
         }
