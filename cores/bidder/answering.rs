@@ -192,15 +192,9 @@ impl Bidder {
     }
 
     /// An answer that the connection gives without an auction.
-    pub(super) fn refuse(
-        &mut self,
-        client: ClientKey,
-        place: u64,
-        refused: &Refused,
-        (exchange, target, head_bytes, body): Refusee<'_>,
-        now: Now,
-    ) {
+    pub(super) fn refuse(&mut self, client: ClientKey, place: u64, refused: &Refused, refusee: Refusee<'_>, now: Now) {
         let Bidder { ingress, buffers, metrics, refusing, recorder, .. } = self;
+        let Refusee { exchange, target, head_bytes, body } = refusee;
         refusing.count(exchange, refused.why, now, recorder, |say| {
             say(Seen { status: refused.status, field: refused.reason, at: 0, target, head_bytes, body });
         });

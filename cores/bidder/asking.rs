@@ -6,7 +6,7 @@ use super::{
     egress::{Done, Reply},
     flight::Heard,
     ingress::{ClientKey, Whole},
-    reading::Refused,
+    reading::{Refused, Refusee},
     refusing::Seen,
     slab::Key,
     transport::Transport,
@@ -41,7 +41,7 @@ impl Bidder {
         if let Some(refused) = whole.refused {
             let exchange = (refused.why != Refusal::NoRoute || refused.status == 405).then_some(whole.route);
             let (head, body) = whole.bytes.split_at(whole.head.len);
-            let refusee = (exchange, whole.head.path.of(head), head.len(), body);
+            let refusee = Refusee { exchange, target: whole.head.path.of(head), head_bytes: head.len(), body };
             self.refuse(client, whole.place, &refused, refusee, now);
             self.buffers.put(whole.bytes);
             return;

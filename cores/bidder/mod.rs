@@ -75,9 +75,6 @@ pub struct Identity {
     pub seed: u64,
 }
 
-/// A request of which nothing is known.
-const NOBODY: Refusee<'static> = (None, &[], 0, &[]);
-
 /// A bidder core.
 pub struct Bidder {
     identity: Identity,
@@ -358,7 +355,7 @@ impl Bidder {
                 Step::Request(whole) => self.on_request(key, whole, now, t),
                 Step::Refused(refused) => {
                     let place = self.ingress.place(key);
-                    self.refuse(key, place, &refused, NOBODY, now);
+                    self.refuse(key, place, &refused, Refusee::default(), now);
                 }
                 Step::Ended => {
                     self.buffers.put(buf);
@@ -423,7 +420,7 @@ impl Bidder {
         for client in slow.drain(..) {
             let place = self.ingress.place(client);
             let refused = Refused { status: 408, why: Refusal::TooSlow, reason: "request_too_slow", close: true };
-            self.refuse(client, place, &refused, NOBODY, now);
+            self.refuse(client, place, &refused, Refusee::default(), now);
         }
         self.slow = slow;
         self.egress.tick(now.boot_ns, t);

@@ -25,8 +25,18 @@ pub struct Refused {
     pub close: bool,
 }
 
-/// What is known of a request that is refused: whose it is, its target, the bytes of its head, its body.
-pub type Refusee<'a> = (Option<ExchangeIx>, &'a [u8], usize, &'a [u8]);
+/// What is known of a request that is refused; by default nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Refusee<'a> {
+    /// Whose it is.
+    pub exchange: Option<ExchangeIx>,
+    /// Its target.
+    pub target: &'a [u8],
+    /// Bytes of its head.
+    pub head_bytes: usize,
+    /// Its body, as far as it was read.
+    pub body: &'a [u8],
+}
 
 /// What was said of a head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
