@@ -21,15 +21,14 @@ use outcry::{
     units::Now,
 };
 use outcry_benches::kit::{Args, cpu_ns, pin, thread_cpu_ns};
-use outcry_cores::journal::{GlommioDisk, Journal, JournalSettings, StdDisk, disk::Disk, glommio_disk::Sync};
+use outcry_cores::journal::{
+    GlommioDisk, Journal, JournalSettings, StdDisk, UringDisk, disk::Disk, glommio_disk::Sync,
+};
 use std::{
     fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
-
-/// Records that one turn takes at most.
-const TURN: usize = 256;
 
 /// What is measured.
 #[derive(Clone, Copy)]
@@ -39,6 +38,7 @@ struct Task {
     depth: usize,
     bytes: u64,
     commits: usize,
+    turn: usize,
 }
 
 /// What was.
@@ -64,8 +64,8 @@ impl Cpu {
         let (all, writer, mut digest) = (cpu_ns() as f64, thread_cpu_ns() as f64, 0.0);
         for task in fs::read_dir("/proc/self/task").expect("a list of threads").flatten() {
             let read = |what| fs::read_to_string(task.path().join(what)).unwrap_or_default();
-            if read("comm").trim() == "outcry-digest" {
-                digest = read("schedstat").split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0.0);
+            if read("comm").trim().starts_with("outcry-digest") {
+                digest += read("schedstat").split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0);
             }
         }
         Cpu { writer, digest, rest: all - writer - digest }
@@ -81,27 +81,32 @@ impl Cpu {
 }
 
 fn main() {
-    let args = Args::parse(&["dir", "block", "record", "depth", "mb", "commits", "rounds", "cpu", "only"]);
+    let args = Args::parse(&["dir", "block", "record", "depth", "mb", "commits", "rounds", "cpu", "turn", "only"]);
     let task = Task {
         block: args.count("block", 256 << 10),
         record: args.count("record", 1024),
         depth: args.count("depth", 4),
         bytes: args.count("mb", 1024) as u64 * (1 << 20),
         commits: args.count("commits", 2000),
+        turn: args.count("turn", 256),
     };
     if let Ok(cpu) = usize::try_from(args.num("cpu", -1)) {
         pin(cpu);
     }
     let dir = PathBuf::from(args.text("dir", "/var/tmp")).join(format!("outcry-journal-{}", std::process::id()));
     fs::create_dir_all(&dir).expect("a directory");
-    let mut rows: [Vec<Row>; 4] = Default::default();
-    let only = args.text("only", "plain,dsync,fdatasync,std");
+    let mut rows: [Vec<Row>; 5] = Default::default();
+    let only = args.text("only", "plain,dsync,fdatasync,std,uring");
     let wanted = |name| only.split(',').any(|o| o == name);
     for _ in 0..args.count("rounds", 3) {
         rows[0].extend(wanted("plain").then(|| plain(&dir, task)));
         rows[1].extend(wanted("dsync").then(|| glommio(&dir, task, Sync::Dsync)));
         rows[2].extend(wanted("fdatasync").then(|| glommio(&dir, task, Sync::Fdatasync)));
-        rows[3].extend(wanted("std").then(|| std_disk(&dir, task)));
+        rows[3].extend(wanted("std").then(|| waiting(StdDisk::new(&fresh(&dir), 1).expect("a disk"), task)));
+        rows[4].extend(wanted("uring").then(|| {
+            let disk = UringDisk::new(&fresh(&dir), 1).expect("a disk").expect("O_DIRECT");
+            waiting(disk, task)
+        }));
     }
     fs::remove_dir_all(&dir).expect("removed");
     let medians = rows.map(|r| (!r.is_empty()).then(|| median(&r)));
@@ -109,7 +114,9 @@ fn main() {
         "writer               records/s   MB/s   CPU ns/record: writer  digest   rest   commit p50 us  p99 us   records/s : plain  p99 : plain"
     );
     let base = medians[0];
-    for (name, row) in ["plain io_uring", "glommio O_DSYNC", "glommio fdatasync", "std fdatasync"].iter().zip(medians) {
+    for (name, row) in
+        ["plain io_uring", "glommio O_DSYNC", "glommio fdatasync", "std fdatasync", "uring O_DSYNC"].iter().zip(medians)
+    {
         let Some(row) = row else { continue };
         let mb = row.records_s * task.record as f64 / 1e6;
         let (a, b) = base.map_or((f64::NAN, f64::NAN), |p| (row.records_s / p.records_s, row.p99_us / p.p99_us));
@@ -177,6 +184,7 @@ struct Drive<D: Disk> {
     size: usize,
     record: usize,
     seq: u64,
+    turn: usize,
 }
 
 impl<D: Disk> Drive<D> {
@@ -187,7 +195,7 @@ impl<D: Disk> Drive<D> {
         for (i, room) in frames.chunks_exact_mut(size).enumerate() {
             frame::seal(room, task.record, &header(i as u64 + 1));
         }
-        Drive { journal, frames, size, record: task.record, seq: 0 }
+        Drive { journal, frames, size, record: task.record, seq: 0, turn: task.turn }
     }
 
     /// Offers the next record, as it is found in a black box.
@@ -209,7 +217,7 @@ impl<D: Disk> Drive<D> {
 
     /// As many as a turn takes. How many were taken.
     fn push_some(&mut self, goal: u64) -> usize {
-        (0..TURN).take_while(|_| self.seq < goal && self.push()).count()
+        (0..self.turn).take_while(|_| self.seq < goal && self.push()).count()
     }
 
     /// Offers one whose block is 4 KB. Was it taken?
@@ -230,6 +238,8 @@ fn records(task: Task) -> u64 {
     (task.bytes / task.block as u64) * ((task.block - BLOCK_HEADER) / task.record) as u64
 }
 
+/// Longest wait for a disk; a segment that is being made tells nobody.
+const MS: Duration = Duration::from_millis(1);
 /// A frame whose block is 4 KB.
 const COMMIT: usize = 4096 - BLOCK_HEADER;
 
@@ -280,18 +290,22 @@ fn glommio(dir: &Path, task: Task, sync: Sync) -> Row {
     })
 }
 
-fn std_disk(dir: &Path, task: Task) -> Row {
-    let dir = fresh(dir);
-    let mut drive = Drive::new(StdDisk::new(&dir, 1).expect("a disk"), task);
+fn waiting<D: Disk>(disk: D, task: Task) -> Row {
+    let mut drive = Drive::new(disk, task);
     while !drive.begun() {
         drive.journal.turn(Now::default());
+        drive.journal.wait(MS);
         std::thread::yield_now();
     }
-    let (began, cpu, goal) = (Instant::now(), Cpu::now(), records(task));
+    let (began, cpu, goal, before) = (Instant::now(), Cpu::now(), records(task), drive.journal.counts());
     while drive.durable() < goal {
-        drive.push_some(goal);
-        drive.journal.turn(Now::default());
+        let taken = drive.push_some(goal);
+        if drive.journal.turn(Now::default()) + taken == 0 {
+            drive.journal.wait(MS);
+        }
     }
+    let after = drive.journal.counts();
+    println!("{} bytes a write", (after.write_bytes - before.write_bytes) / (after.writes - before.writes));
     let (wall, cpu) = (began.elapsed(), Cpu::since(cpu, goal as f64));
     let mut commits = Vec::with_capacity(task.commits);
     for _ in 0..task.commits {
@@ -303,7 +317,9 @@ fn std_disk(dir: &Path, task: Task) -> Row {
             drive.journal.turn(Now::default());
         };
         while drive.durable() < drive.seq {
-            drive.journal.turn(Now::default());
+            if drive.journal.turn(Now::default()) == 0 {
+                drive.journal.wait(MS);
+            }
         }
         commits.push(began.elapsed().as_secs_f64() * 1e6);
     }

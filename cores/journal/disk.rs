@@ -6,7 +6,7 @@ use outcry::journal::{
     segment::Digest,
     writer::{Piece, Role, Write},
 };
-use std::io;
+use std::{io, time::Duration};
 
 /// Files of one directory, by name; may block.
 pub trait Files {
@@ -155,6 +155,11 @@ pub trait Disk: Files {
     fn buffer(&mut self, bytes: usize) -> Self::Buf;
     /// Begins a job; does not wait for it.
     fn submit(&mut self, job: Job<Self::Buf>);
+    /// Everything that is to be begun now was submitted: what was held back, so that all of it goes to the system at once,
+    /// goes.
+    fn hand_over(&mut self) {}
     /// A job that is over, in any order.
     fn poll(&mut self) -> Option<Done<Self::Buf>>;
+    /// Waits until a job is over, or for `most`; may return sooner. A disk that waits when it is polled does not wait here.
+    fn wait(&mut self, _most: Duration) {}
 }

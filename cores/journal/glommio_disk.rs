@@ -5,6 +5,7 @@ use super::{
     dir::Dir,
     disk::{Disk, Done, Job},
     helpers::{Helped, Helpers},
+    memory::Memory,
     worker::Bell,
 };
 use glommio::{
@@ -53,7 +54,7 @@ impl Waiter {
 #[derive(Debug, Default)]
 struct Shared {
     open: RefCell<Option<(u64, Rc<DmaFile>)>>,
-    done: RefCell<VecDeque<Done<Vec<u8>>>>,
+    done: RefCell<VecDeque<Done<Memory>>>,
     waiting: RefCell<Option<Waker>>,
 }
 
@@ -112,10 +113,10 @@ async fn file(shared: &Shared, segment: u64, path: PathBuf, sync: Sync) -> io::R
 }
 
 /// glommio writes all of a buffer, from memory of its own, so the block is copied there.
-async fn write(shared: &Shared, w: &Write<Vec<u8>>, path: PathBuf, sync: Sync) -> io::Result<()> {
+async fn write(shared: &Shared, w: &Write<Memory>, path: PathBuf, sync: Sync) -> io::Result<()> {
     let file = file(shared, w.segment, path, sync).await?;
     let mut memory = allocate_dma_buffer(w.bytes);
-    memory.as_bytes_mut().copy_from_slice(&w.buf[..w.bytes]);
+    memory.as_bytes_mut().copy_from_slice(&w.buf.as_ref()[..w.bytes]);
     let written = file.write_at(memory, w.at).await?;
     if written != w.bytes {
         return Err(io::ErrorKind::WriteZero.into());
@@ -133,13 +134,13 @@ impl Helped for GlommioDisk {
 }
 
 impl Disk for GlommioDisk {
-    type Buf = Vec<u8>;
+    type Buf = Memory;
 
-    fn buffer(&mut self, bytes: usize) -> Vec<u8> {
-        vec![0; bytes]
+    fn buffer(&mut self, bytes: usize) -> Memory {
+        Memory::new(bytes)
     }
 
-    fn submit(&mut self, job: Job<Vec<u8>>) {
+    fn submit(&mut self, job: Job<Memory>) {
         if let Job::Prepare { segment, .. } | Job::Cut { segment, .. } = &job {
             self.forget(*segment);
         }
@@ -156,7 +157,7 @@ impl Disk for GlommioDisk {
         .detach();
     }
 
-    fn poll(&mut self) -> Option<Done<Vec<u8>>> {
+    fn poll(&mut self) -> Option<Done<Memory>> {
         let done = self.shared.done.borrow_mut().pop_front();
         done.or_else(|| self.helpers.poll())
     }

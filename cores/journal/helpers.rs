@@ -6,6 +6,7 @@ use super::{
     dir::Dir,
     disk::{Done, Files, Job},
     index_file,
+    memory::Memory,
     slow::Segments,
     worker::{Bell, Desk, Worker},
 };
@@ -63,11 +64,11 @@ impl Helpers {
     }
 
     /// Begins a job, unless it is a write: that is the disk's own.
-    pub(super) fn submit(&self, job: Job<Vec<u8>>) -> Option<Write<Vec<u8>>> {
+    pub(super) fn submit(&self, job: Job<Memory>) -> Option<Write<Memory>> {
         match job {
             Job::Write(write) => return Some(write),
             Job::Digest(piece) => self.digest.submit(move |digester| {
-                digester.add(piece.segment, piece.at, &piece.buf[..piece.bytes]);
+                digester.add(piece.segment, piece.at, &piece.buf.as_ref()[..piece.bytes]);
                 Some(Done::Digested { role: piece.role, buf: piece.buf })
             }),
             Job::EndDigest { segment } => {
@@ -97,7 +98,7 @@ impl Helpers {
     }
 
     /// A job that is over.
-    pub(super) fn poll(&self) -> Option<Done<Vec<u8>>> {
+    pub(super) fn poll(&self) -> Option<Done<Memory>> {
         self.desk.take()
     }
 

@@ -21,17 +21,20 @@ pub mod disk;
 pub mod glommio_disk;
 mod helpers;
 pub mod index_file;
+pub mod memory;
 mod open;
 mod slow;
 pub mod std_disk;
 #[cfg(test)]
 mod tests;
+pub mod uring_disk;
 mod worker;
 
 pub use self::{
     glommio_disk::GlommioDisk,
     open::{JournalError, Recovered},
     std_disk::StdDisk,
+    uring_disk::UringDisk,
 };
 
 use self::disk::{Disk, Done, Job};
@@ -47,6 +50,7 @@ use outcry::{
     record::frame::Frame,
     units::{MS, Now},
 };
+use std::time::Duration;
 
 /// A failed attempt to make a segment is repeated after this.
 const AGAIN_NS: u64 = 1_000 * MS;
@@ -180,6 +184,7 @@ impl<D: Disk> Journal<D> {
             self.submit(io, now);
             work += 1;
         }
+        self.disk.hand_over();
         self.keep_checkpoint();
         work
     }
@@ -321,6 +326,11 @@ impl<D: Disk> Journal<D> {
     /// Writes that the disk has.
     pub fn under_way(&self) -> usize {
         self.writer.under_way()
+    }
+
+    /// Waits until there is something for [`Journal::turn`] to take back, or for `most`; may return sooner.
+    pub fn wait(&mut self, most: Duration) {
+        self.disk.wait(most);
     }
 
     /// Nothing more will be pushed: what was taken is written, the segment sealed, a checkpoint made; over when

@@ -4,6 +4,7 @@
 use super::{
     disk::{Disk, Done, Job},
     helpers::{Helped, Helpers},
+    memory::Memory,
 };
 use outcry::journal::writer::Write;
 use std::{
@@ -19,8 +20,8 @@ use std::{
 pub struct StdDisk {
     helpers: Helpers,
     open: Option<(u64, File)>,
-    unsynced: Vec<(u64, Vec<u8>)>,
-    done: VecDeque<Done<Vec<u8>>>,
+    unsynced: Vec<(u64, Memory)>,
+    done: VecDeque<Done<Memory>>,
 }
 
 impl StdDisk {
@@ -38,13 +39,13 @@ impl StdDisk {
         self.helpers.digest_on(cpus);
     }
 
-    fn write(&mut self, w: &Write<Vec<u8>>) -> io::Result<()> {
+    fn write(&mut self, w: &Write<Memory>) -> io::Result<()> {
         if self.open.as_ref().is_none_or(|(segment, _)| *segment != w.segment) {
             self.sync();
             self.open = Some((w.segment, OpenOptions::new().write(true).open(self.helpers.segment(w.segment))?));
         }
         match &self.open {
-            Some((_, file)) => file.write_all_at(&w.buf[..w.bytes], w.at),
+            Some((_, file)) => file.write_all_at(&w.buf.as_ref()[..w.bytes], w.at),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }
@@ -67,13 +68,13 @@ impl Helped for StdDisk {
 }
 
 impl Disk for StdDisk {
-    type Buf = Vec<u8>;
+    type Buf = Memory;
 
-    fn buffer(&mut self, bytes: usize) -> Vec<u8> {
-        vec![0; bytes]
+    fn buffer(&mut self, bytes: usize) -> Memory {
+        Memory::new(bytes)
     }
 
-    fn submit(&mut self, job: Job<Vec<u8>>) {
+    fn submit(&mut self, job: Job<Memory>) {
         if let Job::Prepare { segment, .. } | Job::Cut { segment, .. } = &job
             && self.open.as_ref().is_some_and(|(open, _)| open == segment)
         {
@@ -88,7 +89,7 @@ impl Disk for StdDisk {
         }
     }
 
-    fn poll(&mut self) -> Option<Done<Vec<u8>>> {
+    fn poll(&mut self) -> Option<Done<Memory>> {
         if self.done.is_empty() {
             self.sync();
         }

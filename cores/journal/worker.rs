@@ -2,7 +2,7 @@
 //! Owns: the thread, what its orders work on. Called by: [`super::helpers`]. Runs on: the CPU of the thread that made it,
 //! unless it is told others. Ends when it is dropped and its orders are done.
 //! Full: orders are bounded by what they carry: buffers of the writer, segments, one checkpoint at a time.
-use super::disk::Done;
+use super::{disk::Done, memory::Memory};
 use std::{
     io,
     sync::{
@@ -14,7 +14,7 @@ use std::{
     thread::JoinHandle,
 };
 
-type Order<S> = Box<dyn FnOnce(&mut S) -> Option<Done<Vec<u8>>> + Send>;
+type Order<S> = Box<dyn FnOnce(&mut S) -> Option<Done<Memory>> + Send>;
 
 /// See the module. Its orders work on an `S`.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl<S: Send + 'static> Worker<S> {
     }
 
     /// Begins an order, behind those before it.
-    pub(super) fn submit(&self, order: impl FnOnce(&mut S) -> Option<Done<Vec<u8>>> + Send + 'static) {
+    pub(super) fn submit(&self, order: impl FnOnce(&mut S) -> Option<Done<Memory>> + Send + 'static) {
         // The thread ends after its receiver only.
         let _ = self.to.as_ref().map(|to| to.send(Box::new(order)));
     }
@@ -59,8 +59,8 @@ impl<S> Drop for Worker<S> {
 /// Where workers leave what came of their orders.
 #[derive(Debug)]
 pub(super) struct Desk {
-    results: Sender<Done<Vec<u8>>>,
-    from: Receiver<Done<Vec<u8>>>,
+    results: Sender<Done<Memory>>,
+    from: Receiver<Done<Memory>>,
     bell: Bell,
 }
 
@@ -71,7 +71,7 @@ impl Desk {
     }
 
     /// Something that is over.
-    pub(super) fn take(&self) -> Option<Done<Vec<u8>>> {
+    pub(super) fn take(&self) -> Option<Done<Memory>> {
         let done = self.from.try_recv().ok()?;
         self.bell.0.lying.fetch_sub(1, Ordering::SeqCst);
         Some(done)

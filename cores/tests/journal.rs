@@ -5,20 +5,22 @@ use outcry::{
     journal::{
         PAGE,
         retention::{Levels, Retention},
-        writer::{Class, Refusal, Settings},
+        writer::{Class, Refusal, Settings, Write},
     },
     record::frame::{self, Header, Kind},
     units::Now,
 };
 use outcry_cores::journal::{
-    GlommioDisk, Journal, JournalSettings, StdDisk,
-    disk::{Disk, Files},
+    GlommioDisk, Journal, JournalSettings, StdDisk, UringDisk,
+    disk::{Disk, Done, Files, Job},
     glommio_disk::Sync,
+    uring_disk,
 };
 use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
+    time::Duration,
 };
 
 const NODE: u32 = 0xab;
@@ -241,6 +243,72 @@ fn verified_ours(dir: &Path) -> String {
     let output = ours(&["verify"], dir);
     assert!(output.status.success(), "{output:?}");
     text(&output.stdout)
+}
+
+/// `None`, and a word, where this kernel or this file system does not let it.
+fn ring(path: &Path) -> Option<UringDisk> {
+    if let Err(e) = uring_disk::trial() {
+        println!("not tested: {e}");
+        return None;
+    }
+    let disk = UringDisk::new(path, NODE).expect("a directory");
+    if disk.is_none() {
+        println!("not tested: no O_DIRECT here");
+    }
+    disk
+}
+
+/// Waits are long: a wake-up that is lost stands out.
+#[test]
+fn a_ring_of_its_own_writes_the_same_journal() {
+    let dir = Scratch::new("ring");
+    for life in [1, 2] {
+        let Some(disk) = ring(&dir.0) else { return };
+        let (mut journal, recovered) = Journal::open(disk, settings()).expect("a journal");
+        assert_eq!(recovered.positions.get((1, 0)), if life == 1 { 0 } else { 300 });
+        push_all(&mut journal, life, 300, |journal| {
+            if journal.turn(Now::default()) == 0 {
+                journal.wait(Duration::from_secs(60));
+            }
+        });
+    }
+    assert_eq!(same_frames(&dir.0), 600);
+    verified(&dir.0, true);
+}
+
+#[test]
+fn a_ring_says_how_each_write_went_and_ends_what_it_began() {
+    let dir = Scratch::new("ring-writes");
+    let Some(mut disk) = ring(&dir.0) else { return };
+    fs::write(dir.segment(1), vec![0; 4 * PAGE]).expect("a segment");
+    // One that is good; no such segment; more than there is; a place that O_DIRECT refuses.
+    for (id, segment, at, bytes) in [(1, 1, PAGE, PAGE), (2, 7, 0, PAGE), (3, 1, 0, 2 * PAGE), (4, 1, 100, PAGE)] {
+        let mut buf = disk.buffer(PAGE);
+        buf.as_mut().fill(id as u8);
+        disk.submit(Job::Write(Write { id, segment, at: at as u64, bytes, buf }));
+    }
+    disk.hand_over();
+    let mut went = Vec::new();
+    while went.len() < 4 {
+        match disk.poll() {
+            Some(Done::Wrote { id, buf, result }) => {
+                assert!(buf.as_ref().iter().all(|b| u64::from(*b) == id), "its own memory comes back");
+                went.push((id, result.is_ok()));
+            }
+            Some(other) => panic!("{other:?}"),
+            None => disk.wait(Duration::from_secs(60)),
+        }
+    }
+    went.sort_unstable();
+    assert_eq!(went, [(1, true), (2, false), (3, false), (4, false)]);
+    let mut buf = disk.buffer(PAGE);
+    buf.as_mut().fill(5);
+    disk.submit(Job::Write(Write { id: 5, segment: 1, at: 2 * PAGE as u64, bytes: PAGE, buf }));
+    disk.hand_over();
+    drop(disk);
+    let file = fs::read(dir.segment(1)).expect("it");
+    let pages: Vec<_> = file.chunks(PAGE).map(|page| (page[0], page.iter().all(|b| *b == page[0]))).collect();
+    assert_eq!(pages, [(0, true), (1, true), (5, true), (0, true)]);
 }
 
 /// The same on glommio, where this kernel and this file system let it.
