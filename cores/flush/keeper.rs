@@ -24,7 +24,7 @@ use outcry::{
     time::hybrid::{Clock, Hlc},
     units::{MS, Now},
 };
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 /// Bytes taken from one box before the next one's turn.
 const SHARE_BYTES: usize = 64 * 1024;
@@ -228,6 +228,11 @@ impl<D: Disk> Keeper<D> {
     /// Does something wait in the boxes that the journal had no room for?
     pub fn blocked(&self) -> bool {
         self.blocked
+    }
+
+    /// Waits until the disk may have something to take back, or for `most`.
+    pub fn wait(&mut self, most: Duration) {
+        self.journal.wait(most);
     }
 
     /// Writes that the disk has.

@@ -4,15 +4,11 @@
 //! Never: says that a box was read out before all of it is durable.
 use super::{
     keeper::{Keeper, push},
-    run::{DISK_REST, LOOK, Pace, written},
+    run::{DISK_REST, LOOK, Pace},
 };
 use crate::{
     blackbox::{Consumer, Found, Readout},
-    journal::{
-        GlommioDisk, Journal, JournalError, JournalSettings, Recovered, StdDisk,
-        disk::Disk,
-        glommio_disk::{Sync, Waiter},
-    },
+    journal::{Journal, JournalError, JournalSettings, Recovered, StdDisk, UringDisk, disk::Disk},
 };
 use outcry::{
     config::Durability,
@@ -127,8 +123,8 @@ pub struct Opening {
 
 impl Opening {
     /// The disk of choice. `None`: its file system refuses O_DIRECT.
-    pub(super) fn direct(&self) -> io::Result<Option<GlommioDisk>> {
-        let disk = GlommioDisk::new(&self.dir, self.settings.writer.node, Sync::Dsync)?;
+    pub(super) fn direct(&self) -> io::Result<Option<UringDisk>> {
+        let disk = UringDisk::new(&self.dir, self.settings.writer.node)?;
         if let Some(disk) = &disk {
             disk.digest_on(&self.digest_cpus);
         }
@@ -156,16 +152,10 @@ impl Opening {
     }
 
     /// Opens the journal, reads out what was found, and waits for the boxes. `None`: boot was told why not, or has given up.
-    pub(super) async fn open<D: Disk>(
-        self,
-        disk: D,
-        writes: Writes,
-        waiter: Option<&Waiter>,
-        clock: &impl Fn() -> Now,
-    ) -> Option<Keeper<D>> {
+    pub(super) fn open<D: Disk>(self, disk: D, writes: Writes, clock: &impl Fn() -> Now) -> Option<Keeper<D>> {
         let Opening { dir, settings, found, opened, boxes, .. } = self;
         let read = match Journal::open(disk, settings) {
-            Ok((journal, recovered)) => read_out(journal, recovered, (found, &dir), waiter, clock).await,
+            Ok((journal, recovered)) => read_out(journal, recovered, (found, &dir), clock),
             Err(e) => Err(e.into()),
         };
         let (journal, last) = match read {
@@ -209,11 +199,10 @@ impl Opening {
 
 type ReadOut = Vec<(Found, Readout)>;
 
-async fn read_out<D: Disk>(
+fn read_out<D: Disk>(
     mut journal: Journal<D>,
     recovered: Recovered,
     (found, dir): (Vec<Found>, &Path),
-    waiter: Option<&Waiter>,
     clock: &impl Fn() -> Now,
 ) -> Result<(Journal<D>, ReadOut, Recovered, Hlc), OpeningError> {
     let mut last = Hlc(recovered.hlc);
@@ -232,24 +221,19 @@ async fn read_out<D: Disk>(
                 if journal.level() == Level::Full {
                     return Err(OpeningError::Full { dir: dir.to_path_buf() });
                 }
-                go_on(&mut journal, waiter, clock).await;
+                go_on(&mut journal, clock);
             }
         }
         read.push((found, readout));
     }
     while !journal.durable_all() {
-        go_on(&mut journal, waiter, clock).await;
+        go_on(&mut journal, clock);
     }
     Ok((journal, read, recovered, last))
 }
 
-async fn go_on<D: Disk>(journal: &mut Journal<D>, waiter: Option<&Waiter>, clock: &impl Fn() -> Now) {
-    if journal.turn(clock()) > 0 {
-        return;
-    }
-    match waiter {
-        // A segment that is being made tells nobody.
-        Some(_) => written(waiter, LOOK).await,
-        None => std::thread::sleep(LOOK),
+fn go_on<D: Disk>(journal: &mut Journal<D>, clock: &impl Fn() -> Now) {
+    if journal.turn(clock()) == 0 {
+        journal.wait(LOOK);
     }
 }

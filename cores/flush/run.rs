@@ -1,21 +1,15 @@
-//! Turns [`FlushRole`] and [`Keeper`] on a pinned thread until both are finished: on glommio, whose files past the page
-//! cache the journal wants, or on a plain loop where io_uring is not to be had.
+//! Turns [`FlushRole`] and [`Keeper`] on a pinned thread until both are finished. Where io_uring is to be had and the journal's
+//! directory takes it, blocks are written past the page cache; else plainly.
 //! Owns: the thread it is called on. Called by: `boot`, on a thread made for it. Never: spins; between two turns
-//! that found little it sleeps on a timer.
+//! that found little it sleeps, or waits for the disk.
 use super::{
     DELTAS_PER_TURN, FlushRole,
     keeper::Keeper,
     opening::{Opening, Writes},
 };
-use crate::journal::{StdDisk, disk::Disk, glommio_disk::Waiter};
-use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
+use crate::journal::{StdDisk, disk::Disk, uring_disk};
 use outcry::{config::IoDriver, units::Now};
-use std::{
-    future::poll_fn,
-    pin::pin,
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::time::Duration;
 
 /// Rest between two turns where no records are kept: what a message waits at most. Cores send one a second; a wake-up costs
 /// some 50 us where other work fills the caches, which at two hundred a second was 1 % of a CPU.
@@ -24,29 +18,24 @@ pub const REST: Duration = Duration::from_millis(50);
 pub(super) const DISK_REST: Duration = Duration::from_micros(250);
 /// A look at the journal this often while something is waited for that tells nobody.
 pub(super) const LOOK: Duration = Duration::from_millis(5);
-/// The shortest wait for a write: a timer of nothing would be a spin.
+/// The shortest wait for a write: waiting for no time would be a spin.
 const SHORTEST: Duration = Duration::from_millis(1);
-/// glommio registers this much for direct IO, with each of its three rings. The default of 10 MB would not fit common
-/// memlock limits; blocks beyond it are written from memory that is not registered, which was no slower.
-pub(crate) const IO_MEMORY: usize = 512 * 1024;
-/// Entries of each of glommio's three rings: the journal's writes and a timer.
-const RING_DEPTH: usize = 64;
 
-/// What the flush thread runs on.
+/// How the flush thread would write.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FlushDriver {
-    /// glommio.
+    /// With io_uring.
     IoUring,
-    /// A plain loop, because it was asked for.
+    /// Plainly, because it was asked for.
     Plain,
-    /// A plain loop, because of this.
+    /// Plainly, because of this.
     Fallback(String),
 }
 
 /// Why flush could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum FlushError {
-    /// `io_driver = "io_uring"` and the executor could not be made.
+    /// `io_driver = "io_uring"` and there is none.
     #[error("the flush core cannot use io_uring: {0}")]
     NoIoUring(String),
 }
@@ -63,66 +52,41 @@ pub fn run(
     started: impl FnOnce(&FlushDriver),
 ) -> Result<(), FlushError> {
     if let Some(id) = cpu {
-        // Before glommio makes its thread for blocking calls, which inherits this mask; only the executor's own
-        // thread would be pinned by it. Not pinned is slower, not wrong: the plan printed at the start says where.
+        // Before the journal makes its threads, which inherit this mask. Not pinned is slower, not wrong: the plan printed
+        // at the start says where.
         let _ = core_affinity::set_for_current(core_affinity::CoreId { id });
     }
-    let executor = match driver {
-        IoDriver::Epoll => Err(FlushDriver::Plain),
-        IoDriver::Auto => executor(cpu).map_err(FlushDriver::Fallback),
-        IoDriver::IoUring => Ok(executor(cpu).map_err(FlushError::NoIoUring)?),
+    let ring = || uring_disk::trial().map(|()| FlushDriver::IoUring);
+    let on = match driver {
+        IoDriver::Epoll => FlushDriver::Plain,
+        IoDriver::Auto => ring().unwrap_or_else(|e| FlushDriver::Fallback(e.to_string())),
+        IoDriver::IoUring => ring().map_err(|e| FlushError::NoIoUring(e.to_string()))?,
     };
-    match executor {
-        Ok(executor) => {
-            started(&FlushDriver::IoUring);
-            executor.run(async {
-                match opening {
-                    None => turns::<StdDisk>(role, None, Pace::Commit(REST), None, &clock).await,
-                    Some(opening) => match opening.direct() {
-                        Ok(Some(disk)) => {
-                            let waiter = disk.waiter();
-                            keep(role, opening, (disk, Writes::Direct), Some(waiter), &clock).await;
-                        }
-                        Ok(None) => plainly(role, opening, Writes::Refused, &clock).await,
-                        Err(e) => opening.failed(e),
-                    },
-                }
-            });
-        }
-        Err(plain) => {
-            started(&plain);
-            // Nothing in it waits but for sleeps of the thread itself: one poll and it is over.
-            let mut turns = pin!(async {
-                match opening {
-                    None => turns::<StdDisk>(role, None, Pace::Commit(REST), None, &clock).await,
-                    Some(opening) => plainly(role, opening, Writes::NoRing, &clock).await,
-                }
-            });
-            let mut context = Context::from_waker(Waker::noop());
-            while turns.as_mut().poll(&mut context).is_pending() {}
-        }
+    started(&on);
+    match opening {
+        None => turns::<StdDisk>(role, None, Pace::Commit(REST), &clock),
+        Some(opening) if on != FlushDriver::IoUring => plainly(role, opening, Writes::NoRing, &clock),
+        Some(opening) => match opening.direct() {
+            Ok(Some(disk)) => keep(role, opening, (disk, Writes::Direct), &clock),
+            Ok(None) => plainly(role, opening, Writes::Refused, &clock),
+            Err(e) => opening.failed(e),
+        },
     }
     Ok(())
 }
 
-async fn plainly(role: FlushRole, opening: Opening, why: Writes, clock: &impl Fn() -> Now) {
+fn plainly(role: FlushRole, opening: Opening, why: Writes, clock: &impl Fn() -> Now) {
     match opening.plain() {
-        Ok(disk) => keep(role, opening, (disk, why), None, clock).await,
+        Ok(disk) => keep(role, opening, (disk, why), clock),
         Err(e) => opening.failed(e),
     }
 }
 
 /// What earlier processes left, then the turns.
-async fn keep<D: Disk>(
-    role: FlushRole,
-    opening: Opening,
-    (disk, writes): (D, Writes),
-    waiter: Option<Waiter>,
-    clock: &impl Fn() -> Now,
-) {
+fn keep<D: Disk>(role: FlushRole, opening: Opening, (disk, writes): (D, Writes), clock: &impl Fn() -> Now) {
     let pace = opening.pace();
-    if let Some(keeper) = opening.open(disk, writes, waiter.as_ref(), clock).await {
-        turns(role, Some(keeper), pace, waiter, clock).await;
+    if let Some(keeper) = opening.open(disk, writes, clock) {
+        turns(role, Some(keeper), pace, clock);
     }
 }
 
@@ -135,13 +99,7 @@ pub(super) enum Pace {
     Disk(Duration),
 }
 
-async fn turns<D: Disk>(
-    mut role: FlushRole,
-    mut keeper: Option<Keeper<D>>,
-    pace: Pace,
-    waiter: Option<Waiter>,
-    clock: &impl Fn() -> Now,
-) {
+fn turns<D: Disk>(mut role: FlushRole, mut keeper: Option<Keeper<D>>, pace: Pace, clock: &impl Fn() -> Now) {
     let (Pace::Commit(rest) | Pace::Disk(rest)) = pace;
     loop {
         let now = clock();
@@ -167,87 +125,30 @@ async fn turns<D: Disk>(
             let left = Duration::from_nanos(until_ns.saturating_sub(clock().boot_ns));
             match &mut keeper {
                 Some(keeper) if keeper.under_way() > 0 => {
-                    written(waiter.as_ref(), left).await;
-                    let blocked = keeper.blocked();
-                    keeper.settle(clock(), role.totals_mut());
-                    // What stands in the boxes had no room before; or is not to wait for its turn.
-                    if keeper.under_way() == 0 && (blocked || matches!(pace, Pace::Disk(_))) {
+                    keeper.wait(left.max(SHORTEST));
+                    let work = keeper.settle(clock(), role.totals_mut());
+                    // What stands in the boxes had no room before, and has now: while other writes are still under way, so
+                    // that the disk never runs dry.
+                    if keeper.blocked() && work > 0 {
+                        break;
+                    }
+                    // Or is not to wait for its turn.
+                    if keeper.under_way() == 0 && matches!(pace, Pace::Disk(_)) {
                         break;
                     }
                 }
-                // No file is being written: nothing else waits for this executor, and its own timer costs twice the CPU of a
-                // plain sleep.
-                // A segment that is being made tells nobody.
+                // A segment is being made, or there is no room for one.
                 Some(keeper) if keeper.blocked() && !left.is_zero() => {
-                    std::thread::sleep(left.min(LOOK));
+                    keeper.wait(left.min(LOOK));
                     break;
                 }
                 _ if !left.is_zero() => std::thread::sleep(left),
-                _ => {
-                    if waiter.is_some() {
-                        glommio::executor().yield_if_needed().await;
-                    }
-                    break;
-                }
+                _ => break,
             }
             if left.is_zero() {
                 break;
             }
         }
-    }
-}
-
-/// Waits until a write is over, or for `most`; without a [`Waiter`] the disk itself waits when it is asked.
-pub(super) async fn written(waiter: Option<&Waiter>, most: Duration) {
-    let Some(waiter) = waiter else { return };
-    // What is done beside the ring (making a segment, a checkpoint) wakes nobody.
-    let (mut done, mut over) = (pin!(waiter.done()), pin!(glommio::timer::sleep(most.max(SHORTEST))));
-    poll_fn(|context| {
-        if done.as_mut().poll(context).is_ready() || over.as_mut().poll(context).is_ready() {
-            return Poll::Ready(());
-        }
-        Poll::Pending
-    })
-    .await;
-}
-
-fn executor(cpu: Option<usize>) -> Result<LocalExecutor, String> {
-    glommio_would_live()?;
-    let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
-    LocalExecutorBuilder::new(placement)
-        .name("outcry-flush")
-        .io_memory(IO_MEMORY)
-        .ring_depth(RING_DEPTH)
-        .make()
-        .map_err(|e| e.to_string())
-}
-
-/// glommio panics where io_uring is forbidden and exits the process where an operation is missing, so both are found
-/// out before it is asked.
-fn glommio_would_live() -> Result<(), String> {
-    use io_uring::opcode::{
-        Accept, Close, Connect, Fallocate, LinkTimeout, OpenAt, Read, Recv, Send, Statx, Timeout, Write,
-    };
-    let ring = io_uring::IoUring::new(2).map_err(|e| format!("io_uring_setup: {e}"))?;
-    let mut probe = io_uring::Probe::new();
-    ring.submitter().register_probe(&mut probe).map_err(|e| format!("io_uring probe: {e}"))?;
-    let needed = [
-        (Accept::CODE, "accept"),
-        (Close::CODE, "close"),
-        (Connect::CODE, "connect"),
-        (Fallocate::CODE, "fallocate"),
-        (LinkTimeout::CODE, "link_timeout"),
-        (OpenAt::CODE, "openat"),
-        (Read::CODE, "read"),
-        (Recv::CODE, "recv"),
-        (Send::CODE, "send"),
-        (Statx::CODE, "statx"),
-        (Timeout::CODE, "timeout"),
-        (Write::CODE, "write"),
-    ];
-    match needed.iter().find(|(code, _)| !probe.is_supported(*code)) {
-        Some((_, name)) => Err(format!("this kernel's io_uring lacks {name}")),
-        None => Ok(()),
     }
 }
 

@@ -160,6 +160,7 @@ pub trait Disk: Files {
     fn hand_over(&mut self) {}
     /// A job that is over, in any order.
     fn poll(&mut self) -> Option<Done<Self::Buf>>;
-    /// Waits until a job is over, or for `most`; may return sooner. A disk that waits when it is polled does not wait here.
-    fn wait(&mut self, _most: Duration) {}
+    /// Waits until a job is over, or for `most`; may return sooner. A disk that waits for its writes when it is polled does not
+    /// wait for them here.
+    fn wait(&mut self, most: Duration);
 }

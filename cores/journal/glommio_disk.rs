@@ -21,6 +21,7 @@ use std::{
     path::{Path, PathBuf},
     rc::Rc,
     task::{Poll, Waker},
+    time::Duration,
 };
 
 /// How a write becomes durable.
@@ -161,4 +162,7 @@ impl Disk for GlommioDisk {
         let done = self.shared.done.borrow_mut().pop_front();
         done.or_else(|| self.helpers.poll())
     }
+
+    /// A task waits: [`GlommioDisk::waiter`].
+    fn wait(&mut self, _: Duration) {}
 }

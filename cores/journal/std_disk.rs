@@ -13,7 +13,20 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::Path,
+    sync::Arc,
+    task::{Context, Wake, Waker},
+    thread::Thread,
+    time::Duration,
 };
+
+/// Wakes the thread that owns the disk.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -94,5 +107,15 @@ impl Disk for StdDisk {
             self.sync();
         }
         self.done.pop_front().or_else(|| self.helpers.poll())
+    }
+
+    fn wait(&mut self, most: Duration) {
+        if !self.unsynced.is_empty() || !self.done.is_empty() {
+            return;
+        }
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        if self.helpers.bell().poll(&Context::from_waker(&waker)).is_pending() {
+            std::thread::park_timeout(most);
+        }
     }
 }

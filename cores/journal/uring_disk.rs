@@ -36,7 +36,7 @@ pub struct UringDisk {
     waker: Waker,
 }
 
-/// Can this disk be had at all? Asked on a thread that does not go on to use it, or before it does.
+/// Can this disk be had at all?
 ///
 /// # Errors
 /// io_uring is forbidden here, or older than Linux 6.1's.

@@ -249,4 +249,6 @@ impl Disk for SimDisk {
     fn poll(&mut self) -> Option<Done<Vec<u8>>> {
         self.done.pop_front()
     }
+
+    fn wait(&mut self, _: std::time::Duration) {}
 }
