@@ -17,7 +17,7 @@ const CRC: usize = PAGE - 4;
 /// What stands between the last field and the checksum is zero.
 const RESERVED: usize = 100;
 
-/// SHA-256.
+/// SHA-256 over parts: [`super::digest`].
 pub type Digest = [u8; 32];
 
 /// A segment's first page.
@@ -45,7 +45,7 @@ pub struct SegmentHeader {
 pub struct Previous {
     /// Its bytes that count: header and blocks; what stands behind them was given up. 0: there is none before.
     pub end: u64,
-    /// SHA-256 of those bytes.
+    /// Of those bytes.
     pub digest: Digest,
     /// Checksum of its last block; of the one before if it has none.
     pub crc: u32,

@@ -3,18 +3,18 @@
 //! their numbers. Never: stops at the first finding.
 //!
 //! What it cannot see: an alteration of the last segment by someone who makes all checksums anew. Each earlier one is held
-//! by the SHA-256 in the header that follows it.
+//! by the digest in the header that follows it.
 use super::{
     PAGE,
     block::BlockHeader,
     bytes::zero,
     checkpoint::Checkpoint,
+    digest::Digester,
     positions::{Follow, Key, Positions},
     reader::{Damage, Item, Known, OpenError, SegmentReader, Source, Torn},
     segment::{Digest, HeaderError, SegmentHeader},
 };
 use crate::record::frame::{self, FrameError};
-use sha2::Digest as _;
 
 /// Something that is not as it should be, or worth a word.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -47,7 +47,7 @@ pub enum Finding {
     },
     /// Not the bytes that the next segment vouches for.
     #[error(
-        "segment {segment} was altered after it was written: its SHA-256 is not the one that segment {by} holds; restore it from a copy"
+        "segment {segment} was altered after it was written: its digest is not the one that segment {by} holds; restore it from a copy"
     )]
     Altered {
         /// The segment.
@@ -358,7 +358,7 @@ pub fn blank<S: Source>(source: &mut S) -> Result<bool, S::Error> {
     Ok(true)
 }
 
-/// SHA-256 of the first `end` bytes; `None`: there are fewer.
+/// The digest of the first `end` bytes, see [`super::digest`]; `None`: there are fewer.
 ///
 /// # Errors
 /// What the medium says.
@@ -366,14 +366,14 @@ pub fn digest<S: Source>(source: &mut S, end: u64) -> Result<Option<Digest>, S::
     if end > source.len() {
         return Ok(None);
     }
-    let mut sha = sha2::Sha256::new();
+    let mut digester = Digester::default();
     let mut piece = vec![0; end.min(1 << 20) as usize];
     let mut at = 0;
     while at < end {
         let n = (end - at).min(1 << 20) as usize;
         source.read(at, &mut piece[..n])?;
-        sha.update(&piece[..n]);
+        digester.add(0, at, &piece[..n]);
         at += n as u64;
     }
-    Ok(Some(sha.finalize().into()))
+    Ok(Some(digester.end()))
 }
