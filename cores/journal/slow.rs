@@ -1,14 +1,19 @@
 //! What takes long: making segments, checkpoints, cutting off. May block, and does.
 //! Owns: nothing but where. Runs on: a thread of its own, see [`super::helpers`].
+use super::memory::Memory;
 use outcry::journal::segment::{FileKind, file_name};
+use rustix::{fs::FallocateFlags, io::Errno};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 /// Written at once while a segment is made.
 const PIECE: usize = 1 << 20;
+/// Past the page cache only the file's own metadata is left to be synced: after so many bytes.
+const DIRECT_SYNC: u64 = 32 << 20;
 
 /// The segments of a node in a directory.
 #[derive(Debug)]
@@ -52,22 +57,38 @@ impl Segments {
     }
 }
 
-/// A file of zeros, on disk: written, not only reserved, so that a later write to it changes no metadata.
+/// A file of zeros, on disk: written, not only reserved, so that a later write to it changes no metadata. Past the page cache
+/// where that is taken: a tenth of the CPU, and a fifth of the time.
 fn zeros(path: &Path, bytes: u64) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    let piece = vec![0; PIECE];
-    let mut left = bytes;
-    while left > 0 {
-        let n = left.min(PIECE as u64) as usize;
-        file.write_all(&piece[..n])?;
-        left -= n as u64;
-        // Piece by piece: all at once would hold up the journal's own writes for as long as it takes.
-        file.sync_data()?;
+    let (file, sync_bytes) = match fresh(path, libc::O_DIRECT) {
+        Ok(file) => (file, DIRECT_SYNC),
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => (fresh(path, 0)?, PIECE as u64),
+        Err(e) => return Err(e),
+    };
+    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+        // A file system that cannot do this beforehand finds the room as it is written to.
+        Ok(()) | Err(Errno::OPNOTSUPP) => {}
+        Err(e) => return Err(e.into()),
+    }
+    let piece = Memory::new(PIECE);
+    let mut at = 0;
+    while at < bytes {
+        let n = (bytes - at).min(PIECE as u64);
+        file.write_all_at(&piece.as_ref()[..n as usize], at)?;
+        at += n;
+        // Now and then: all at once would hold up the journal's own writes for as long as it takes.
+        if at.is_multiple_of(sync_bytes) {
+            file.sync_data()?;
+        }
     }
     file.sync_all()?;
-    // Written past the page cache from now on.
+    // Written past the page cache from now on, whatever was done here.
     let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
     Ok(())
+}
+
+fn fresh(path: &Path, flags: i32) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).custom_flags(flags).open(path)
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {
