@@ -1,11 +1,13 @@
 //! The journal's writer against a plain io_uring writer on the same disk, alternating: records a second, CPU a record, and how
 //! long one commit of 4 KB takes.
 //!
-//!   journal dir=/var/tmp block=262144 record=1024 depth=4 mb=1024 commits=2000 rounds=3 cpu=-1 only=plain,dsync,fdatasync,std
+//!   journal dir=/var/tmp block=262144 record=1024 depth=4 mb=1024 commits=2000 rounds=3 cpu=-1 turn=4096 only=plain,dsync,fdatasync,std,
+//!     uring,unsummed,dsync-unsummed
 //!
 //! All write into files that were filled with zeros before, with O_DIRECT | O_DSYNC (`fdatasync`: O_DIRECT, and an fdatasync
 //! after each write; `std`: the page cache and fdatasync). The journal's side checks each frame as a black box's
-//! reader does, copies it into a block, sums the block twice (CRC-32 on its own thread, SHA-256 on another); the plain
+//! reader does, copies it into a block, sums the block twice (CRC-32 on its own thread, SHA-256 on two others; `unsummed`:
+//! without those, which is the flush core's own share), `turn` records at most between two looks at the disk; the plain
 //! writer writes the same number of the same bytes. A row is the median of the rounds, ratios are of medians. `cpu` pins
 //! the thread that writes; CPU of the rest is the kernel's threads for writes, and what makes files.
 mod plain;
@@ -22,10 +24,13 @@ use outcry::{
 };
 use outcry_benches::kit::{Args, cpu_ns, pin, thread_cpu_ns};
 use outcry_cores::journal::{
-    GlommioDisk, Journal, JournalSettings, StdDisk, UringDisk, disk::Disk, glommio_disk::Sync,
+    GlommioDisk, Journal, JournalSettings, StdDisk, UringDisk,
+    disk::{Disk, Done, Files, Job},
+    glommio_disk::Sync,
 };
 use std::{
-    fs,
+    collections::VecDeque,
+    fs, io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -39,6 +44,8 @@ struct Task {
     bytes: u64,
     commits: usize,
     turn: usize,
+    cpu: Option<usize>,
+    cpus: usize,
 }
 
 /// What was.
@@ -88,25 +95,29 @@ fn main() {
         depth: args.count("depth", 4),
         bytes: args.count("mb", 1024) as u64 * (1 << 20),
         commits: args.count("commits", 2000),
-        turn: args.count("turn", 256),
+        turn: args.count("turn", 4096),
+        cpu: usize::try_from(args.num("cpu", -1)).ok(),
+        // Asked before this thread is pinned: then it would be one.
+        cpus: std::thread::available_parallelism().map_or(1, usize::from),
     };
-    if let Ok(cpu) = usize::try_from(args.num("cpu", -1)) {
+    if let Some(cpu) = task.cpu {
         pin(cpu);
     }
     let dir = PathBuf::from(args.text("dir", "/var/tmp")).join(format!("outcry-journal-{}", std::process::id()));
     fs::create_dir_all(&dir).expect("a directory");
-    let mut rows: [Vec<Row>; 5] = Default::default();
-    let only = args.text("only", "plain,dsync,fdatasync,std,uring");
+    let mut rows: [Vec<Row>; 7] = Default::default();
+    let only = args.text("only", "plain,dsync,fdatasync,std,uring,unsummed,dsync-unsummed");
     let wanted = |name| only.split(',').any(|o| o == name);
     for _ in 0..args.count("rounds", 3) {
         rows[0].extend(wanted("plain").then(|| plain(&dir, task)));
-        rows[1].extend(wanted("dsync").then(|| glommio(&dir, task, Sync::Dsync)));
-        rows[2].extend(wanted("fdatasync").then(|| glommio(&dir, task, Sync::Fdatasync)));
+        rows[1].extend(wanted("dsync").then(|| glommio(&dir, task, Sync::Dsync, |disk| disk)));
+        rows[2].extend(wanted("fdatasync").then(|| glommio(&dir, task, Sync::Fdatasync, |disk| disk)));
         rows[3].extend(wanted("std").then(|| waiting(StdDisk::new(&fresh(&dir), 1).expect("a disk"), task)));
-        rows[4].extend(wanted("uring").then(|| {
-            let disk = UringDisk::new(&fresh(&dir), 1).expect("a disk").expect("O_DIRECT");
-            waiting(disk, task)
-        }));
+        rows[4].extend(wanted("uring").then(|| waiting(uring(&dir, task), task)));
+        rows[6].extend(
+            wanted("dsync-unsummed").then(|| glommio(&dir, task, Sync::Dsync, |disk| Unsummed(disk, VecDeque::new()))),
+        );
+        rows[5].extend(wanted("unsummed").then(|| waiting(Unsummed(uring(&dir, task), VecDeque::new()), task)));
     }
     fs::remove_dir_all(&dir).expect("removed");
     let medians = rows.map(|r| (!r.is_empty()).then(|| median(&r)));
@@ -114,8 +125,17 @@ fn main() {
         "writer               records/s   MB/s   CPU ns/record: writer  digest   rest   commit p50 us  p99 us   records/s : plain  p99 : plain"
     );
     let base = medians[0];
-    for (name, row) in
-        ["plain io_uring", "glommio O_DSYNC", "glommio fdatasync", "std fdatasync", "uring O_DSYNC"].iter().zip(medians)
+    for (name, row) in [
+        "plain io_uring",
+        "glommio O_DSYNC",
+        "glommio fdatasync",
+        "std fdatasync",
+        "uring O_DSYNC",
+        "uring, unsummed",
+        "glommio, unsummed",
+    ]
+    .iter()
+    .zip(medians)
     {
         let Some(row) = row else { continue };
         let mb = row.records_s * task.record as f64 / 1e6;
@@ -243,13 +263,18 @@ const MS: Duration = Duration::from_millis(1);
 /// A frame whose block is 4 KB.
 const COMMIT: usize = 4096 - BLOCK_HEADER;
 
-fn glommio(dir: &Path, task: Task, sync: Sync) -> Row {
+fn glommio<D: Disk + 'static>(
+    dir: &Path,
+    task: Task,
+    sync: Sync,
+    as_disk: impl FnOnce(GlommioDisk) -> D + 'static,
+) -> Row {
     let dir = fresh(dir);
     let executor = LocalExecutorBuilder::new(Placement::Unbound).io_memory(8 << 20).make().expect("glommio");
     executor.run(async move {
         let disk = GlommioDisk::new(&dir, 1, sync).expect("a directory").expect("O_DIRECT");
         let waiter = disk.waiter();
-        let mut drive = Drive::new(disk, task);
+        let mut drive = Drive::new(as_disk(disk), task);
         // The segment is made, its header written, and the next one made too.
         while !drive.begun() {
             drive.journal.turn(Now::default());
@@ -297,15 +322,13 @@ fn waiting<D: Disk>(disk: D, task: Task) -> Row {
         drive.journal.wait(MS);
         std::thread::yield_now();
     }
-    let (began, cpu, goal, before) = (Instant::now(), Cpu::now(), records(task), drive.journal.counts());
+    let (began, cpu, goal) = (Instant::now(), Cpu::now(), records(task));
     while drive.durable() < goal {
         let taken = drive.push_some(goal);
         if drive.journal.turn(Now::default()) + taken == 0 {
             drive.journal.wait(MS);
         }
     }
-    let after = drive.journal.counts();
-    println!("{} bytes a write", (after.write_bytes - before.write_bytes) / (after.writes - before.writes));
     let (wall, cpu) = (began.elapsed(), Cpu::since(cpu, goal as f64));
     let mut commits = Vec::with_capacity(task.commits);
     for _ in 0..task.commits {
@@ -325,6 +348,65 @@ fn waiting<D: Disk>(disk: D, task: Task) -> Row {
     }
     let (p50_us, p99_us) = quantiles(commits);
     Row { records_s: goal as f64 / wall.as_secs_f64(), cpu, p50_us, p99_us }
+}
+
+/// Pinned, the writer has its CPU to itself.
+fn uring(dir: &Path, task: Task) -> UringDisk {
+    let disk = UringDisk::new(&fresh(dir), 1).expect("a disk").expect("O_DIRECT");
+    if let Some(cpu) = task.cpu {
+        disk.digest_on(&(0..task.cpus).filter(|c| *c != cpu).collect::<Vec<_>>());
+    }
+    disk
+}
+
+/// A disk whose segments nobody sums: what remains is the flush core's own.
+struct Unsummed<D: Disk>(D, VecDeque<Done<D::Buf>>);
+
+impl<D: Disk> Files for Unsummed<D> {
+    fn list(&mut self) -> io::Result<Vec<(String, u64)>> {
+        self.0.list()
+    }
+
+    fn read(&mut self, name: &str, at: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(name, at, out)
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.0.remove(name)
+    }
+
+    fn free(&mut self) -> io::Result<u64> {
+        self.0.free()
+    }
+}
+
+impl<D: Disk> Disk for Unsummed<D> {
+    type Buf = D::Buf;
+
+    fn buffer(&mut self, bytes: usize) -> D::Buf {
+        self.0.buffer(bytes)
+    }
+
+    fn submit(&mut self, job: Job<D::Buf>) {
+        match job {
+            Job::Digest(piece) => self.1.push_back(Done::Digested { role: piece.role, buf: piece.buf }),
+            job => self.0.submit(job),
+        }
+    }
+
+    fn hand_over(&mut self) {
+        self.0.hand_over();
+    }
+
+    fn poll(&mut self) -> Option<Done<D::Buf>> {
+        self.1.pop_front().or_else(|| self.0.poll())
+    }
+
+    fn wait(&mut self, most: Duration) {
+        if self.1.is_empty() {
+            self.0.wait(most);
+        }
+    }
 }
 
 fn fresh(dir: &Path) -> PathBuf {
