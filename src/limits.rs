@@ -46,7 +46,7 @@ pub const JOURNAL_DEPTH: usize = 8;
 /// Its longest block: the longest record fits.
 pub const JOURNAL_BLOCK_BYTES: usize = 256 * 1024;
 /// The smallest segment of a journal: everything that can be under way moves into the next one when a disk fails.
-pub const SEGMENT_BYTES_MIN: u64 = 4 * 1024 * 1024;
+pub const SEGMENT_BYTES_MIN: u64 = 8 * 1024 * 1024;
 /// The black box of a core: the default. At 16,000 auctions a second of 1.5 KB, two and a half seconds of them; or the
 /// promises to 4,096 usual auctions in flight.
 pub const BOX_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;

@@ -77,7 +77,7 @@ fn what_was_answered_is_on_record_after_a_kill() {
         "",
         &[("high", dsp(high))],
         &format!(
-            "{ONE_CORE}[record]\nbox_dir = {:?}\ncommit_ms = 10000\nsegment_bytes = 4194304\nbox_bytes = 1048576\n",
+            "{ONE_CORE}[record]\nbox_dir = {:?}\ncommit_ms = 10000\nsegment_bytes = 8388608\nbox_bytes = 1048576\n",
             dir.1
         ),
     );
@@ -97,7 +97,7 @@ fn what_was_answered_is_on_record_after_a_kill() {
         "",
         &[("high", dsp(high))],
         &format!(
-            "[cpus]\nbidder_count = 2\n[record]\nbox_dir = {:?}\nsegment_bytes = 4194304\nbox_bytes = 1048576\n",
+            "[cpus]\nbidder_count = 2\n[record]\nbox_dir = {:?}\nsegment_bytes = 8388608\nbox_bytes = 1048576\n",
             dir.1
         ),
     );
@@ -116,7 +116,7 @@ fn what_was_answered_is_on_record_after_a_kill() {
 #[test]
 fn with_durability_power_no_answer_is_ahead_of_the_disk() {
     let dir = Dir::new();
-    let record = format!("[record]\ndurability = \"power\"\nbox_dir = {:?}\nsegment_bytes = 4194304\n", dir.1);
+    let record = format!("[record]\ndurability = \"power\"\nbox_dir = {:?}\nsegment_bytes = 8388608\n", dir.1);
     let config = dir.config("", &[("high", dsp(high))], &format!("{ONE_CORE}{record}"));
     let mut ids = Vec::new();
     for start in 0..3 {
@@ -149,7 +149,7 @@ fn when_let(request: &serde_json::Value) -> Vec<u8> {
 fn without_room_for_its_record_no_auction_begins() {
     let dir = Dir::new();
     // Such an auction promises some 2.4 KB: room for about 210 of them.
-    let record = format!("[record]\nbox_dir = {:?}\nsegment_bytes = 4194304\nbox_bytes = 524288\n", dir.1);
+    let record = format!("[record]\nbox_dir = {:?}\nsegment_bytes = 8388608\nbox_bytes = 524288\n", dir.1);
     let config = dir.config("", &[("slow", dsp(when_let))], &format!("{ONE_CORE}{record}"));
     let serving = Serving::start(&config);
     let ask = |i: usize| {

@@ -28,21 +28,16 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Buffers that a writer asks for: those that may have to move to the next segment, and as many as there are writes
-    /// for those whose blocks are on disk and not in the digest yet.
+    /// Buffers that a writer asks for: the writes under way, one that is filled while all are, one that waits for them; a
+    /// header and a seal; and as many as there are writes for blocks that are on disk and not in the digest yet.
     pub fn buffers(&self) -> usize {
-        self.moving() + self.depth
+        2 * self.depth + 4
     }
 
-    /// What is not durable: the writes under way, one that is filled while all are, one that waits for them; a header and
-    /// a seal.
-    fn moving(&self) -> usize {
-        self.depth + 4
-    }
-
-    /// The least a segment can have: what may have to move to it when the one before is given up, header, seal.
+    /// The least a segment can have: what may have to move to it when the one before is given up, header, seal. That is every
+    /// buffer there is: while the digest keeps up, all of them may hold blocks that are not durable.
     pub fn segment_bytes_min(&self) -> u64 {
-        (HEADER_BYTES + SEAL_BYTES + self.moving() * self.block_bytes) as u64
+        (HEADER_BYTES + SEAL_BYTES + self.buffers() * self.block_bytes) as u64
     }
 
     /// The longest frame that a block can carry, filled up.

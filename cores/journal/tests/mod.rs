@@ -367,7 +367,8 @@ fn a_start_after_an_end_in_order_is_clean_and_reads_little() {
     let (_, recovered) = Journal::open(disk, world.settings).expect("a journal");
     assert!(recovered.clean && recovered.torn.is_none(), "{recovered:?}");
     assert_eq!(recovered.positions.get((1, 0)), 300);
-    assert!(recovered.bytes_read * 2 < bytes as u64, "{} of {bytes} bytes", recovered.bytes_read);
+    // The last of three segments twice, of the others a page or a few.
+    assert!(recovered.bytes_read * 4 < 3 * bytes as u64, "{} of {bytes} bytes", recovered.bytes_read);
 }
 
 /// Whatever bit flips: a start gets by, nothing appears that was not written, and the place is named.

@@ -20,7 +20,7 @@ use std::{
 };
 
 /// Keys of [record] for a test: a start makes and fills these files.
-pub const SMALL: &str = "box_bytes = 16777216\nsegment_bytes = 4194304\n";
+pub const SMALL: &str = "box_bytes = 16777216\nsegment_bytes = 8388608\n";
 
 /// What a DSP of a test does with one request's JSON: the whole HTTP answer.
 pub type Dsp = fn(&serde_json::Value) -> Vec<u8>;
