@@ -1,4 +1,4 @@
-//! Limits of the process: open files, core dumps.
+//! Limits of the process: open files, locked memory, core dumps.
 //! Owns: nothing. Called by: `doctor`. Never: changes a limit.
 use super::{
     finding::{Finding, Knob},
@@ -12,18 +12,24 @@ static OPEN_FILES: Knob = Knob {
     file: "limits.md",
     costs: "a core whose next connection would be one file too many refuses it, or cannot reach a DSP",
 };
+static LOCKED_MEMORY: Knob = Knob {
+    id: "locked-memory",
+    file: "limits.md",
+    costs: "black boxes may be swapped out, and a core would wait for them",
+};
 static CORE_DUMPS: Knob = Knob {
     id: "core-dumps",
     file: "limits.md",
     costs: "a crash or an abort by the watchdog leaves nothing to look at",
 };
 
-pub(super) static KNOBS: &[&Knob] = &[&OPEN_FILES, &CORE_DUMPS];
+pub(super) static KNOBS: &[&Knob] = &[&OPEN_FILES, &LOCKED_MEMORY, &CORE_DUMPS];
 
 pub(super) struct Limits {
     files: Read<Limit>,
     /// No process may have a higher limit of open files.
     files_most: Read<u64>,
+    locked: Read<Limit>,
     core: Read<Limit>,
 }
 
@@ -32,12 +38,13 @@ impl Limits {
         Limits {
             files: machine.limit("Max open files"),
             files_most: machine.sysctl("fs.nr_open"),
+            locked: machine.limit("Max locked memory"),
             core: machine.limit("Max core file size"),
         }
     }
 
     pub(super) fn judge(&self, need: &Need) -> Vec<Finding> {
-        vec![self.open_files(need), self.core_dumps()]
+        vec![self.open_files(need), self.locked_memory(need), self.core_dumps()]
     }
 
     fn open_files(&self, need: &Need) -> Finding {
@@ -56,6 +63,24 @@ impl Limits {
         mend.push(format!("systemctl edit outcry   # [Service] LimitNOFILE={}", need.files.max(1 << 20)));
         mend.push(format!("ulimit -n {}   # in the shell that starts it", need.files));
         OPEN_FILES.wrong(found, format!("{} or more: all connections that the configuration allows", need.files), mend)
+    }
+
+    fn locked_memory(&self, need: &Need) -> Finding {
+        let locked = match &self.locked {
+            Err(why) => return LOCKED_MEMORY.unknown(why),
+            Ok(locked) => locked.soft,
+        };
+        let found = if locked == Limit::NONE { "unlimited".to_owned() } else { format!("{} KiB", locked / 1024) };
+        // Rings of the kernel count as memory of the control group, in every kernel that is new enough for ours.
+        if locked >= need.locked {
+            return LOCKED_MEMORY.ok(found);
+        }
+        let mend = vec![
+            "systemctl edit outcry   # [Service] LimitMEMLOCK=infinity".to_owned(),
+            "ulimit -l unlimited   # in the shell that starts it".to_owned(),
+        ];
+        let wanted = format!("{} KiB or more: the black boxes of all cores", need.locked / 1024);
+        LOCKED_MEMORY.advice(found, wanted, mend)
     }
 
     fn core_dumps(&self) -> Finding {
@@ -83,10 +108,11 @@ mod tests {
     use super::*;
     use crate::doctor::fixtures::{check, unread};
 
-    fn limits(files: (u64, u64), core: u64) -> Limits {
+    fn limits(files: (u64, u64), locked: u64, core: u64) -> Limits {
         Limits {
             files: Ok(Limit { soft: files.0, hard: files.1 }),
             files_most: Ok(1 << 20),
+            locked: Ok(Limit { soft: locked, hard: locked }),
             core: Ok(Limit { soft: core, hard: core }),
         }
     }
@@ -96,18 +122,26 @@ mod tests {
         let need = Need::made_up();
         let judge = |l: Limits| l.judge(&need);
         let none = Limit::NONE;
-        check(&judge(limits((30_000, 30_000), none)), &["ok", "ok"], "at most 30000 are needed");
-        check(&judge(limits((none, none), 1)), &["ok", "ok"], "unlimited");
-        check(&judge(limits((29_999, none), 0)), &["wrong", "advice"], "LimitNOFILE=1048576");
-        let unread = Limits { files: unread(), core: unread(), ..limits((0, 0), 0) };
-        check(&judge(unread), &["unknown", "unknown"], "Permission denied");
+        check(&judge(limits((30_000, 30_000), none, none)), &["ok", "ok", "ok"], "at most 30000 are needed");
+        check(&judge(limits((none, none), need.locked, 1)), &["ok", "ok", "ok"], "unlimited");
+        let low = need.locked - 1;
+        check(&judge(limits((29_999, none), low, 0)), &["wrong", "advice", "advice"], "LimitNOFILE=1048576");
+        check(&judge(limits((30_000, none), low, 1)), &["ok", "advice", "ok"], "LimitMEMLOCK");
+        let unread = Limits { files: unread(), locked: unread(), core: unread(), ..limits((0, 0), 0, 0) };
+        check(&judge(unread), &["unknown", "unknown", "unknown"], "Permission denied");
     }
 
     #[test]
     fn a_limit_above_the_kernels_own_needs_a_sysctl_first() {
         let need = Need { files: 2_000_000, ..Need::made_up() };
-        let found = limits((1 << 20, 1 << 20), 1).judge(&need);
+        let found = limits((1 << 20, 1 << 20), need.locked, 1).judge(&need);
         assert_eq!(found[0].mend[0], "sysctl -w fs.nr_open='2000000'");
         assert!(found[0].mend[2].contains("LimitNOFILE=2000000"), "{:?}", found[0]);
+    }
+
+    #[test]
+    fn without_records_nothing_is_locked() {
+        let need = Need { locked: 0, ..Need::made_up() };
+        check(&limits((30_000, 30_000), 0, 1).judge(&need), &["ok", "ok", "ok"], "0 KiB");
     }
 }

@@ -1,7 +1,7 @@
 //! What the exchange that would run asks of the machine.
 //! Owns: nothing. Called by: `doctor`; every group of knobs is judged against one. Never: reads the machine.
-use crate::check;
-use outcry::config::{Config, IoDriver, plan::Plan};
+use crate::{blackbox::file, check};
+use outcry::config::{Config, Durability, IoDriver, plan::Plan};
 use std::{collections::BTreeMap, net::IpAddr};
 
 /// What the exchange that would run, or runs, asks of the machine.
@@ -15,6 +15,8 @@ pub struct Need {
     pub control: Vec<usize>,
     /// Files it may open at most.
     pub files: u64,
+    /// Bytes it locks into memory: the black boxes.
+    pub locked: u64,
     /// Connections of clients and to DSPs at most, of all cores.
     pub connections: u64,
     /// Connections to the one address and port that gets the most of them, each of which takes a local port.
@@ -41,6 +43,11 @@ impl Need {
             flush: plan.flush,
             control: plan.control.clone(),
             files: check::open_files(config, plan.bidders.len()),
+            locked: if config.record.durability == Durability::None {
+                0
+            } else {
+                file::bytes(config.record.box_bytes) * cores
+            },
             connections: config.http.connections as u64 * cores + pools.values().sum::<u64>(),
             ports: pools.values().copied().max().unwrap_or(0),
             listens: vec![config.listen.port(), config.admin.port()],
@@ -68,6 +75,7 @@ impl Need {
             flush: 0,
             control: vec![0],
             files: 30_000,
+            locked: 192 << 20,
             connections: 29_000,
             ports: 3_072,
             listens: vec![8080, 9090],

@@ -162,8 +162,8 @@ fn unit_limits() -> String {
         let value = unit.lines().find_map(|l| l.strip_prefix(key)).unwrap_or_else(|| panic!("the unit sets no {key}"));
         if value == "infinity" { "unlimited".to_owned() } else { value.to_owned() }
     };
-    let files = of("LimitNOFILE=");
-    format!("Max open files {files} {files} files\n")
+    let (files, locked) = (of("LimitNOFILE="), of("LimitMEMLOCK="));
+    format!("Max open files {files} {files} files\nMax locked memory {locked} {locked} bytes\n")
 }
 
 #[test]
