@@ -4,7 +4,7 @@
 //! |------------------|-----------------------------------------------------------------|-----------------|-----------------|------------|
 //! | `outcry-bid-N`   | listener, clients, DSP connections, auctions, counters of a CPU | control         | flush, control  | never      |
 //! | `outcry-flush`   | the sums of all cores, the journal                              | bidders, control, raw | control, bidders| on a timer |
-//! | `outcry-digest`  | the digest of the segment being written                         | flush           | flush           | yes        |
+//! | `outcry-digest-N`| parts of the digest of the segment being written                | flush           | flush           | yes        |
 //! | `outcry-index`   | the index of a segment that has ended                           | flush           | flush           | yes        |
 //! | `outcry-journal` | files of the journal that are made, cut off, removed            | flush           | flush           | yes        |
 //! | `outcry-raw`     | files of whole requests and answers                             | bidders         | flush           | yes        |

@@ -1,5 +1,5 @@
 //! What the journal wants of a disk: files by name before it begins, jobs that are under way together afterwards.
-//! Owns: nothing. Called by: [`super::Journal`]. Done by: [`super::std_disk`], [`super::glommio_disk`], and a simulation in
+//! Owns: nothing. Called by: [`super::Journal`]. Done by: [`super::std_disk`], [`super::uring_disk`], and a simulation in
 //! the tests. Never: reports a write before it would survive a power cut.
 use outcry::journal::{
     reader::Source,

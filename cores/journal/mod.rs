@@ -1,7 +1,7 @@
 //! The journal on its disk: [`outcry::journal`] says what is to be written, this does it and says how it went.
 //! Owns: the writer, its disk, the checkpoint, what is kept. Runs on: flush. Called by: the flush core, once a turn.
 //! Never: calls anything durable that would not survive a power cut; blocks, once it is open, longer than its disk does
-//! ([`StdDisk`] waits for fdatasync, [`GlommioDisk`] for nothing).
+//! ([`StdDisk`] waits for fdatasync, [`UringDisk`] for nothing).
 //!
 //! ```text
 //! push(frame) ...                    a frame is copied into the block being filled

@@ -58,7 +58,7 @@ impl Segments {
 }
 
 /// A file of zeros, on disk: written, not only reserved, so that a later write to it changes no metadata. Past the page cache
-/// where that is taken: a tenth of the CPU, and a fifth of the time.
+/// where that is taken: a fifth of the CPU and of the time.
 fn zeros(path: &Path, bytes: u64) -> io::Result<()> {
     let (file, sync_bytes) = match fresh(path, libc::O_DIRECT) {
         Ok(file) => (file, DIRECT_SYNC),
