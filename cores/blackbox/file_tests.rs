@@ -1,4 +1,5 @@
 //! Files of boxes: made, held, found, read out, refused.
+use super::recover::PATIENCE;
 use super::{
     CreateError, Made, Stamp, create,
     file::{self, PlaceError, SHARED_MEMORY, bytes, candidates, check_tmpfs, name, place},
@@ -37,8 +38,9 @@ fn publish(made: &mut Made, payloads: impl IntoIterator<Item = u64>) {
     }
 }
 
+/// With patience: a child that another test is starting has the lock too, until it becomes another program.
 fn look(dir: &Path) -> Search {
-    find(&[dir.to_path_buf()], 0x2a, Duration::ZERO).expect("a directory")
+    find(&[dir.to_path_buf()], 0x2a, PATIENCE).expect("a directory")
 }
 
 /// What is in the only box that is found.
@@ -111,7 +113,8 @@ fn a_box_is_held_by_one_process() {
     // The mapping alone holds it too.
     let Made { producer, file, consumer, .. } = made;
     drop((file, consumer));
-    assert!(matches!(look(&dir.0).refused[..], [ref r] if matches!(r.why, Refusal::InUse(_))));
+    let at_once = find(std::slice::from_ref(&dir.0), 0x2a, Duration::ZERO).expect("a directory");
+    assert!(matches!(at_once.refused[..], [ref r] if matches!(r.why, Refusal::InUse(_))));
     drop(producer);
     assert_eq!(look(&dir.0).found.len(), 1);
     assert!(matches!(create(&dir.0, RING, identity(7, 0)), Err(CreateError::Exists { .. })));
@@ -129,13 +132,13 @@ fn all_boxes_of_a_node_are_found_and_those_of_others_left_alone() {
     fs::write(dir.0.join("blackbox-of-a-plane.txt"), "not ours").expect("a file");
     let gone = PathBuf::from("/nonexistent");
     let dirs = [dir.0.clone(), gone, other.0.clone()];
-    let search = find(&dirs, 0x2a, Duration::ZERO).expect("directories");
+    let search = find(&dirs, 0x2a, PATIENCE).expect("directories");
     let found: Vec<_> = search.found.iter().map(|f| (f.header.identity.epoch, f.header.identity.core)).collect();
     assert_eq!(found, [(5, 0), (6, 2), (7, 0), (7, 1)]);
     assert_eq!((search.of_epoch(7), search.of_epoch(4), search.refused.len()), (2, 0, 0));
     drop(search);
     let twice = [dir.0.clone(), dir.0.join(".")];
-    assert_eq!(find(&twice, 0x2a, Duration::ZERO).expect("a directory").found.len(), 3, "one directory by two names");
+    assert_eq!(find(&twice, 0x2a, PATIENCE).expect("a directory").found.len(), 3, "one directory by two names");
     assert_eq!(candidates(Some(&dir.0)), [dir.0.clone(), SHARED_MEMORY.into()]);
 }
 

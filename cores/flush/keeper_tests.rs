@@ -6,7 +6,7 @@ use super::{
     opening::{Opening, Writes},
 };
 use crate::{
-    blackbox::{self, Made, Stamp},
+    blackbox::{self, Made, Stamp, recover::PATIENCE},
     fixtures::Tree,
     journal::{Journal, JournalSettings, StdDisk},
     wiring::{BidderEnds, wire},
@@ -101,7 +101,7 @@ fn what_was_left_stays_while_the_disk_is_full() {
     (1..=10).for_each(|seq| publish(&mut made, seq));
     drop(made);
     for (keep, room) in [(u64::MAX, false), (0, true)] {
-        let found = blackbox::find(std::slice::from_ref(&boxes.0), 1, Duration::ZERO).expect("the directory").found;
+        let found = blackbox::find(std::slice::from_ref(&boxes.0), 1, PATIENCE).expect("the directory").found;
         assert_eq!(found.len(), 1);
         let (to_boot, opened) = sync_channel(1);
         let (boxes_out, from_boot) = sync_channel(1);
