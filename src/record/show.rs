@@ -1,5 +1,5 @@
 //! A record as a line of JSON, for people and for programs that know no binary: names are OpenRTB's where it has one. An
-//! auction also as tables for people: [`report`].
+//! auction also as tables for people: [`report()`].
 //! Owns: nothing. Runs on: readers of journals. Called by: `outcry audit`. Never: opens a file; leaves out what a record
 //! says; shows an index where there is a name.
 //!
