@@ -83,8 +83,9 @@ impl Recorder {
         }
     }
 
-    /// Takes a promise back whole: the auction never began.
-    pub fn forget(&mut self, promised: usize) {
+    /// Takes a promise back whole.
+    #[cfg(test)]
+    pub(super) fn forget(&mut self, promised: usize) {
         if let Some(producer) = &mut self.producer {
             producer.refund(promised);
         }
