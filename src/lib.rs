@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod auction;
+pub mod budget;
 pub mod config;
 pub mod dsp;
 pub mod gate;

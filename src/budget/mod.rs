@@ -1,0 +1,10 @@
+//! Budgets that cannot be overspent: what a granter gives, a server holds, a core spends.
+//! Owns: the decisions about money. Runs on: bidder cores (a core's ledger), the leases' and the ledger's threads.
+//! Called by: the auction, as its funds; `cores/money`. Never: reads a clock, a file, a store or a socket.
+//! Full: refuses, with a reason; money is never lost count of.
+//!
+//! Reading order: [`account`], [`messages`].
+pub mod account;
+pub mod messages;
+
+pub use account::{AccountId, Period};
