@@ -23,6 +23,7 @@ mod helpers;
 pub mod index_file;
 pub mod memory;
 mod open;
+pub mod since;
 mod slow;
 pub mod std_disk;
 #[cfg(test)]

@@ -6,6 +6,7 @@ pub(super) mod faults;
 use super::{
     Journal, JournalSettings,
     disk::{FileIn, Files},
+    since::{self, Missing, Wanted},
 };
 use crate::lab::rng::Rng;
 use disk::SimDisk;
@@ -157,7 +158,7 @@ impl World {
         }
     }
 
-    fn check(&self, disk: &mut SimDisk) -> Result<(), String> {
+    fn check(&mut self, disk: &mut SimDisk) -> Result<(), String> {
         let (found, findings) = read_all(disk)?;
         if let Some(finding) = findings.iter().find(|f| !f.harmless()) {
             return Err(finding.to_string());
@@ -172,6 +173,43 @@ impl World {
             let there = found.get(key).map_or(0, |s| s.len() as u64);
             if there < *durable {
                 return Err(format!("{key:?}: {durable} were durable, {there} are there"));
+            }
+        }
+        self.check_since(disk, &found)
+    }
+
+    /// What was written since some frame is found again, and what is not there is missed.
+    fn check_since(&mut self, disk: &mut SimDisk, found: &Found) -> Result<(), String> {
+        let mut wanted = BTreeMap::new();
+        for (key, seqs) in found {
+            let upto = seqs.len() as u64;
+            wanted.insert(*key, Wanted { after: self.rng.below(upto + 1), upto });
+        }
+        let mut read = Found::new();
+        let mut since = |disk: &mut SimDisk, wanted: &BTreeMap<Key, Wanted>| {
+            read.clear();
+            let done = since::read(disk, NODE, wanted, &mut |frame| {
+                read.entry((frame.header.epoch, frame.header.writer)).or_default().push(frame.header.seq);
+            });
+            read.values_mut().for_each(|seqs| seqs.sort_unstable());
+            (done.expect("always"), read.clone())
+        };
+        let (done, read) = since(disk, &wanted);
+        if let Some(missing) = done.missing {
+            return Err(format!("{wanted:?}: {missing}"));
+        }
+        for (key, w) in &wanted {
+            let seqs = read.get(key).map_or(&[][..], Vec::as_slice);
+            if seqs.iter().copied().ne(w.after + 1..=w.upto) {
+                return Err(format!("{key:?}: {w:?} are wanted, {seqs:?} are read"));
+            }
+        }
+        // One more than there is.
+        if let Some((key, w)) = wanted.iter_mut().next() {
+            let key = *key;
+            w.upto += 1;
+            if !matches!(since(disk, &wanted).0.missing, Some(Missing::Frames { key: of, .. }) if of == key) {
+                return Err(format!("{key:?}: a frame that is not there is not missed"));
             }
         }
         Ok(())
