@@ -100,17 +100,25 @@ pub struct Ask {
 pub struct AskLine {
     /// Which.
     pub line: LineKey,
+    /// What the server knows to have been granted since the line began. As it asks only after the answer before, the granter
+    /// knows of neither more nor less; if it does, one of the two has lost its books, and the account is stopped.
+    pub granted: Money,
     /// Given back since the line began.
     pub returned: Money,
+    /// Part of what is out that no lease pays for any more: reservations whose notice may still come. Nothing but the
+    /// server's word, or its record, ends them. Not cumulative; zero where every auction is settled at once.
+    pub held: Money,
     /// What it would like to have been granted since the line began; at or below what was: only to go on using it.
     pub want: Money,
     /// Less than this more is of no use to it. Zero: any.
     pub price: Money,
-    /// Nothing of it is out any more: charged minus freed. `granted = spent + returned` holds, and the line ends.
+    /// Nothing of it is out any more: charged minus freed, for good. `granted = spent + returned` holds, nothing is held. The
+    /// line rests; it is the same line if more is wanted of it before its window is over, and all its sums go on, as the
+    /// record's do: the server keeps them until then.
     pub closed: Option<Money>,
 }
 
-/// An account that a server has no line of.
+/// An account of whose running window a server has no line in this epoch, nor ever had.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct FirstTouch {
     /// Whose.
@@ -152,7 +160,7 @@ pub struct Granted {
     pub line: LineKey,
     /// In all since the line began.
     pub granted: Money,
-    /// May be used for so long after the ask was sent, milliseconds; cut at the end of the window. Zero: not any more.
+    /// May be used for so long after the ask was sent for the first time, milliseconds; cut at the end of the window. Zero: not any more.
     pub usable_ms: u64,
     /// May be used only so long after the reply was received, milliseconds: its window has not begun.
     pub wait_ms: u64,
