@@ -30,6 +30,8 @@ pub struct LineKey {
 pub struct CoreLine {
     /// Which.
     pub line: LineKey,
+    /// What the core knows it has been granted: the last it took out of its ring, which the server compares.
+    pub granted: Money,
     /// Charged to winners.
     pub charged: Money,
     /// Of that, given back because the answer did not arrive.
@@ -40,6 +42,9 @@ pub struct CoreLine {
     pub want: Money,
     /// What a bid on this account cost lately, the largest that could not be paid before others: less is of no use. Zero: none.
     pub price: Money,
+    /// Told to stop, the core has given everything back, awaits no delivery that could free anything, and forgets the line:
+    /// `granted = charged - freed + returned`. Said once for each stop; a grant after that begins a line anew, from zero.
+    pub last: bool,
 }
 
 /// From a core to its server: each tick some lines, then the end that makes them one statement.
@@ -74,7 +79,9 @@ pub struct CoreGrant {
     pub until_ns: u64,
     /// Beyond what it spends soon, the core is to give money back at its next tick: others need it.
     pub recall: bool,
-    /// The account is paused, closed or over: nothing more is spent from now on, all is to be given back.
+    /// The account is paused, closed or over: nothing more is spent from now on, all is to be given back. Nothing follows
+    /// for the line until the core has said its last of it. With the line of no account: this server may spend nothing any
+    /// more, of whatever account.
     pub stop: bool,
 }
 
@@ -166,6 +173,9 @@ pub struct Granted {
     pub wait_ms: u64,
     /// The account is paused, or its window over: to be given back and closed.
     pub stop: bool,
+    /// What this holder could hope for beyond that, about: what is left to be granted, divided by the holders. A hint for
+    /// how much may lie idle; nothing may be spent of it.
+    pub left: Money,
 }
 
 // A ring's slot is a cache line.
