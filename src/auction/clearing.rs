@@ -16,10 +16,11 @@
 //!   sets prices only for members of other groups: nobody could have bought the one impression at that price.
 //! - A bid in its floor's own currency is compared there, so that rounding refuses nobody who bid the floor.
 use super::{
-    funds::{Account, Funds},
+    funds::{Account, Answer, Funds, Ticket},
     input::{Inputs, NO_DEAL, NO_IMP},
 };
 use crate::{
+    budget::{AccountId, Period},
     config::resolved::RunnerUp,
     limits::{GROUPS_MAX, IMPS_MAX},
     openrtb::codes::{Loss, Nbr, Outcome},
@@ -66,6 +67,10 @@ pub struct Win {
     pub reserved: Money,
     /// What it costs, likewise, rounded down; 0 under `test`.
     pub charge: Money,
+    /// Whose budget is charged for it; none: nobody's.
+    pub account: AccountId,
+    /// The window that the charge counts to.
+    pub period: Period,
     /// It won on a deal.
     pub deal: bool,
     /// It won as part of a `group=1` seatbid over several impressions.
@@ -138,6 +143,8 @@ struct Scratch<'b> {
     groups: ArenaVec<'b, Group>,
     /// The winner's place in `cands` of each decided impression.
     winners: ArenaVec<'b, Option<u16>>,
+    /// Where the winners' money is held, one for each of them.
+    tickets: ArenaVec<'b, Ticket>,
 }
 
 /// Decides. `out` is overwritten.
@@ -152,6 +159,7 @@ pub(super) fn clear(inputs: &Inputs, funds: &mut dyn Funds, arena: &Bump, out: &
         cands: ArenaVec::with_capacity_in(inputs.bids.len(), arena),
         groups: ArenaVec::new_in(arena),
         winners: bumpalo::vec![in arena; None; inputs.imps.len().min(IMPS_MAX)],
+        tickets: ArenaVec::with_capacity_in(inputs.imps.len().min(IMPS_MAX), arena),
     };
     match inputs.answer_rate {
         Some(rate) => Clearing { inputs, funds, rate, s: &mut scratch, out }.run(),
@@ -199,6 +207,9 @@ impl Clearing<'_, '_> {
             }
         }
         self.explain();
+        for (win, ticket) in self.out.wins.iter().zip(&self.s.tickets) {
+            self.funds.charge(*ticket, win.reserved, win.charge);
+        }
     }
 
     /// Bids that reach their floors, sorted by impression and rank.
@@ -266,8 +277,9 @@ impl Clearing<'_, '_> {
             let c = self.s.cands[at];
             if c.standing {
                 let most = self.money(&c, c.worth, Round::Up);
-                if !self.funds.can_pay(&account(self.inputs, c.bid), most) {
-                    self.drop(at, Loss::NoFunds);
+                let answer = self.funds.can_pay(&account(self.inputs, c.bid), most);
+                if answer != Answer::Yes {
+                    self.drop(at, answer.loss());
                     if self.s.groups.get(c.group as usize).is_some_and(|g| g.live) {
                         self.end_group(c.group as usize, Loss::Group);
                     }
@@ -443,22 +455,20 @@ impl Clearing<'_, '_> {
                 return self.undo(group, first_win);
             };
             let win = self.price(at);
-            if !self.funds.reserve(&account(self.inputs, win.input), win.reserved) {
-                self.drop(at, Loss::NoFunds);
+            if !self.reserve(at, win) {
                 return self.undo(group, first_win);
             }
-            self.out.wins.push(win);
-            self.s.winners[imp] = Some(at as u16);
         }
         self.s.groups[group].live = false; // won: its other bids are losers like any other
     }
 
     fn undo(&mut self, group: usize, first_win: usize) {
-        for win in &self.out.wins[first_win..] {
-            self.funds.release(&account(self.inputs, win.input), win.reserved);
+        for (win, ticket) in self.out.wins.iter().zip(&self.s.tickets).skip(first_win) {
+            self.funds.release(*ticket, win.reserved);
             self.s.winners[win.imp as usize] = None;
         }
         self.out.wins.truncate(first_win);
+        self.s.tickets.truncate(first_win);
         self.end_group(group, Loss::Group);
     }
 
@@ -468,13 +478,25 @@ impl Clearing<'_, '_> {
     fn decide_single(&mut self, imp: usize) -> bool {
         let Some(at) = self.single(imp) else { return false };
         let win = self.price(at);
-        if self.funds.reserve(&account(self.inputs, win.input), win.reserved) {
-            self.out.wins.push(win);
-            self.s.winners[imp] = Some(at as u16);
-        } else {
-            self.drop(at, Loss::NoFunds);
-        }
+        self.reserve(at, win);
         true
+    }
+
+    /// The bid wins if its money can be held; if not, it ends. False: it ended.
+    fn reserve(&mut self, at: usize, win: Win) -> bool {
+        match self.funds.reserve(&account(self.inputs, win.input), win.reserved) {
+            Ok(ticket) => {
+                self.out.wins.push(Win { account: ticket.account, period: ticket.period, ..win });
+                self.s.tickets.push(ticket);
+                self.s.winners[win.imp as usize] = Some(at as u16);
+                true
+            }
+            Err(answer) => {
+                debug_assert_ne!(answer, Answer::Yes, "an answer that holds nothing is no yes");
+                self.drop(at, answer.loss());
+                false
+            }
+        }
     }
 
     /// The highest that anybody else would have paid for the impression.
@@ -520,6 +542,8 @@ impl Clearing<'_, '_> {
             min_to_win: self.said(&c, c.floor.max(runner_up.unwrap_or(Cpm::ZERO)).min(c.own), own_said),
             reserved: if test { Money(0) } else { self.money(&c, due, Round::Up) },
             charge: if test { Money(0) } else { self.money(&c, due, Round::Down) },
+            account: AccountId::NONE,
+            period: Period::default(),
             deal: bid.deal != NO_DEAL,
             group: c.group != NO_GROUP,
         }

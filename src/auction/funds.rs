@@ -1,7 +1,11 @@
-//! What the decision asks of money: can this account pay, and hold this for it now.
+//! What the decision asks of money: can this account pay, hold this for it now, charge it.
 //! Owns: nothing. Runs on: each bidder core. Called by: `clearing`, at the decision alone.
 //! Never: waits. An implementation answers from what its core holds; "don't know" is no.
-use crate::units::{DspIx, Money};
+use crate::{
+    budget::{AccountId, Period},
+    openrtb::codes::Loss,
+    units::{DspIx, Money},
+};
 
 /// Whose money a bid spends. Names, so that an implementation may key on what survives reloads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,28 +20,98 @@ pub struct Account<'a> {
     pub cid: &'a [u8],
 }
 
+/// What the funds say of an account. The numbers stand in records: new ones are added, none is given again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Answer {
+    /// It pays.
+    Yes = 0,
+    /// This core does not hold that much for it.
+    NoMoney = 1,
+    /// There is no such account.
+    NoAccount = 2,
+    /// It is paused.
+    Paused = 3,
+    /// The core's table has no room to note what it owes.
+    Full = 4,
+}
+
+impl Answer {
+    /// All of them, by their numbers.
+    pub const ALL: [Answer; 5] = [Answer::Yes, Answer::NoMoney, Answer::NoAccount, Answer::Paused, Answer::Full];
+
+    /// The answer of this number.
+    pub fn of(number: u8) -> Option<Answer> {
+        Answer::ALL.get(usize::from(number)).copied()
+    }
+
+    /// Why a bid that was answered so loses; of [`Answer::Yes`] [`Loss::Won`].
+    pub fn loss(self) -> Loss {
+        match self {
+            Answer::Yes => Loss::Won,
+            Answer::NoMoney => Loss::NoFunds,
+            Answer::NoAccount => Loss::NoAccount,
+            Answer::Paused => Loss::AccountPaused,
+            Answer::Full => Loss::BudgetTableFull,
+        }
+    }
+}
+
+/// Where an amount is held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ticket {
+    /// Whose it is; [`AccountId::NONE`]: nobody's, there is no budget to hold it.
+    pub account: AccountId,
+    /// The window that it counts to.
+    pub period: Period,
+    /// The account's place in the core's table: means nothing anywhere else.
+    pub slot: u32,
+}
+
 /// One core's money as the decision sees it.
 pub trait Funds {
     /// Could `account` pay `max`? Reserves nothing; a bid that cannot be paid neither wins nor sets a price.
-    fn can_pay(&mut self, account: &Account<'_>, max: Money) -> bool;
-    /// Holds `amount` for a winner, or answers no and holds nothing. Zero for requests with `test: 1`.
-    fn reserve(&mut self, account: &Account<'_>, amount: Money) -> bool;
+    fn can_pay(&mut self, account: &Account<'_>, max: Money) -> Answer;
+    /// Holds `amount` for a winner, rounded up. Zero for requests with `test: 1`.
+    ///
+    /// # Errors
+    /// Why not, never [`Answer::Yes`]; nothing is held then.
+    fn reserve(&mut self, account: &Account<'_>, amount: Money) -> Result<Ticket, Answer>;
     /// Gives back a hold of this very decision: a `group=1` seat reserves all or nothing.
-    fn release(&mut self, account: &Account<'_>, amount: Money);
+    fn release(&mut self, ticket: Ticket, amount: Money);
+    /// The decision stands: of what is held, `charge` is spent, and the rest, which is what rounding left, is free again.
+    /// Once for each winner, in the order in which they reserved.
+    fn charge(&mut self, ticket: Ticket, reserved: Money, charge: Money);
 }
 
-/// Everybody can pay everything: what stands in until there are budgets.
+/// Everybody can pay everything: what stands in where there are no budgets.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unlimited;
 
 impl Funds for Unlimited {
-    fn can_pay(&mut self, _: &Account<'_>, _: Money) -> bool {
-        true
+    fn can_pay(&mut self, _: &Account<'_>, _: Money) -> Answer {
+        Answer::Yes
     }
 
-    fn reserve(&mut self, _: &Account<'_>, _: Money) -> bool {
-        true
+    fn reserve(&mut self, _: &Account<'_>, _: Money) -> Result<Ticket, Answer> {
+        Ok(Ticket::default())
     }
 
-    fn release(&mut self, _: &Account<'_>, _: Money) {}
+    fn release(&mut self, _: Ticket, _: Money) {}
+
+    fn charge(&mut self, _: Ticket, _: Money, _: Money) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_has_its_number_and_its_loss() {
+        for (n, answer) in Answer::ALL.into_iter().enumerate() {
+            assert_eq!((answer as usize, Answer::of(n as u8)), (n, Some(answer)));
+            assert_eq!(Answer::ALL.into_iter().filter(|a| a.loss() == answer.loss()).count(), 1);
+        }
+        assert_eq!(Answer::of(5), None);
+    }
 }

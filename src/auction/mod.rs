@@ -33,7 +33,7 @@ mod textset;
 pub use clearing::{Decision, Win};
 pub use delivery::Delivery;
 pub use echo::names_another;
-pub use funds::{Account, Funds, Unlimited};
+pub use funds::{Account, Answer, Funds, Ticket, Unlimited};
 pub use record::{Record, replay};
 
 use crate::{

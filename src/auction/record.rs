@@ -16,7 +16,7 @@ pub use room::{Shape, bound};
 
 use super::{
     clearing::{Decision, clear},
-    funds::{Account, Funds},
+    funds::{Account, Answer, Funds, Ticket},
     input::Inputs,
 };
 use crate::units::Money;
@@ -33,7 +33,7 @@ pub struct Record {
     /// What it was decided of.
     pub inputs: Inputs,
     /// What the funds answered, in the order in which they were asked.
-    pub funds: Vec<bool>,
+    pub funds: Vec<Answer>,
     /// What was decided.
     pub decision: Decision,
 }
@@ -56,24 +56,28 @@ impl Record {
 
 struct Heard<'a> {
     funds: &'a mut dyn Funds,
-    answers: &'a mut Vec<bool>,
+    answers: &'a mut Vec<Answer>,
 }
 
 impl Funds for Heard<'_> {
-    fn can_pay(&mut self, account: &Account<'_>, max: Money) -> bool {
-        let yes = self.funds.can_pay(account, max);
-        self.answers.push(yes);
-        yes
+    fn can_pay(&mut self, account: &Account<'_>, max: Money) -> Answer {
+        let answer = self.funds.can_pay(account, max);
+        self.answers.push(answer);
+        answer
     }
 
-    fn reserve(&mut self, account: &Account<'_>, amount: Money) -> bool {
-        let yes = self.funds.reserve(account, amount);
-        self.answers.push(yes);
-        yes
+    fn reserve(&mut self, account: &Account<'_>, amount: Money) -> Result<Ticket, Answer> {
+        let held = self.funds.reserve(account, amount);
+        self.answers.push(held.err().unwrap_or(Answer::Yes));
+        held
     }
 
-    fn release(&mut self, account: &Account<'_>, amount: Money) {
-        self.funds.release(account, amount);
+    fn release(&mut self, ticket: Ticket, amount: Money) {
+        self.funds.release(ticket, amount);
+    }
+
+    fn charge(&mut self, ticket: Ticket, reserved: Money, charge: Money) {
+        self.funds.charge(ticket, reserved, charge);
     }
 }
 
@@ -107,6 +111,11 @@ impl Record {
             _ => Record::decode(bytes).map(|record| record.inputs),
         }
     }
+}
+
+/// An answer of the funds in a record before version 3, which says no more.
+fn yes_or_no(yes: bool) -> Answer {
+    if yes { Answer::Yes } else { Answer::NoMoney }
 }
 
 #[cfg(test)]

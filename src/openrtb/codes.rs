@@ -100,11 +100,17 @@ pub enum Loss {
     TooMany = 503,
     /// Private: the search among `group` seats ended before this one was tried.
     GroupSearch = 504,
+    /// Private: nobody keeps an account for the bid's seat and campaign.
+    NoAccount = 505,
+    /// Private: the account behind the bid is paused.
+    AccountPaused = 506,
+    /// Private: the core could not note one more account's spend.
+    BudgetTableFull = 507,
 }
 
 impl Loss {
     /// All of them.
-    pub const ALL: [Loss; 28] = [
+    pub const ALL: [Loss; 31] = [
         Loss::Won,
         Loss::Internal,
         Loss::Expired,
@@ -133,6 +139,9 @@ impl Loss {
         Loss::Group,
         Loss::TooMany,
         Loss::GroupSearch,
+        Loss::NoAccount,
+        Loss::AccountPaused,
+        Loss::BudgetTableFull,
     ];
 
     /// The reason of this number, if it is one of ours.
@@ -283,7 +292,7 @@ mod tests {
                 Loss::BelowDealFloor | Loss::LostToHigherBid | Loss::LostToDeal | Loss::SeatBlocked | Loss::Size => {}
                 Loss::Format | Loss::AdvertiserBlocked | Loss::AppBlocked | Loss::NotSecure | Loss::Category => {}
                 Loss::Attribute | Loss::NotAllowedInDeal | Loss::Currency | Loss::NoFunds | Loss::Group => {}
-                Loss::TooMany | Loss::GroupSearch => {}
+                Loss::TooMany | Loss::GroupSearch | Loss::NoAccount | Loss::AccountPaused | Loss::BudgetTableFull => {}
             }
         }
         for n in Nbr::ALL {

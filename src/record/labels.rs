@@ -363,6 +363,12 @@ closed! {
         TooMany = "too_many",
         /// `Loss::GroupSearch`
         GroupSearch = "group_search",
+        /// `Loss::NoAccount`
+        NoAccount = "no_account",
+        /// `Loss::AccountPaused`
+        AccountPaused = "account_paused",
+        /// `Loss::BudgetTableFull`
+        BudgetTableFull = "budget_table_full",
     }
 }
 
@@ -399,6 +405,9 @@ impl LossReason {
             L::Group => LossReason::Group,
             L::TooMany => LossReason::TooMany,
             L::GroupSearch => LossReason::GroupSearch,
+            L::NoAccount => LossReason::NoAccount,
+            L::AccountPaused => LossReason::AccountPaused,
+            L::BudgetTableFull => LossReason::BudgetTableFull,
         })
     }
 }

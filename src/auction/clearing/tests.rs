@@ -1,7 +1,7 @@
 use super::super::{
     Auction, Funds, Unlimited,
     fixtures::{B, EUR, Fix, JPY, Reply, b, cpm},
-    funds::Account,
+    funds::{Account, Answer, Ticket},
 };
 use super::*;
 use crate::{limits::GROUPS_MAX, openrtb::request::Media, units::Multiplier};
@@ -190,31 +190,43 @@ fn qty_multiplies_the_charge_and_a_test_is_free() {
     assert_eq!((w.price, w.charge, w.reserved, a.decision().test), (cpm("2.5"), Money(0), Money(0), true));
 }
 
-/// Says no to DSPs that a test lists, to `can_pay` or to `reserve`, and beyond a budget; keeps what is held.
+/// Says no to DSPs that a test lists, to `can_pay` or to `reserve`, and beyond a budget; keeps what is held and what was
+/// spent of it. A DSP's account has its place as its slot and one more as its number.
 #[derive(Default)]
 struct Purse {
     broke: Vec<u16>,
     refuses: Vec<u16>,
     budget: Option<i64>,
+    no: Option<Answer>,
     held: i64,
+    spent: i64,
     calls: Vec<String>,
 }
 
 impl Funds for Purse {
-    fn can_pay(&mut self, account: &Account<'_>, max: Money) -> bool {
-        !self.broke.contains(&account.dsp.0) && self.budget.is_none_or(|b| max.0 <= b)
+    fn can_pay(&mut self, account: &Account<'_>, max: Money) -> Answer {
+        let yes = !self.broke.contains(&account.dsp.0) && self.budget.is_none_or(|b| max.0 <= b);
+        if yes { Answer::Yes } else { self.no.unwrap_or(Answer::NoMoney) }
     }
-    fn reserve(&mut self, account: &Account<'_>, amount: Money) -> bool {
+    fn reserve(&mut self, account: &Account<'_>, amount: Money) -> Result<Ticket, Answer> {
         let yes = self.budget.is_none_or(|b| self.held + amount.0 <= b) && !self.refuses.contains(&account.dsp.0);
         self.calls.push(format!("{}{}{}", if yes { '+' } else { '!' }, account.dsp.0, Cpm(amount.0)));
-        if yes {
-            self.held += amount.0;
+        if !yes {
+            return Err(self.no.unwrap_or(Answer::NoMoney));
         }
-        yes
+        self.held += amount.0;
+        let slot = u32::from(account.dsp.0);
+        Ok(Ticket { account: AccountId(slot + 1), period: Period(7), slot })
     }
-    fn release(&mut self, account: &Account<'_>, amount: Money) {
-        self.calls.push(format!("-{}{}", account.dsp.0, Cpm(amount.0)));
+    fn release(&mut self, ticket: Ticket, amount: Money) {
+        self.calls.push(format!("-{}{}", ticket.slot, Cpm(amount.0)));
         self.held -= amount.0;
+    }
+    fn charge(&mut self, ticket: Ticket, reserved: Money, charge: Money) {
+        self.calls.push(format!("={}{}", ticket.slot, Cpm(charge.0)));
+        assert!((0..=reserved.0).contains(&charge.0), "{charge:?} of {reserved:?}");
+        self.held -= reserved.0;
+        self.spent += charge.0;
     }
 }
 
@@ -229,6 +241,35 @@ fn who_cannot_pay_neither_wins_nor_sets_a_price() {
     assert_eq!(losses(&a), [Loss::NoFunds, Loss::Won, Loss::LostToHigherBid]);
     fix.run_into(&mut a, &replies, &mut Purse { broke: vec![1], ..Purse::default() });
     assert_eq!(won(&a), "0:dsp0:0=1.01");
+}
+
+#[test]
+fn every_answer_of_the_funds_is_its_own_loss() {
+    let mut fix = Fix::new();
+    fix.imp("0.1");
+    fix.imp("0.1");
+    let single = [(0, Reply::usd(&[b(0, "3")])), (1, Reply::usd(&[b(0, "2")]))];
+    let group = [(0, Reply::usd(&[g(0, "3", 0), g(1, "3", 0)])), (1, Reply::usd(&[b(0, "2")]))];
+    let mut a = Auction::default();
+    for (no, loss) in [
+        (Answer::NoMoney, Loss::NoFunds),
+        (Answer::NoAccount, Loss::NoAccount),
+        (Answer::Paused, Loss::AccountPaused),
+        (Answer::Full, Loss::BudgetTableFull),
+    ] {
+        let purse = || Purse { no: Some(no), ..Purse::default() };
+        // Both members are asked whether they can pay before the group is valued, but one that cannot reserve ends it.
+        for (mut purse, second) in
+            [(Purse { broke: vec![0], ..purse() }, loss), (Purse { refuses: vec![0], ..purse() }, Loss::Group)]
+        {
+            fix.run_into(&mut a, &single, &mut purse);
+            assert_eq!(losses(&a), [loss, Loss::Won], "{no:?}");
+            assert_eq!(a.record().differences(), []);
+            fix.run_into(&mut a, &group, &mut purse);
+            assert_eq!(losses(&a), [loss, second, Loss::Won], "{no:?}");
+            assert_eq!(a.record().differences(), []);
+        }
+    }
 }
 
 #[test]
@@ -337,10 +378,12 @@ fn a_group_reserves_all_or_nothing() {
     let mut purse = Purse { budget: Some(6_000_000), ..Purse::default() };
     let replies = [(0, Reply::usd(&[g(0, "4", 0), g(1, "5", 0)])), (1, Reply::usd(&[b(0, "3"), b(1, "1")]))];
     fix.run_into(&mut a, &replies, &mut purse);
-    assert_eq!(purse.calls, ["+04", "!05", "-04", "+13", "+11"]);
+    assert_eq!(purse.calls, ["+04", "!05", "-04", "+13", "+11", "=13", "=11"]);
     assert_eq!(won(&a), "0:dsp1:0=3 1:dsp1:1=1");
     assert_eq!(losses(&a), [Loss::Group, Loss::NoFunds, Loss::Won, Loss::Won]);
-    assert_eq!(purse.held, 4_000_000);
+    assert_eq!((purse.held, purse.spent), (0, 4_000_000));
+    let of = |w: &Win| (w.account, w.period);
+    assert!(a.decision().wins.iter().all(|w| of(w) == (AccountId(2), Period(7))), "{:?}", a.decision().wins);
 }
 
 /// The alternative that beat the group could not reserve: the group takes what was left, the first impression too.
@@ -690,9 +733,9 @@ proptest! {
         let mut a = Auction::default();
         let mut purse = Purse { budget: Some(budget), ..Purse::default() };
         fix.run_into(&mut a, &replies_of(&bids), &mut purse);
-        let reserved: i64 = a.decision().wins.iter().map(|w| w.reserved.0).sum();
-        prop_assert_eq!(purse.held, reserved);
-        prop_assert!(purse.held <= budget);
+        let sum = |of: fn(&Win) -> Money| a.decision().wins.iter().map(|w| of(w).0).sum::<i64>();
+        prop_assert_eq!((purse.held, purse.spent), (0, sum(|w| w.charge)));
+        prop_assert!(sum(|w| w.reserved) <= budget);
     }
 }
 
@@ -702,5 +745,5 @@ fn the_stub_pays() {
     fix.imp("0");
     let mut a = Auction::default();
     fix.run_into(&mut a, &[(0, Reply::usd(&[b(0, "1")]))], &mut Unlimited);
-    assert_eq!(a.record().funds, [true, true]);
+    assert_eq!(a.record().funds, [Answer::Yes, Answer::Yes]);
 }

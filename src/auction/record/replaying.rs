@@ -5,7 +5,7 @@ use super::Record;
 use crate::{
     auction::{
         clearing::{Decision, Win, clear},
-        funds::{Account, Funds},
+        funds::{Account, Answer, Funds, Ticket},
     },
     openrtb::codes::{Loss, Nbr},
     units::Money,
@@ -15,25 +15,29 @@ use std::fmt;
 
 /// The funds' answers as they were written down.
 struct Told<'a> {
-    answers: &'a [bool],
+    answers: &'a [Answer],
     asked: usize,
 }
 
 impl Told<'_> {
-    fn next(&mut self) -> bool {
+    fn next(&mut self) -> Answer {
         self.asked += 1;
-        self.answers.get(self.asked - 1).copied().unwrap_or(false)
+        self.answers.get(self.asked - 1).copied().unwrap_or(Answer::NoMoney)
     }
 }
 
 impl Funds for Told<'_> {
-    fn can_pay(&mut self, _: &Account<'_>, _: Money) -> bool {
+    fn can_pay(&mut self, _: &Account<'_>, _: Money) -> Answer {
         self.next()
     }
-    fn reserve(&mut self, _: &Account<'_>, _: Money) -> bool {
-        self.next()
+    fn reserve(&mut self, _: &Account<'_>, _: Money) -> Result<Ticket, Answer> {
+        match self.next() {
+            Answer::Yes => Ok(Ticket::default()),
+            no => Err(no),
+        }
     }
-    fn release(&mut self, _: &Account<'_>, _: Money) {}
+    fn release(&mut self, _: Ticket, _: Money) {}
+    fn charge(&mut self, _: Ticket, _: Money, _: Money) {}
 }
 
 /// Decides a recorded auction again, from its inputs and the funds' answers alone. Equal to the recorded decision, or
@@ -45,6 +49,12 @@ pub fn replay(record: &Record) -> Decision {
 fn decide(record: &Record) -> (Decision, usize) {
     let (mut told, mut out) = (Told { answers: &record.funds, asked: 0 }, Decision::default());
     clear(&record.inputs, &mut told, &Bump::new(), &mut out);
+    for win in &mut out.wins {
+        // Whose budget it is was the funds' to say, not the decision's.
+        if let Some(recorded) = record.decision.wins.iter().find(|w| w.input == win.input) {
+            (win.account, win.period) = (recorded.account, recorded.period);
+        }
+    }
     (out, told.asked)
 }
 

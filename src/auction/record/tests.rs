@@ -32,22 +32,36 @@ fn unhex(line: &str) -> Vec<u8> {
     line.as_bytes().chunks_exact(2).map(|two| digit(two[0]) << 4 | digit(two[1])).collect()
 }
 
-/// Funds that answer by a coin, and count what they hold.
-struct Coin(u64, i64);
+/// Funds that answer by a coin, and count what they hold and what is spent of it.
+struct Coin(u64, i64, i64);
+
+impl Coin {
+    /// One no in `of`.
+    fn throw(&mut self, of: u64) -> Answer {
+        self.0 = mix(self.0);
+        if self.0.is_multiple_of(of) { Answer::NoMoney } else { Answer::Yes }
+    }
+}
 
 impl Funds for Coin {
-    fn can_pay(&mut self, _: &Account<'_>, _: Money) -> bool {
-        self.0 = mix(self.0);
-        !self.0.is_multiple_of(5)
+    fn can_pay(&mut self, _: &Account<'_>, _: Money) -> Answer {
+        self.throw(5)
     }
-    fn reserve(&mut self, _: &Account<'_>, amount: Money) -> bool {
-        self.0 = mix(self.0);
-        let yes = !self.0.is_multiple_of(3);
-        self.1 += if yes { amount.0 } else { 0 };
-        yes
+    fn reserve(&mut self, _: &Account<'_>, amount: Money) -> Result<Ticket, Answer> {
+        match self.throw(3) {
+            Answer::Yes => {
+                self.1 += amount.0;
+                Ok(Ticket::default())
+            }
+            no => Err(no),
+        }
     }
-    fn release(&mut self, _: &Account<'_>, amount: Money) {
+    fn release(&mut self, _: Ticket, amount: Money) {
         self.1 -= amount.0;
+    }
+    fn charge(&mut self, _: Ticket, reserved: Money, charge: Money) {
+        self.2 += charge.0;
+        assert!(charge <= reserved);
     }
 }
 
@@ -125,9 +139,10 @@ proptest! {
     #[test]
     fn a_record_decides_the_same(seed: u64) {
         let (fix, replies) = random(seed);
-        let (mut a, mut coin) = (Auction::default(), Coin(seed, 0));
+        let (mut a, mut coin) = (Auction::default(), Coin(seed, 0, 0));
         fix.run_into(&mut a, &replies, &mut coin);
-        prop_assert_eq!(coin.1, a.decision().wins.iter().map(|w| w.reserved.0).sum::<i64>());
+        let sums = a.decision().wins.iter().fold((0, 0), |(r, c), w| (r + w.reserved.0, c + w.charge.0));
+        prop_assert_eq!((coin.1, coin.2), sums);
         prop_assert!(a.record().funds.len() <= 3 * a.inputs().bids.len());
         let bytes = bytes_of(a.record());
         let read = Record::decode(&bytes).unwrap();
@@ -167,7 +182,7 @@ proptest! {
     fn no_record_is_longer_than_its_bound(seed: u64) {
         let (fix, replies, shape) = crowded(seed);
         let mut a = Auction::default();
-        let mut coin = Coin(seed, 0);
+        let mut coin = Coin(seed, 0, 0);
         fix.run_into(&mut a, &replies, &mut coin);
         let bytes = bytes_of(a.record());
         let most = bound(&shape, fix.bid_bytes);
@@ -470,7 +485,7 @@ fn an_altered_decision_is_told_where_it_differs() {
     );
     assert_eq!(told(&|r| r.decision.losses[2] = Loss::NoFunds), ["bid 2: loss 501 recorded, 102 decided"]);
     assert_eq!(told(&|r| r.decision.nbr = Some(Nbr::NoBids)), ["nbr 500 recorded, none decided"]);
-    assert_eq!(told(&|r| r.funds.push(true)).len(), 1);
+    assert_eq!(told(&|r| r.funds.push(Answer::Yes)).len(), 1);
     assert_eq!(told(&|r| r.decision.wins.swap(0, 1)), ["the winners reserved in another order"]);
     assert!(told(&|r| r.decision.wins.truncate(1))[0].starts_with("imp 1: no winner recorded, bid 1 at"));
     // An input that was altered shows in what follows from it.

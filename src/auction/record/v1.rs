@@ -3,7 +3,7 @@
 //!
 //! In the order of the fields, everything at its full width; texts as a 16-bit length, whose top bit says that the text
 //! was cut, and the bytes.
-use super::Record;
+use super::{Record, yes_or_no};
 use crate::{
     auction::{
         clearing::Win,
@@ -89,7 +89,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
     }
     for at in 0..funds {
         let byte = *r.rest.get(at / 8).ok_or(RecordError::Short)?;
-        record.funds.push(byte >> (at % 8) & 1 == 1);
+        record.funds.push(yes_or_no(byte >> (at % 8) & 1 == 1));
     }
     r.take(funds.div_ceil(8))?;
     for _ in 0..wins {
@@ -201,5 +201,21 @@ fn win(r: &mut Reader<'_>) -> Read<Win> {
     let (price, bid_price, clearing, min_to_win) = (r.cpm64()?, r.cpm64()?, r.cpm64()?, r.cpm64()?);
     let (reserved, charge) = (r.money()?, r.money()?);
     let [deal, group] = r.flags()?;
-    Ok(Win { imp, leg, bid, input, price, bid_price, clearing, min_to_win, reserved, charge, deal, group })
+    let (account, period) = Default::default();
+    Ok(Win {
+        imp,
+        leg,
+        bid,
+        input,
+        price,
+        bid_price,
+        clearing,
+        min_to_win,
+        reserved,
+        charge,
+        account,
+        period,
+        deal,
+        group,
+    })
 }

@@ -10,12 +10,15 @@ use super::{
         BID_BLOCK, DEAL_BLOCK, FLOOR_REST, FUNDS_OF_BID, HEAD_BLOCK, IMP_BLOCK, LEG_BLOCK, LEG_COUNTS, LEG_RATE,
         MEDIA_FLOOR, NOT_ASKED_BLOCK, USER, WIN,
     },
+    yes_or_no,
 };
 use crate::{
     auction::{
         clearing::Win,
+        funds::Answer,
         input::{BidIn, DealIn, Floor, ImpIn, Inputs, Kept, Leg, NO_DEAL, NO_IMP},
     },
+    budget::{AccountId, Period},
     config::resolved::RunnerUp,
     limits::{ASKED_MAX, BIDS_MAX, DEALS_MAX, DSPS_MAX, IMPS_MAX, RECORD_TEXT_MAX},
     openrtb::{
@@ -152,7 +155,7 @@ pub(super) fn encode(record: &Record, out: &mut Vec<u8>) {
         put_bid(i, bid, d.losses.get(at).copied().unwrap_or(bid.verdict), out);
     }
     for eight in record.funds.chunks(8) {
-        out.push(eight.iter().rev().fold(0, |all, &yes| all << 1 | u8::from(yes)));
+        out.push(eight.iter().rev().fold(0, |all, &a| all << 1 | u8::from(a == Answer::Yes)));
     }
     for win in &d.wins {
         Block::<WIN>::new()
@@ -298,7 +301,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
         record.decision.losses.push(loss);
     }
     let answers = d.r.take(funds.div_ceil(8))?;
-    record.funds.extend((0..funds).map(|at| answers[at / 8] >> (at % 8) & 1 == 1));
+    record.funds.extend((0..funds).map(|at| yes_or_no(answers[at / 8] >> (at % 8) & 1 == 1)));
     for _ in 0..wins {
         let win = d.win()?;
         record.decision.wins.push(win);
@@ -517,6 +520,8 @@ impl Decoder<'_> {
             min_to_win: r.cpm()?,
             reserved: r.money()?,
             charge: r.money()?,
+            account: AccountId::NONE,
+            period: Period::default(),
             deal,
             group,
         })

@@ -3,7 +3,7 @@
 use super::json::Object;
 use crate::{
     auction::{
-        Record, Win,
+        Answer, Record, Win,
         input::{BidIn, Floor, Inputs, Kept, NO_DEAL},
     },
     openrtb::codes::Loss,
@@ -127,7 +127,7 @@ pub(super) fn show(record: &Record, version: u8, out: &mut String) {
         });
         o.list("wins", &d.wins, |o, of| win(i, of, o));
         o.some_number("nbr", d.nbr.map(|nbr| nbr as u16));
-        let answers: String = record.funds.iter().map(|yes| if *yes { '1' } else { '0' }).collect();
+        let answers: String = record.funds.iter().map(|a| if *a == Answer::Yes { '1' } else { '0' }).collect();
         o.word("funds", answers);
         cut(i, o);
     });
