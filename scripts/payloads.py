@@ -11,6 +11,8 @@ from decimal import Decimal
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CHANNELS = [None, "site", "app", "dooh"]
 USERS = [None, "coppa", "lmt", "no_consent", "no_salt"]
+STAGES = ["receive", "parse", "gate", "rewrite", "send", "wait", "collect", "decide"]
+ANSWERS = {1: "0", 2: "a", 3: "p", 4: "f"}  # of the funds, as the program shows them
 MEDIA = ["banner", "video", "audio", "native"]
 
 
@@ -59,9 +61,10 @@ def event(b):
 
 
 def auction(b):
-    if (version := b.n(1)) != 2:
+    if (version := b.n(1)) not in (2, 3):
         raise ValueError(f"version {version}")
-    r = dict(zip(("test", "late", "other_seat", "has_rate"), b.flags(4)))
+    flags = ("test", "late", "other_seat", "has_rate", "some_no", "traced", "timed")
+    r = dict(zip(flags, b.flags(4 if version == 2 else 7)))
     r["bidid"] = event(b)
     for name in ("configuration_id", "configuration", "entropy", "arrival_boot_ns", "wall_ms"):
         r[name] = b.n(8)
@@ -73,7 +76,10 @@ def auction(b):
     imps, deals, asked, others, bids, funds, wins = (b.n(n) for n in (1, 2, 1, 1, 2, 2, 1))
     nbr = b.n(2)
     r["nbr"] = None if nbr == 65535 else nbr
+    r["asked"] = b.n(5) if version > 2 else 0
     r["user"] = {"salt": b.n(4), "hash": f"{b.n(8):016x}"} if user == 5 else USERS[user]
+    r["trace_id"] = b.take(16).hex() if r.get("traced") else None
+    r["stages"] = {name: b.n(5) for name in STAGES} if r.get("timed") else None
     names = ("exchange", "region", "rates", "id", "tid", "publisher")
     r.update({name: b.kept(length) for name, length in zip(names, lengths)})
 
@@ -125,28 +131,38 @@ def auction(b):
         return x | {name: b.kept(n) for name, n in zip(("seat", "id", "cid", "crid", "adomain"), lengths)}
 
     def win():
-        on_deal, group = b.flags(2)
+        on_deal, group, budgeted = b.flags(3) if version > 2 else b.flags(2) + [False]
         w = {"on_deal": on_deal, "group": group, "bid": b.n(2), "price": b.cpm(), "bid_price": b.cpm()}
-        return w | {"clearing": b.cpm(), "min_to_win": b.cpm(), "reserved": b.n(8), "charge": b.n(8)}
+        w |= {"clearing": b.cpm(), "min_to_win": b.cpm(), "reserved": b.n(8), "charge": b.n(8)}
+        return w | {"account": b.n(4) if budgeted else None, "period": b.n(4) if budgeted else None}
+
+    def answers():
+        """A character each, as the program shows them."""
+        if version > 2 and not r["some_no"]:
+            return "1" * funds
+        bits = b.take((funds + 7) // 8)
+        yes = [bits[i // 8] >> i % 8 & 1 for i in range(funds)]
+        return "".join("1" if y else "0" if version == 2 else ANSWERS[b.n(1)] for y in yes)
 
     r["imp"] = [imp() for _ in range(imps)]
     r["deals"] = [deal() for _ in range(deals)]
     r["dsps"] = [dsp() for _ in range(asked)]
     r["not_asked"] = [other() for _ in range(others)]
     r["bids"] = [bid() for _ in range(bids)]
-    bits = b.take((funds + 7) // 8)
-    r["funds"] = "".join(str(bits[i // 8] >> i % 8 & 1) for i in range(funds))
+    r["funds"] = answers()
     r["wins"] = [win() for _ in range(wins)]
     b.end()
     return r
 
 
 def delivery(b):
-    if b.n(1) != 0x81:
+    if (version := b.n(1)) not in (0x81, 0x82):
         raise ValueError("no delivery")
     bidid, what, when = event(b), b.n(1), b.n(8)
+    charges = b.n(1) if version > 0x81 else 0
+    freed = [{"account": b.n(4), "period": b.n(4), "amount": b.n(8)} for _ in range(charges)]
     b.end()
-    return {"bidid": bidid, "delivery": ["written", "late", "failed", "client_left"][what], "boot_ns": when}
+    return {"bidid": bidid, "delivery": ["written", "late", "failed", "client_left"][what], "boot_ns": when, "freed": freed}
 
 
 def refusals(b):
@@ -198,8 +214,11 @@ def same_auction(read, shown):
     user = read["user"]
     assert (user if isinstance(user, dict) or user is None else {"withheld": user}) == shown.get("user")
     assert (read["country"].decode() if any(read["country"]) else None) == shown.get("country")
-    for name in ("whole", "deadline", "decided"):
-        assert (read[name] - 1) // 1000 == shown["times"][name + "_us"], name
+    for name in ("whole", "deadline", "asked", "decided"):
+        assert ((read[name] - 1) // 1000 if read[name] else None) == shown["times"].get(name + "_us"), name
+    assert read["trace_id"] == shown.get("trace_id")
+    stages = {name: span - 1 for name, span in (read["stages"] or {}).items() if span}
+    assert stages == shown.get("stages_ns", {})
     for a, b in zip(read["imp"], shown["imp"], strict=True):
         assert (a["id"], a["tagid"], a["floor"]["currency"]) == (b["id"], b.get("tagid", ""), b["bidfloorcur"])
         assert micro(a["floor"]["amount"]) == b["bidfloor"] and micro(a["qty"]) == b.get("qty", 1)
@@ -228,19 +247,21 @@ def same_auction(read, shown):
         for name in ("price", "bid_price", "clearing", "min_to_win"):
             assert micro(a[name]) == b[name], name
         assert nano(a["charge"]) == b["charge"] and nano(a["reserved"]) == b["reserved"]
+        assert (a["account"], a["period"]) == (b.get("account"), b.get("period"))
 
 
 def self_test():
     folder = os.path.join(TOP, "src")
     golden = {}
-    for version in (1, 2):
+    for version in (2, 3):
         with open(os.path.join(folder, f"auction/record/v{version}.golden.txt")) as f:
             golden[version] = [bytes.fromhex(line) for line in f.read().split()]
     with open(os.path.join(folder, "record/show/auctions.golden.json")) as f:
         shown = [json.loads(line, parse_float=Decimal) for line in f]
-    shown = [s for s in shown if s["version"] == 2]
-    assert len(shown) == len(golden[2]) > 0
-    for payload, line in zip(golden[2], shown):
+    shown = [s for s in shown if s["version"] in golden]
+    written = [payload for version in sorted(golden) for payload in golden[version]]
+    assert len(shown) == len(written) and all(golden.values())
+    for payload, line in zip(written, shown):
         same_auction(auction(Bytes(payload)), line)
         for n in range(len(payload)):  # no shorter one is a record
             try:
@@ -250,6 +271,15 @@ def self_test():
             raise AssertionError(f"{n} bytes of a record were read as one")
     assert refusals(Bytes(struct.pack("<QIB", 1, 1000, 1) + b"\x01x\x01\x08not_json\x02\0\0\0\0"))["refusals"] == \
         [{"exchange": "x", "reason": "not_json", "count": 2}]
+    delivered = event(Bytes(bytes(18))), "late", 258
+    for payload, freed in (
+        (b"\x81" + bytes(18) + b"\1\2\1" + bytes(6), []),
+        (b"\x82" + bytes(18) + b"\1\2\1" + bytes(6) + b"\0", []),
+        (b"\x82" + bytes(18) + b"\1\2\1" + bytes(6) + b"\1" + struct.pack("<IIQ", 7, 29_000_000, 5), [(7, 29_000_000, 5)]),
+    ):
+        read = delivery(Bytes(payload))
+        assert (read["bidid"], read["delivery"], read["boot_ns"]) == delivered
+        assert [tuple(f.values()) for f in read["freed"]] == freed
     print(f"{len(shown)} auctions are what the program says of them")
 
 

@@ -168,7 +168,7 @@ impl Records {
     fn delivery(&mut self) {
         let event = Records::event(self.n);
         let late = Delivery::Late { at_ns: 900_000_000 };
-        self.finish(|out| late.encode(event, out), delivery::KIND, delivery::FRAME_VERSION);
+        self.finish(|out| late.encode(event, &[], out), delivery::KIND, delivery::FRAME_VERSION);
     }
 }
 

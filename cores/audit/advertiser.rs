@@ -348,10 +348,10 @@ pub(super) fn run(args: &AdvertiserArgs) -> Result<bool, AuditError> {
                 }
             }
             Some(Kind::Delivery) => {
-                if let Ok((event, delivery)) = Delivery::decode(frame.payload())
-                    && let Some(known) = books.deliveries.get_mut(&event)
+                if let Ok(read) = Delivery::decode(frame.payload())
+                    && let Some(known) = books.deliveries.get_mut(&read.event)
                 {
-                    *known = match delivery {
+                    *known = match read.delivery {
                         Delivery::Written { .. } => "written",
                         Delivery::Late { .. } => "late",
                         Delivery::Failed => "failed",

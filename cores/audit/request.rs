@@ -83,7 +83,7 @@ fn tables(hits: &[Hit], out: &mut Out) -> Result<bool, AuditError> {
         match frame.kind() {
             Some(Kind::Auction) => auctions.push((hit, Record::decode(frame.payload()))),
             Some(Kind::Delivery) => match Delivery::decode(frame.payload()) {
-                Ok(delivery) => deliveries.push(delivery),
+                Ok(known) => deliveries.push((known.event, known.delivery)),
                 Err(_) => rest.push(hit),
             },
             _ => rest.push(hit),

@@ -6,7 +6,7 @@ use super::{
     flight::LegAnswers,
     ingress::{self, Answered, ClientKey},
     reading::{Refused, Refusee},
-    recording::Recorder,
+    recording::{Followup, Recorder},
     refusing::Seen,
     slab::Key,
     transport::Transport,
@@ -20,7 +20,7 @@ use outcry::{
         labels::{AnswerKind, Counter, Delivered, Refusal, Stage},
         metrics::CoreMetrics,
     },
-    units::{EventId, Now},
+    units::Now,
 };
 
 /// An answered auction's points in time, nanoseconds since boot.
@@ -67,8 +67,20 @@ impl Bidder {
         }
         metrics.losses(Loss::TooMany, auction.inputs().bids_dropped());
         let t1 = if sampled { t.precise_ns() } else { 0 };
+        if sampled {
+            let mut stages = flight.stages;
+            for (stage, ns) in [
+                (Stage::Wait, now.boot_ns.saturating_sub(began_ns)),
+                (Stage::Collect, heard_ns.saturating_sub(t0)),
+                (Stage::Decide, t1.saturating_sub(heard_ns)),
+            ] {
+                metrics.stage(stage, ns);
+                stages.set(stage, ns);
+            }
+            auction.staged(stages);
+        }
         // The record leaves before the answer does.
-        let bytes = recorder.auction(auction, promised, now.unix_ms());
+        let (bytes, followup) = recorder.auction(auction, promised, now.unix_ms());
         let durable_at = recorder.durable_at();
         metrics.count(Counter::Records);
         metrics.add(Counter::RecordBytes, bytes as u64);
@@ -83,7 +95,6 @@ impl Bidder {
         }
 
         let out = client.and_then(|c| Some((c, ingress.answer_buffer(c, place, buffers)?)));
-        let event = start.event;
         let answered = match out {
             None => false,
             Some((client, mut out)) => {
@@ -119,20 +130,17 @@ impl Bidder {
                 if let Some(record) = durable_at {
                     ingress.wait_for(client, record);
                 }
-                ingress.answered(client, place, out, Answered { event: Some(event), expires_ns }, buffers);
+                ingress.answered(client, place, out, Answered { followup: Some(followup), expires_ns }, buffers);
                 true
             }
         };
         if !answered {
-            deliver(event, Delivery::ClientLeft, recorder, metrics, now);
+            deliver(followup, Delivery::ClientLeft, recorder, metrics, now);
         } else {
             let kind = if bid { AnswerKind::Bid } else { AnswerKind::NoBid };
             self.answered.push(Timed { kind, arrival_ns, asked_ns, decided_ns: now.boot_ns });
         }
         if sampled {
-            metrics.stage(Stage::Wait, now.boot_ns.saturating_sub(began_ns));
-            metrics.stage(Stage::Collect, heard_ns.saturating_sub(t0));
-            metrics.stage(Stage::Decide, t1.saturating_sub(heard_ns));
             metrics.stage(Stage::Answer, t.precise_ns().saturating_sub(t1));
         }
         snapshot.uses -= 1;
@@ -225,8 +233,8 @@ impl Bidder {
     /// What became of answers leaves as a record of its own, when it is known.
     pub(super) fn deliveries(&mut self, now: Now) {
         let Bidder { ingress, recorder, metrics, .. } = self;
-        while let Some((event, delivery)) = ingress.take_delivered() {
-            deliver(event, delivery, recorder, metrics, now);
+        while let Some((followup, delivery)) = ingress.take_delivered() {
+            deliver(followup, delivery, recorder, metrics, now);
         }
     }
 
@@ -241,7 +249,7 @@ impl Bidder {
             if let Some(flight) = flights.get(key) {
                 flight.asked_ns = end_ns;
                 if flight.sampled {
-                    metrics.stage(Stage::Send, end_ns.saturating_sub(now.boot_ns));
+                    flight.staged(Stage::Send, end_ns.saturating_sub(now.boot_ns), metrics);
                 }
             }
         }
@@ -253,12 +261,12 @@ impl Bidder {
     }
 }
 
-fn deliver(event: EventId, delivery: Delivery, recorder: &mut Recorder, metrics: &mut CoreMetrics, now: Now) {
+fn deliver(of: Followup, delivery: Delivery, recorder: &mut Recorder, metrics: &mut CoreMetrics, now: Now) {
     // "Written in time" is what an auction's record is taken for when nothing else is said.
     if matches!(delivery, Delivery::Written { .. }) {
-        recorder.written();
+        recorder.written(of);
     } else {
-        let bytes = recorder.delivered(event, delivery, now.unix_ms());
+        let bytes = recorder.delivered(of, delivery, &[], now.unix_ms());
         metrics.count(Counter::Records);
         metrics.add(Counter::RecordBytes, bytes as u64);
     }

@@ -20,7 +20,10 @@ use outcry::{
         codes::Outcome,
         splice::{self, Edits},
     },
-    record::labels::{Counter, Refusal, Stage},
+    record::{
+        labels::{Counter, Refusal, Stage},
+        stages::StageTimes,
+    },
     units::{EventId, MS, Now, mix},
 };
 
@@ -94,7 +97,7 @@ impl Bidder {
             dsps: config.dsps.len(),
             names: snapshot.names,
         };
-        let Some(promised) = self.recorder.promise(bound(&shape, config.record.bid_bytes)) else {
+        let Some(promised) = self.recorder.promise(bound(&shape, config.record.bid_bytes), shape.imps) else {
             return self.shed_unrecorded(key, now);
         };
         flight.promised = promised;
@@ -119,10 +122,15 @@ impl Bidder {
         }
         let Some(flight) = self.flights.get(key) else { return };
         if flight.sampled {
-            self.metrics.stage(Stage::Receive, flight.begun.boot_ns.saturating_sub(flight.arrival_ns));
-            self.metrics.stage(Stage::Parse, parsed_ns.saturating_sub(started_ns));
-            self.metrics.stage(Stage::Gate, gated_ns.saturating_sub(parsed_ns));
-            self.metrics.stage(Stage::Rewrite, t.precise_ns().saturating_sub(gated_ns));
+            flight.stages = StageTimes::default();
+            for (stage, ns) in [
+                (Stage::Receive, flight.begun.boot_ns.saturating_sub(flight.arrival_ns)),
+                (Stage::Parse, parsed_ns.saturating_sub(started_ns)),
+                (Stage::Gate, gated_ns.saturating_sub(parsed_ns)),
+                (Stage::Rewrite, t.precise_ns().saturating_sub(gated_ns)),
+            ] {
+                flight.staged(stage, ns, &mut self.metrics);
+            }
         }
         if !flight.is_waiting() {
             return self.finish(key, now, t);

@@ -14,7 +14,7 @@ use outcry::{
     dsp::deadline::Deadlines,
     limits::ASKED_MAX,
     openrtb::{codes::Outcome, request::Request, response::Response},
-    record::user::Salt,
+    record::{labels::Stage, metrics::CoreMetrics, stages::StageTimes, trace::TraceId, user::Salt},
     units::{DspIx, EventId, ExchangeIx, Now},
 };
 
@@ -100,6 +100,10 @@ pub struct Flight {
     pub accept_gzip: bool,
     /// Its stages are timed.
     pub sampled: bool,
+    /// If they are: how long those took that are over.
+    pub stages: StageTimes,
+    /// The trace that the request is part of.
+    pub trace: Option<TraceId>,
     /// The view of the request.
     pub request: Request,
     bytes: Vec<u8>,
@@ -123,6 +127,7 @@ impl Flight {
         self.accept_gzip = whole.head.accept_gzip;
         self.body_at = whole.head.len;
         self.bytes = whole.bytes;
+        self.trace = TraceId::parse(whole.head.traceparent.of(&self.bytes));
         self.asked = 0;
         self.not_asked.clear();
     }
@@ -178,8 +183,16 @@ impl Flight {
             whole_ns: self.begun.boot_ns,
             wall_ms: self.begun.unix_ms(),
             deadline_ns: self.deadlines.map_or(self.arrival_ns, |d| d.decide_ns),
+            asked_ns: self.asked_ns,
+            trace: self.trace,
             entropy: self.entropy,
         }
+    }
+
+    /// A stage of a sampled auction is over and took so long: into the metrics, and into its record.
+    pub fn staged(&mut self, stage: Stage, ns: u64, metrics: &mut CoreMetrics) {
+        metrics.stage(stage, ns);
+        self.stages.set(stage, ns);
     }
 
     /// Room for one more leg?

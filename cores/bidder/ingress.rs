@@ -8,6 +8,7 @@ mod leaving;
 use super::{
     buffers::Buffers,
     reading::{Admission, READ_BYTES, Read, Reading, Refused},
+    recording::Followup,
     slab::{Key, Slab},
     transport::{Sent, Sock, Transport},
 };
@@ -17,7 +18,7 @@ use outcry::{
     http1::{self, Inflate, Method, RequestHead, ResponseExtra},
     limits::{CLIENTS_LEAVING_MAX, PIPELINE_MAX, UNTAKEN_BYTES_MAX},
     record::{labels::Counter, metrics::CoreMetrics},
-    units::{EventId, ExchangeIx},
+    units::ExchangeIx,
 };
 
 /// Time of a send that the kernel did not take at once: it counts when it is through.
@@ -120,8 +121,8 @@ enum Said {
 /// An answer on its way out.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Answered {
-    /// The auction; `None` for what the connection answers by itself.
-    pub event: Option<EventId>,
+    /// What the auction leaves to be recorded; `None` for what the connection answers by itself.
+    pub followup: Option<Followup>,
     /// Written later than this, nanoseconds since boot, it is late.
     pub expires_ns: u64,
 }
@@ -155,7 +156,7 @@ pub struct Ingress {
     /// Those answers, in the same order.
     awaiting: Vec<Answered>,
     /// What became of answers since it was asked last.
-    delivered: Vec<(EventId, Delivery)>,
+    delivered: Vec<(Followup, Delivery)>,
     inflate: Inflate,
     scratch: Vec<Key>,
     next_check_ns: u64,
@@ -385,7 +386,7 @@ impl Ingress {
     }
 
     /// The next of what became of auctions' answers: exactly one for each that was handed to [`Ingress::answered`].
-    pub fn take_delivered(&mut self) -> Option<(EventId, Delivery)> {
+    pub fn take_delivered(&mut self) -> Option<(Followup, Delivery)> {
         self.delivered.pop()
     }
 
@@ -472,7 +473,7 @@ impl Ingress {
             reading.reset(buffers);
             self.readings.push(reading);
         }
-        let left = |a: &Answered| a.event.map(|event| (event, Delivery::ClientLeft));
+        let left = |a: &Answered| a.followup.map(|of| (of, Delivery::ClientLeft));
         self.delivered.extend(c.unsent[..c.unsent_count as usize].iter().filter_map(left));
         for (buf, answer) in c.early.take().into_iter().flat_map(|early| *early).flatten() {
             buffers.put(buf);
@@ -588,12 +589,12 @@ impl Ingress {
                 return true;
             };
             for answer in &awaiting[these] {
-                let Some(event) = answer.event else { continue };
+                let Some(followup) = answer.followup else { continue };
                 let fate = match fate {
                     Delivery::Written { at_ns } if at_ns > answer.expires_ns => Delivery::Late { at_ns },
                     fate => fate,
                 };
-                delivered.push((event, fate));
+                delivered.push((followup, fate));
             }
             false
         });

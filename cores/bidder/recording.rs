@@ -7,14 +7,40 @@ use crate::{
     planted::{Fault, planted},
 };
 use outcry::{
-    auction::{Auction, Delivery, delivery, record},
+    auction::{
+        Auction, Delivery,
+        delivery::{self, Freed},
+        record,
+    },
+    limits::IMPS_MAX,
     record::frame::{self, HEADER, Kind},
     time::hybrid::{Clock, Hlc},
     units::{EventId, Now},
 };
+use std::num::NonZeroU16;
 
-/// What a delivery takes in the box: promised to each auction beside its own record.
-const DELIVERY_BYTES: usize = frame::padded(HEADER + Delivery::BYTES);
+/// What a delivery takes in the box that frees at most `charges`: promised to each auction beside its own record.
+const fn delivery_bytes(charges: usize) -> usize {
+    frame::size(delivery::bound(charges))
+}
+
+// The room of a delivery is handed on in 16 bits.
+const _: () = assert!(delivery_bytes(IMPS_MAX) <= u16::MAX as usize);
+
+/// What is recorded of an auction once it is known what became of its answer, and the room in the box that is kept for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Followup {
+    event: EventId,
+    room: NonZeroU16,
+}
+
+impl Followup {
+    /// Of an auction that charged so many accounts' winners.
+    pub fn new(event: EventId, charges: usize) -> Followup {
+        let room = delivery_bytes(charges.min(IMPS_MAX)) as u16;
+        Followup { event, room: NonZeroU16::new(room).unwrap_or(NonZeroU16::MAX) }
+    }
+}
 
 /// The records of one core.
 #[derive(Debug)]
@@ -36,26 +62,29 @@ impl Recorder {
         Recorder { producer, power, clock, scratch: Vec::new(), late: Vec::new() }
     }
 
-    /// Promises room for an auction whose record is `bound` bytes at most, and for its delivery. `None`: there is none.
-    pub fn promise(&mut self, bound: usize) -> Option<usize> {
+    /// Promises room for an auction of `imps` impressions whose record is `bound` bytes at most, and for its delivery.
+    /// `None`: there is none.
+    pub fn promise(&mut self, bound: usize, imps: usize) -> Option<usize> {
         if planted(Fault::PublishedLate) {
             self.publish_late();
         }
         let Some(producer) = &mut self.producer else { return Some(0) };
-        let bytes = frame::padded(HEADER + bound) + DELIVERY_BYTES;
+        let bytes = frame::padded(HEADER + bound) + delivery_bytes(imps.min(IMPS_MAX));
         producer.reserve(bytes).then_some(bytes)
     }
 
-    /// Records a decided auction. What is left of the promise is the delivery's, and is used up by [`Recorder::delivered`]
-    /// or [`Recorder::written`]. Returns the bytes of the record.
-    pub fn auction(&mut self, auction: &Auction, promised: usize, wall_ms: u64) -> usize {
+    /// Records a decided auction. What its delivery may need is left of the promise, and is used up by
+    /// [`Recorder::delivered`] or [`Recorder::written`]. Returns the bytes of the record too.
+    pub fn auction(&mut self, auction: &Auction, promised: usize, wall_ms: u64) -> (usize, Followup) {
         self.scratch.clear();
         auction.encode_record(&mut self.scratch);
         let used = self.publish(Kind::Auction, record::VERSION, wall_ms);
+        let charges = auction.decision().wins.iter().filter(|w| w.account.is_some()).count();
+        let followup = Followup::new(auction.inputs().event, charges);
         if let Some(producer) = &mut self.producer {
-            producer.refund(promised - DELIVERY_BYTES - used);
+            producer.refund(promised - usize::from(followup.room.get()) - used);
         }
-        self.scratch.len()
+        (self.scratch.len(), followup)
     }
 
     /// The place in the box behind the last record, if answers wait until that is durable.
@@ -68,18 +97,22 @@ impl Recorder {
         self.producer.as_mut().filter(|_| self.power).map(Producer::released)
     }
 
-    /// Records a delivery that was not simply written in time. Returns the bytes of the record.
-    pub fn delivered(&mut self, event: EventId, delivery: Delivery, wall_ms: u64) -> usize {
+    /// Records a delivery that was not simply written in time, and what it freed: no more than winners whose accounts were
+    /// charged. Returns the bytes of the record.
+    pub fn delivered(&mut self, of: Followup, delivery: Delivery, freed: &[Freed], wall_ms: u64) -> usize {
         self.scratch.clear();
-        delivery.encode(event, &mut self.scratch);
-        self.publish(Kind::Delivery, delivery::FRAME_VERSION, wall_ms);
+        delivery.encode(of.event, freed, &mut self.scratch);
+        let used = self.publish(Kind::Delivery, delivery::FRAME_VERSION, wall_ms);
+        if let Some(producer) = &mut self.producer {
+            producer.refund(usize::from(of.room.get()) - used);
+        }
         self.scratch.len()
     }
 
     /// A delivery that needs no record: its room is given back.
-    pub fn written(&mut self) {
+    pub fn written(&mut self, of: Followup) {
         if let Some(producer) = &mut self.producer {
-            producer.refund(DELIVERY_BYTES);
+            producer.refund(usize::from(of.room.get()));
         }
     }
 
@@ -139,5 +172,32 @@ impl Recorder {
         }
         entry.room()[..self.scratch.len()].copy_from_slice(&self.scratch);
         entry.publish(self.scratch.len(), Stamp { kind, version, hlc })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use outcry::{
+        budget::{AccountId, Period},
+        units::Money,
+    };
+
+    /// Whatever an auction's winners may free fits into what is kept of its promise, which was made for its impressions.
+    #[test]
+    fn a_delivery_fits_the_room_that_is_kept_for_it() {
+        let event = EventId { node: 1, epoch: 2, core: 3, seq: 4 };
+        let freed = [Freed { account: AccountId(7), period: Period(29_000_000), amount: Money(i64::MAX) }; IMPS_MAX];
+        for charges in 0..=IMPS_MAX {
+            let mut payload = Vec::new();
+            Delivery::Late { at_ns: u64::MAX }.encode(event, &freed[..charges], &mut payload);
+            let room = usize::from(Followup::new(event, charges).room.get());
+            assert_eq!(frame::size(payload.len()), room, "{charges} charges");
+            let mut recorder = Recorder::new(None, false, Hlc::default());
+            assert_eq!(
+                recorder.delivered(Followup { event, room: NonZeroU16::MAX }, Delivery::Failed, &freed[..charges], 0),
+                payload.len()
+            );
+        }
     }
 }

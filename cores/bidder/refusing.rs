@@ -165,7 +165,7 @@ mod tests {
         refusing.configure(&exchanges(&["c"]));
         no(&mut refusing, &mut recorder, Some(0), Refusal::TooSlow, 40);
         // No room at all: said with the next second.
-        let promised = recorder.promise(500_000).expect("room for one that is huge");
+        let promised = recorder.promise(500_000, 1).expect("room for one that is huge");
         refusing.report(at(1000), &mut recorder);
         recorder.forget(promised);
         refusing.configure(&exchanges(&["b", "c"]));

@@ -45,6 +45,8 @@ pub fn start<'a>(config: &'a Config, exchange: usize, request: &'a Request, body
         whole_ns: 1_000 * MS,
         wall_ms: 1_795_000_000_000,
         deadline_ns: 1_090 * MS,
+        asked_ns: 0,
+        trace: None,
         entropy: 7,
     }
 }

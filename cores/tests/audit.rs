@@ -123,7 +123,7 @@ fn written(name: &str, change: impl Fn(u64, &mut Record)) -> Scratch {
         push(hlc, Kind::Auction, record::VERSION, &payload);
         if n.is_multiple_of(DELIVERED) {
             payload.clear();
-            Delivery::ClientLeft.encode(event(n), &mut payload);
+            Delivery::ClientLeft.encode(event(n), &[], &mut payload);
             push(hlc + 1, Kind::Delivery, delivery::FRAME_VERSION, &payload);
         }
     }

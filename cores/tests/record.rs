@@ -5,7 +5,7 @@ mod program;
 use common::{connect, dsp, post, read_answer};
 use outcry::{
     auction::Record,
-    record::{refusal_sample::RefusalSample, refusals, user::User},
+    record::{labels::Stage, refusal_sample::RefusalSample, refusals, user::User},
 };
 use program::{BODY, Dir, OUTCRY, Process, Serving, Stream, auction, high, until};
 use std::{
@@ -233,4 +233,63 @@ fn people_stand_in_records_under_a_salt() {
     };
     assert!(salt > 0 && ann != bob && again == User::Hashed { salt, hash: ann }, "{users:?}");
     assert!(!frames.iter().any(|(_, hex)| hex.contains("03616e6e")), "nobody is called by his name");
+}
+
+/// One auction in so many has its stages timed.
+const SAMPLE: usize = 64;
+
+#[test]
+fn traces_and_times_stand_in_records() {
+    let dir = Dir::new();
+    let config = dir.config("", &[("high", dsp(high))], &format!("{ONE_CORE}[record]\nbox_dir = {:?}\n", dir.1));
+    let serving = Serving::start(&config);
+    let mut conn = connect(serving.listen);
+    let traceparent = |n: u8| format!("traceparent: 00-{}-00f067aa0ba902b7-01\r\n", format!("{n:02x}").repeat(16));
+    let body = |id: &str| common::request(id);
+    // Two that come at once, one in chunks behind an empty line, one that breaks the standard's rules, one without.
+    let both = post(&body("t1"), &traceparent(0xa1)) + &post(&body("t2"), &traceparent(0xa2));
+    let chunked = body("t3");
+    let chunked = format!(
+        "\r\nPOST /openrtb2/auction HTTP/1.1\r\nHost: x\r\n{}Content-Type: application/json\r\nTransfer-Encoding: \
+         chunked\r\n\r\n5\r\n{}\r\n{:x}\r\n{}\r\n0\r\n\r\n",
+        traceparent(0xa3),
+        &chunked[..5],
+        chunked.len() - 5,
+        &chunked[5..],
+    );
+    let wrong = post(&body("t4"), &traceparent(0));
+    for (bytes, answers) in [(both, 2), (chunked, 1), (wrong, 1)] {
+        conn.write_all(bytes.as_bytes()).expect("write");
+        for _ in 0..answers {
+            assert_eq!(read_answer(&mut conn).status, 200);
+        }
+    }
+    answered(&mut conn, "plain", SAMPLE - 4);
+    drop(conn);
+    serving.stop();
+    let frames = journal(&dir);
+    let records: Vec<Record> =
+        payloads(&frames, "auction").iter().map(|p| Record::decode(p).expect("a record")).collect();
+    assert_eq!(records.len(), SAMPLE);
+    for record in &records {
+        let i = &record.inputs;
+        let want = match i.text(i.request_id) {
+            b"t1" => Some("a1".repeat(16)),
+            b"t2" => Some("a2".repeat(16)),
+            b"t3" => Some("a3".repeat(16)),
+            _ => None,
+        };
+        assert_eq!(i.trace.map(|id| id.to_string()), want);
+        assert!(
+            i.whole_ns <= i.asked_ns && i.asked_ns <= i.decided_ns,
+            "{} {} {}",
+            i.whole_ns,
+            i.asked_ns,
+            i.decided_ns
+        );
+    }
+    let timed: Vec<_> = records.iter().filter_map(|r| r.inputs.stages).collect();
+    let [stages] = timed[..] else { panic!("{timed:?}") };
+    let stages: Vec<Stage> = stages.measured().map(|(stage, _)| stage).collect();
+    assert_eq!(stages, Stage::ALL[..Stage::Answer as usize], "all that lie before the record");
 }

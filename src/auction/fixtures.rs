@@ -7,7 +7,7 @@ use crate::{
         response::{Bid, Response},
         text::{Span, Text},
     },
-    record::user::Salt,
+    record::{trace::TraceId, user::Salt},
     units::{Cpm, Currency, DspIx, EventId, ExchangeIx, MS, Multiplier, PriceError, Rate, Round},
 };
 
@@ -30,6 +30,8 @@ pub(super) struct Fix {
     pub(super) dsps: Vec<Dsp>,
     pub(super) entropy: u64,
     pub(super) bid_bytes: usize,
+    pub(super) asked_ns: u64,
+    pub(super) trace: Option<TraceId>,
 }
 
 impl Fix {
@@ -68,6 +70,8 @@ impl Fix {
             dsps: (0..5).map(|i| dsp(&format!("dsp{i}"))).collect(),
             entropy: 42,
             bid_bytes: crate::limits::RECORD_BID_BYTES_DEFAULT,
+            asked_ns: 0,
+            trace: None,
         };
         fix.request.id = fix.text("req-1");
         fix
@@ -136,6 +140,8 @@ impl Fix {
             whole_ns: 1_001 * MS,
             wall_ms: 1_700_000_000_000,
             deadline_ns: 1_100 * MS,
+            asked_ns: self.asked_ns,
+            trace: self.trace,
             entropy: self.entropy,
         }
     }

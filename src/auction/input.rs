@@ -11,7 +11,7 @@ use crate::{
         request::{Channel, Media, Run},
         text::Text,
     },
-    record::user::User,
+    record::{stages::StageTimes, trace::TraceId, user::User},
     units::{Cpm, Currency, DspIx, EventId, Multiplier, Rate},
 };
 
@@ -182,8 +182,15 @@ pub struct Inputs {
     pub wall_ms: u64,
     /// When the answer is due, nanoseconds since boot.
     pub deadline_ns: u64,
+    /// Its requests to DSPs were out, by the end of that turn of the core, nanoseconds since boot; 0: nobody was asked, or
+    /// it was decided in the same turn. Nor is it in records before version 3.
+    pub asked_ns: u64,
     /// When it was decided, nanoseconds since boot; 0 before.
     pub decided_ns: u64,
+    /// How long its stages took, if it is one whose stages are timed.
+    pub stages: Option<StageTimes>,
+    /// The trace that a `traceparent` header named. Not in records before version 3.
+    pub trace: Option<TraceId>,
     /// The exchange's name.
     pub exchange: Kept,
     /// The region we serve, from the configuration.
@@ -192,8 +199,7 @@ pub struct Inputs {
     pub rate_id: Kept,
     /// `request.id`
     pub request_id: Kept,
-    /// `source.tid`: the transaction that all parties to this sale share; the trace id. A W3C `traceparent` header
-    /// is not read.
+    /// `source.tid`: the transaction that all parties to this sale share.
     pub tid: Kept,
     /// `publisher.id` of site, app or dooh.
     pub publisher: Kept,
@@ -246,7 +252,10 @@ impl Default for Inputs {
             whole_ns: 0,
             wall_ms: 0,
             deadline_ns: 0,
+            asked_ns: 0,
             decided_ns: 0,
+            stages: None,
+            trace: None,
             exchange: Kept::default(),
             region: Kept::default(),
             rate_id: Kept::default(),
@@ -285,6 +294,7 @@ impl Inputs {
         self.bids.clear();
         self.texts.clear();
         self.decided_ns = 0;
+        self.stages = None;
     }
 
     /// The bytes of a kept text.

@@ -47,6 +47,8 @@ use crate::{
     },
     record::{
         digest::digest,
+        stages::StageTimes,
+        trace::TraceId,
         user::{Salt, User},
     },
     units::{Cpm, Currency, DspIx, EventId, ExchangeIx, Rate, Round, hash_bytes, mix},
@@ -92,6 +94,10 @@ pub struct Start<'a> {
     pub wall_ms: u64,
     /// When the answer is due, nanoseconds since boot.
     pub deadline_ns: u64,
+    /// The requests to DSPs were out, nanoseconds since boot; 0: not yet, or nobody was asked.
+    pub asked_ns: u64,
+    /// The trace that the request's `traceparent` header names.
+    pub trace: Option<TraceId>,
     /// Drawn for this auction; breaks ties.
     pub entropy: u64,
 }
@@ -129,6 +135,8 @@ impl Auction {
         i.whole_ns = s.whole_ns;
         i.wall_ms = s.wall_ms;
         i.deadline_ns = s.deadline_ns;
+        i.asked_ns = s.asked_ns;
+        i.trace = s.trace;
         // In the order of the encoded head, which then is one copy.
         i.exchange = i.keep_bytes(s.exchange.name.as_bytes());
         i.region = i.keep_bytes(s.region.as_bytes());
@@ -309,6 +317,11 @@ impl Auction {
             self.record.decide(funds, arena);
         }
         &self.record.decision
+    }
+
+    /// It is one of the auctions whose stages are timed: these times stand in its record.
+    pub fn staged(&mut self, stages: StageTimes) {
+        self.record.inputs.stages = Some(stages);
     }
 
     /// What was decided; empty before.

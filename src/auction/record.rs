@@ -3,12 +3,14 @@
 //! Called by: [`super::Auction`], and whoever audits. Never: holds an index of a configuration: names only.
 //! Full: at most [`bound`] bytes, which is known before the auction begins: bids that would not fit are not looked at.
 //!
-//! The payload of frames of kind 1. The first byte is the version: `v2` is written, `v1` is still read. How the bytes
+//! The payload of frames of kind 1. The first byte is the version: `v3` is written, those before it are still read. How the bytes
 //! lie: `src/record/SPEC.md`.
+mod parts;
 mod replaying;
 pub mod room;
 mod v1;
 mod v2;
+mod v3;
 
 pub use crate::record::codec::RecordError;
 pub use replaying::{Difference, replay};
@@ -25,7 +27,7 @@ use bumpalo::Bump;
 /// The frame's kind.
 pub const KIND: u8 = 1;
 /// First byte of a record that is written today, and the frame's version.
-pub const VERSION: u8 = v2::VERSION;
+pub const VERSION: u8 = v3::VERSION;
 
 /// One auction: what went into its decision, and what came out.
 #[derive(Clone, Debug, Default)]
@@ -84,10 +86,10 @@ impl Funds for Heard<'_> {
 impl Record {
     /// Appends the record's bytes, version [`VERSION`].
     pub fn encode(&self, out: &mut Vec<u8>) {
-        v2::encode(self, out);
+        v3::encode(self, out);
     }
 
-    /// Reads a record of any version. What was never in it (a DSP's index; what version 1 did not keep) is as
+    /// Reads a record of any version. What was never in it (a DSP's index; what its version did not keep) is as
     /// [`Inputs::default`] has it.
     ///
     /// # Errors
@@ -97,6 +99,7 @@ impl Record {
             None => Err(RecordError::Short),
             Some(&v1::VERSION) => v1::decode(bytes),
             Some(&v2::VERSION) => v2::decode(bytes),
+            Some(&v3::VERSION) => v3::decode(bytes),
             Some(_) => Err(RecordError::Version),
         }
     }
@@ -108,14 +111,10 @@ impl Record {
     pub fn head(bytes: &[u8]) -> Result<Inputs, RecordError> {
         match bytes.first() {
             Some(&v2::VERSION) => v2::head(bytes),
+            Some(&v3::VERSION) => v3::head(bytes),
             _ => Record::decode(bytes).map(|record| record.inputs),
         }
     }
-}
-
-/// An answer of the funds in a record before version 3, which says no more.
-fn yes_or_no(yes: bool) -> Answer {
-    if yes { Answer::Yes } else { Answer::NoMoney }
 }
 
 #[cfg(test)]

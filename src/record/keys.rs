@@ -17,8 +17,8 @@ pub fn keys(frame: &Frame<'_>, key: &mut dyn FnMut(&[u8])) {
             }
         }
         Some(Kind::Delivery) => {
-            if let Ok((event, _)) = Delivery::decode(frame.payload()) {
-                key(&event.text());
+            if let Ok(known) = Delivery::decode(frame.payload()) {
+                key(&known.event.text());
             }
         }
         _ => {}

@@ -16,10 +16,12 @@ pub mod refusal_sample;
 pub mod refusals;
 pub mod show;
 pub mod slots;
+pub mod stages;
 pub mod started;
 pub mod stopped;
 pub mod table;
 pub mod totals;
+pub mod trace;
 pub mod user;
 pub mod when;
 

@@ -3,9 +3,12 @@
 //! Owns: nothing. Runs on: readers of journals. Called by: `outcry audit`. Never: opens a file; leaves out what a record
 //! says; shows an index where there is a name.
 //!
-//! Prices (`price`, `bidfloor`) are CPM as decimals in the currency beside them; money (`charge`, `reserved`) is in units
+//! Prices (`price`, `bidfloor`) are CPM as decimals in the currency beside them; money (`charge`, `reserved`, `amount`) is in units
 //! of the accounting currency. Hashes and digests are hexadecimal digits. `..._us` is microseconds since the first byte of
 //! the request.
+//! `funds` has a character for each answer of the funds, in the order in which they were asked: 1 yes, 0 no money, a no such
+//! account, p paused, f no room in the table. An account's `period` is the minute since 1970 at which the window begins that
+//! the charge counts to.
 //! What a record does not have is not there: `impids` of a DSP only where it was offered less than all. `"cut":["imp.id"]`
 //! names texts that were longer than what is kept.
 mod auction;
@@ -54,11 +57,11 @@ pub fn show(kind: u8, version: u8, payload: &[u8], out: &mut String) -> Result<(
     match kind {
         record::KIND => auction::show(&Record::decode(payload)?, payload.first().copied().unwrap_or(version), out),
         delivery::KIND => {
-            let (event, delivery) = Delivery::decode(payload)?;
+            let known = Delivery::decode(payload)?;
             Object::write(out, |o| {
                 o.word("type", "delivery");
-                o.word("bidid", event);
-                let (what, at_ns) = match delivery {
+                o.word("bidid", known.event);
+                let (what, at_ns) = match known.delivery {
                     Delivery::Written { at_ns } => ("written", Some(at_ns)),
                     Delivery::Late { at_ns } => ("late", Some(at_ns)),
                     Delivery::Failed => ("failed", None),
@@ -66,6 +69,13 @@ pub fn show(kind: u8, version: u8, payload: &[u8], out: &mut String) -> Result<(
                 };
                 o.word("delivery", what);
                 o.some_number("boot_ns", at_ns);
+                if !known.freed.is_empty() {
+                    o.list("freed", &known.freed, |o, freed| {
+                        o.number("account", freed.account);
+                        o.number("period", freed.period);
+                        o.number("amount", freed.amount);
+                    });
+                }
             });
         }
         refusals::KIND => {

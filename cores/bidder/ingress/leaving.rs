@@ -135,6 +135,7 @@ mod tests {
     use crate::bidder::{
         buffers::Buffers,
         ingress::Answered,
+        recording::Followup,
         transport::{Sent, Sock},
     };
     use outcry::{auction::Delivery, config, limits::UNTAKEN_BYTES_MAX, record::totals::Totals, units::EventId};
@@ -173,7 +174,7 @@ mod tests {
         let mut answer = |ingress: &mut Ingress, key, buffers: &mut Buffers| {
             event.seq += 1;
             let place = ingress.place(key);
-            let answer = Answered { event: Some(event), expires_ns: u64::MAX };
+            let answer = Answered { followup: Some(Followup::new(event, 0)), expires_ns: u64::MAX };
             let mut bytes = ingress.answer_buffer(key, place, buffers).expect("a client");
             bytes.resize(bytes.len() + ANSWER, 0);
             ingress.answered(key, place, bytes, answer, buffers);

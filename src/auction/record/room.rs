@@ -9,18 +9,25 @@ use crate::{
     config::resolved::Dsp,
     limits::{ASKED_MAX, BIDS_MAX, DEALS_MAX, DSPS_MAX, IMPS_MAX, RECORD_TEXT_MAX},
     openrtb::text::Text,
-    record::codec::{EVENT_BYTES, U40_BYTES},
+    record::{
+        codec::{EVENT_BYTES, U40_BYTES},
+        stages::StageTimes,
+    },
 };
 
 /// An amount and what follows it when it is not in the accounting currency: currency and what is due.
 pub(super) const FLOOR_REST: usize = 3 + U40_BYTES;
 /// Version, flags, event; configuration twice, entropy, two times; three spans; digest; two currencies, rate, `at`,
 /// increment; channel, country, device type, user; six lengths; counts of impressions, deals, legs, others, bids, funds'
-/// answers and winners; `nbr`.
+/// answers and winners; `nbr`; one more span.
 pub(super) const HEAD_BLOCK: usize =
-    2 + EVENT_BYTES + 5 * 8 + 3 * U40_BYTES + 8 + (3 + 3 + 8 + 4 + U40_BYTES) + 6 + 6 + (1 + 2 + 1 + 1 + 2 + 2 + 1) + 2;
+    2 + EVENT_BYTES + 5 * 8 + 4 * U40_BYTES + 8 + (3 + 3 + 8 + 4 + U40_BYTES) + 6 + 6 + (1 + 2 + 1 + 1 + 2 + 2 + 1) + 2;
 /// Salt and hash of a user.
 pub(super) const USER: usize = 4 + 8;
+/// The id of a trace.
+pub(super) const TRACE: usize = 16;
+/// The times of the stages.
+pub(super) const STAGES: usize = StageTimes::COUNT * U40_BYTES;
 /// Flags, two lengths, floor.
 pub(super) const IMP_BLOCK: usize = 1 + 2 + U40_BYTES;
 /// Medium and its floor.
@@ -38,10 +45,12 @@ pub(super) const NOT_ASKED_BLOCK: usize = 2;
 /// Flags, leg, index, impression, seatbid, price, medium, hash, loss, five lengths.
 pub(super) const BID_BLOCK: usize = 1 + 1 + 2 + 1 + 2 + U40_BYTES + 1 + 8 + 2 + 5;
 /// Flags, bid, four prices, two amounts.
-pub(super) const WIN: usize = 1 + 2 + 4 * U40_BYTES + 2 * 8;
+pub(super) const WIN_BLOCK: usize = 1 + 2 + 4 * U40_BYTES + 2 * 8;
+/// Account and period.
+pub(super) const PAYER: usize = 4 + 4;
 
 /// A head with all that it can have, six texts among it.
-pub(crate) const HEAD: usize = HEAD_BLOCK + USER + 6 * RECORD_TEXT_MAX;
+pub(crate) const HEAD: usize = HEAD_BLOCK + USER + TRACE + STAGES + 6 * RECORD_TEXT_MAX;
 /// An impression: its floor's rest, a medium's floor, `qty`, deals, two texts.
 pub(crate) const IMP: usize = IMP_BLOCK + FLOOR_REST + MEDIA_FLOOR + 8 + 4 + 2 * RECORD_TEXT_MAX;
 /// A deal: its floor's rest, its id.
@@ -52,8 +61,15 @@ pub(crate) const LEG: usize = LEG_BLOCK + 8 + LEG_RATE + 4 + LEG_COUNTS + 8;
 pub(crate) const BID_BARE: usize = BID_BLOCK + 2;
 /// A bid: five texts.
 pub(crate) const BID: usize = BID_BARE + 5 * RECORD_TEXT_MAX;
+/// A winner whose account is known.
+pub(crate) const WIN: usize = WIN_BLOCK + PAYER;
 /// Answers of the funds: a bid is asked about at most twice whether it can pay, and once to reserve.
 pub(super) const FUNDS_OF_BID: usize = 3;
+
+/// All answers of the funds about `bids` bids: a bit each, and a byte for each no, which a bid hears once at most.
+pub(super) const fn funds(bids: usize) -> usize {
+    (FUNDS_OF_BID * bids).div_ceil(8) + bids
+}
 
 /// [`bound`] of everything at its bound at once, with room for every bid: [`crate::limits::RECORD_BYTES_MAX`].
 pub(crate) const MAX: usize = HEAD
@@ -62,7 +78,7 @@ pub(crate) const MAX: usize = HEAD
     + ASKED_MAX * LEG
     + DSPS_MAX * (NOT_ASKED_BLOCK + RECORD_TEXT_MAX)
     + BIDS_MAX * BID
-    + (FUNDS_OF_BID * BIDS_MAX).div_ceil(8);
+    + funds(BIDS_MAX);
 
 /// What of a request and of the configuration decides how long its record can become.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -95,7 +111,7 @@ pub fn bound(shape: &Shape, bid_bytes: usize) -> usize {
         + dsps * NOT_ASKED_BLOCK
         + shape.names.min(dsps * RECORD_TEXT_MAX)
         + bids
-        + (FUNDS_OF_BID * bids_count).div_ceil(8)
+        + funds(bids_count)
 }
 
 /// The bytes that the bids of one DSP may take in a record.
@@ -125,7 +141,7 @@ mod tests {
     #[test]
     fn a_usual_auction_needs_some_kilobytes() {
         let usual = Shape { imps: 2, deals: 1, dsps: 5, names: 5 * 8 };
-        assert_eq!(bound(&usual, 1024), 12_452);
+        assert_eq!(bound(&usual, 1024), 12_785);
         assert_eq!(bound(&Shape::default(), 1024), HEAD);
     }
 }

@@ -5,6 +5,7 @@ use super::super::{
 use super::{room::WIN, *};
 use crate::{
     auction::input::Kept,
+    budget::{AccountId, Period},
     config::resolved::RunnerUp,
     limits::{
         ASKED_MAX, BIDS_MAX, BIDS_PER_ANSWER_MAX, DEALS_MAX, DSPS_MAX, IMPS_MAX, RECORD_BYTES_MAX, RECORD_TEXT_MAX,
@@ -14,14 +15,15 @@ use crate::{
         request::{Channel, Media},
         text::Span,
     },
-    record::{digest::digest, user::User},
+    record::{digest::digest, labels::Stage, stages::StageTimes, trace::TraceId, user::User},
     units::{Cpm, Currency, DspIx, MS, Multiplier, mix},
 };
 use proptest::prelude::*;
 
 /// Records of each version as they were written, in hexadecimal, one a line. Never made anew: a version whose bytes
 /// change is another version.
-const GOLDEN: [(u8, &str); 2] = [(1, include_str!("v1.golden.txt")), (2, include_str!("v2.golden.txt"))];
+const GOLDEN: [(u8, &str); 3] =
+    [(1, include_str!("v1.golden.txt")), (2, include_str!("v2.golden.txt")), (3, include_str!("v3.golden.txt"))];
 
 fn golden() -> impl Iterator<Item = (u8, Vec<u8>)> {
     GOLDEN.into_iter().flat_map(|(version, text)| text.lines().map(move |line| (version, unhex(line))))
@@ -39,7 +41,7 @@ impl Coin {
     /// One no in `of`.
     fn throw(&mut self, of: u64) -> Answer {
         self.0 = mix(self.0);
-        if self.0.is_multiple_of(of) { Answer::NoMoney } else { Answer::Yes }
+        if self.0.is_multiple_of(of) { Answer::ALL[1 + (self.0 >> 32) as usize % 4] } else { Answer::Yes }
     }
 }
 
@@ -51,7 +53,10 @@ impl Funds for Coin {
         match self.throw(3) {
             Answer::Yes => {
                 self.1 += amount.0;
-                Ok(Ticket::default())
+                let of = self.0 as u32;
+                let account = if of.is_multiple_of(4) { AccountId::NONE } else { AccountId(of) };
+                let period = if account.is_some() { Period(of >> 3) } else { Period::default() };
+                Ok(Ticket { account, period, slot: of })
             }
             no => Err(no),
         }
@@ -63,6 +68,23 @@ impl Funds for Coin {
         self.2 += charge.0;
         assert!(charge <= reserved);
     }
+}
+
+/// Funds that know all accounts, and refuse all that the first DSP bids when it reserves.
+struct Refusing;
+
+impl Funds for Refusing {
+    fn can_pay(&mut self, _: &Account<'_>, _: Money) -> Answer {
+        Answer::Yes
+    }
+    fn reserve(&mut self, account: &Account<'_>, _: Money) -> Result<Ticket, Answer> {
+        match u32::from(account.dsp.0) {
+            0 => Err(Answer::Full),
+            slot => Ok(Ticket { account: AccountId(slot), period: Period(29_000_000), slot }),
+        }
+    }
+    fn release(&mut self, _: Ticket, _: Money) {}
+    fn charge(&mut self, _: Ticket, _: Money, _: Money) {}
 }
 
 /// A random auction, from one number: impressions, deals, currencies, groups, several bids per seat.
@@ -86,6 +108,10 @@ fn random(mut seed: u64) -> (Fix, Vec<(usize, Reply)>) {
         fix.request.channel = Channel::App;
         (fix.request.devicetype, fix.request.lmt) = (draw(300) as u32, draw(4) == 0);
     }
+    if draw(2) == 0 {
+        fix.trace = TraceId::of([draw(256) as u8; 16]);
+    }
+    fix.asked_ns = [0, 1_001 * MS + draw(MS)][draw(2) as usize];
     let imps = 1 + draw(5);
     for imp in 0..imps {
         let cents = draw(150);
@@ -127,6 +153,15 @@ fn random(mut seed: u64) -> (Fix, Vec<(usize, Reply)>) {
     (fix, replies)
 }
 
+/// Times of the stages, one of them not measured.
+fn stages(seed: u64) -> StageTimes {
+    let mut times = StageTimes::default();
+    for (at, stage) in Stage::ALL.iter().enumerate().filter(|(at, _)| *at as u64 != seed % 8) {
+        times.set(*stage, mix(seed ^ at as u64) >> 40);
+    }
+    times
+}
+
 fn bytes_of(record: &Record) -> Vec<u8> {
     let mut out = Vec::new();
     record.encode(&mut out);
@@ -143,10 +178,18 @@ proptest! {
         fix.run_into(&mut a, &replies, &mut coin);
         let sums = a.decision().wins.iter().fold((0, 0), |(r, c), w| (r + w.reserved.0, c + w.charge.0));
         prop_assert_eq!((coin.1, coin.2), sums);
+        if seed.is_multiple_of(2) {
+            a.staged(stages(seed));
+        }
         prop_assert!(a.record().funds.len() <= 3 * a.inputs().bids.len());
         let bytes = bytes_of(a.record());
         let read = Record::decode(&bytes).unwrap();
         prop_assert_eq!(&read.decision, a.decision());
+        prop_assert_eq!(&read.funds, &a.record().funds);
+        let kept = |i: &Inputs| (i.asked_ns, i.trace, i.stages);
+        prop_assert_eq!(kept(&read.inputs), kept(a.inputs()));
+        let head = Record::head(&bytes).unwrap();
+        prop_assert_eq!(kept(&head), kept(a.inputs()));
         prop_assert_eq!(&replay(&read), a.decision());
         prop_assert_eq!(read.differences(), []);
         prop_assert_eq!(bytes_of(&read), bytes);
@@ -184,6 +227,7 @@ proptest! {
         let mut a = Auction::default();
         let mut coin = Coin(seed, 0, 0);
         fix.run_into(&mut a, &replies, &mut coin);
+        a.staged(stages(seed));
         let bytes = bytes_of(a.record());
         let most = bound(&shape, fix.bid_bytes);
         prop_assert!(bytes.len() <= most && most <= RECORD_BYTES_MAX, "{} > {}", bytes.len(), most);
@@ -207,6 +251,7 @@ fn crowded(mut seed: u64) -> (Fix, Vec<(usize, Reply)>, Shape) {
     };
     let mut fix = Fix::new();
     fix.bid_bytes = [0, 100, 800, 1_024, 20_000][draw(5) as usize];
+    (fix.asked_ns, fix.trace) = (1_001 * MS, TraceId::of([7; 16]));
     let imps = 1 + draw(12);
     let mut deals = 0;
     let mut any = |n: u64| ["x", "\u{e9}", "\\u00e9"][draw(3) as usize].repeat(draw(n) as usize);
@@ -296,6 +341,7 @@ fn the_largest_record_fits_its_bound() {
     let whole = "s".repeat(RECORD_TEXT_MAX);
     let mut fix = Fix::new();
     fix.bid_bytes = crate::limits::RECORD_BID_BYTES_MAX;
+    fix.trace = TraceId::of([7; 16]);
     fix.request.id = fix.text(&long);
     fix.request.tid = fix.request.id;
     fix.request.publisher_id = fix.request.id;
@@ -341,7 +387,8 @@ fn the_largest_record_fits_its_bound() {
         let outcome = a.leg_answered(d as u8, dsp, Ok(&reply.view), &reply.bytes, &s, 2 * MS);
         assert_eq!(outcome, Outcome::Bid, "leg {d}");
     }
-    a.decide(&mut Unlimited, &Default::default(), 3 * MS);
+    a.decide(&mut Refusing, &Default::default(), 3 * MS);
+    a.staged(stages(0));
     assert_eq!(a.inputs().bids.len(), BIDS_MAX);
     assert_eq!(a.inputs().legs[0].bids_dropped as usize, BIDS_PER_ANSWER_MAX - 1 - BIDS_MAX / ASKED_MAX);
     assert_eq!(a.inputs().bids_dropped() as usize, ASKED_MAX * (BIDS_PER_ANSWER_MAX - 1) - BIDS_MAX);
@@ -349,8 +396,10 @@ fn the_largest_record_fits_its_bound() {
     assert!(bytes.len() <= RECORD_BYTES_MAX, "{} > {RECORD_BYTES_MAX}", bytes.len());
     // What is missing: impressions without a winner, since shares are 16 bids; funds' answers; DSPs that were asked do not
     // stand among those that were not.
-    let slack = (IMPS_MAX - a.decision().wins.len()) * WIN + (3 * BIDS_MAX).div_ceil(8)
-        - a.record().funds.len().div_ceil(8)
+    let (funds, wins) = (&a.record().funds, &a.decision().wins);
+    let no = funds.iter().filter(|a| **a != Answer::Yes).count();
+    assert!(no > 0 && wins.iter().all(|w| w.account.is_some()), "{no} refused");
+    let slack = (IMPS_MAX - wins.len()) * WIN + room::funds(BIDS_MAX) - (funds.len().div_ceil(8) + no)
         + ASKED_MAX * room::NOT_ASKED_BLOCK;
     assert_eq!(bytes.len() + slack, RECORD_BYTES_MAX);
     let read = Record::decode(&bytes).unwrap();
@@ -461,7 +510,7 @@ fn records_of_every_version_are_read_and_decide_the_same() {
         }
         read += 1;
     }
-    assert_eq!(read, 7);
+    assert_eq!(read, 11);
 }
 
 #[test]

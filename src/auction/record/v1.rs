@@ -3,10 +3,11 @@
 //!
 //! In the order of the fields, everything at its full width; texts as a 16-bit length, whose top bit says that the text
 //! was cut, and the bytes.
-use super::{Record, yes_or_no};
+use super::{Record, parts::yes_or};
 use crate::{
     auction::{
         clearing::Win,
+        funds::Answer,
         input::{BidIn, DealIn, Floor, ImpIn, Kept, Leg, NO_IMP},
     },
     config::resolved::RunnerUp,
@@ -87,11 +88,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
         i.bids.push(bid);
         d.losses.push(loss);
     }
-    for at in 0..funds {
-        let byte = *r.rest.get(at / 8).ok_or(RecordError::Short)?;
-        record.funds.push(yes_or_no(byte >> (at % 8) & 1 == 1));
-    }
-    r.take(funds.div_ceil(8))?;
+    yes_or(Answer::NoMoney, &mut r, funds, &mut record.funds)?;
     for _ in 0..wins {
         d.wins.push(win(&mut r)?);
     }

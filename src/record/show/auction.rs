@@ -21,6 +21,9 @@ pub(super) fn show(record: &Record, version: u8, out: &mut String) {
         o.word("bidid", i.event);
         o.text("id", text(i.request_id));
         o.some_text("tid", text(i.tid));
+        if let Some(trace) = i.trace {
+            o.word("trace_id", trace);
+        }
         o.number("wall_ms", i.wall_ms);
         o.some_text("region", text(i.region));
         o.text("exchange", text(i.exchange));
@@ -54,10 +57,18 @@ pub(super) fn show(record: &Record, version: u8, out: &mut String) {
         o.hash("entropy", i.entropy);
         o.object("times", |o| {
             o.number("arrival_boot_ns", i.arrival_ns);
-            for (key, ns) in [("whole_us", i.whole_ns), ("deadline_us", i.deadline_ns), ("decided_us", i.decided_ns)] {
+            for (key, ns) in [
+                ("whole_us", i.whole_ns),
+                ("deadline_us", i.deadline_ns),
+                ("asked_us", i.asked_ns),
+                ("decided_us", i.decided_ns),
+            ] {
                 o.some_number(key, since(i, ns));
             }
         });
+        if let Some(stages) = &i.stages {
+            o.object("stages_ns", |o| stages.measured().for_each(|(stage, ns)| o.number(stage.name(), ns)));
+        }
         o.list("imp", &i.imps, |o, imp| {
             o.text("id", text(imp.id));
             o.some_text("tagid", text(imp.tagid));
@@ -127,10 +138,20 @@ pub(super) fn show(record: &Record, version: u8, out: &mut String) {
         });
         o.list("wins", &d.wins, |o, of| win(i, of, o));
         o.some_number("nbr", d.nbr.map(|nbr| nbr as u16));
-        let answers: String = record.funds.iter().map(|a| if *a == Answer::Yes { '1' } else { '0' }).collect();
+        let answers: String = record.funds.iter().map(|a| letter(*a)).collect();
         o.word("funds", answers);
         cut(i, o);
     });
+}
+
+fn letter(answer: Answer) -> char {
+    match answer {
+        Answer::Yes => '1',
+        Answer::NoMoney => '0',
+        Answer::NoAccount => 'a',
+        Answer::Paused => 'p',
+        Answer::Full => 'f',
+    }
 }
 
 fn user(user: User, o: &mut Object<'_>) {
@@ -209,6 +230,10 @@ fn win(i: &Inputs, win: &Win, o: &mut Object<'_>) {
     o.number("clearing", win.clearing);
     o.number("charge", win.charge);
     o.number("reserved", win.reserved);
+    if win.account.is_some() {
+        o.number("account", win.account);
+        o.number("period", win.period);
+    }
     o.word("accounting", i.accounting);
     o.flag("group", win.group);
 }

@@ -11,7 +11,11 @@ use crate::{
     },
     config::RunnerUp,
     openrtb::codes::{Loss, Nbr, Outcome},
-    record::{labels::LossReason, user::User, when::utc},
+    record::{
+        labels::{LossReason, Stage},
+        user::User,
+        when::utc,
+    },
     units::{Money, Multiplier},
 };
 use std::fmt::Write;
@@ -72,8 +76,9 @@ fn head(record: &Record, deliveries: &[Delivery]) -> Vec<(&'static str, String)>
         (
             "times",
             format!(
-                "request whole {}, decided {}, due {}",
+                "request whole {}, DSPs asked {}, decided {}, due {}",
                 ms(i, i.whole_ns),
+                ms(i, i.asked_ns),
                 ms(i, i.decided_ns),
                 ms(i, i.deadline_ns)
             ),
@@ -83,8 +88,16 @@ fn head(record: &Record, deliveries: &[Delivery]) -> Vec<(&'static str, String)>
         ("person", person(i.user)),
         ("digests", format!("request {:016x}, configuration {:016x}", i.digest, i.config_hash)),
     ];
+    if let Some(stages) = &i.stages {
+        let each = |(stage, ns): (Stage, u64)| format!("{} {}.{:03}", stage.name(), ns / 1000, ns % 1000);
+        let all: Vec<_> = stages.measured().map(each).collect();
+        rows.push(("stages", format!("{}, in microseconds", all.join(", "))));
+    }
     if i.tid.len > 0 {
         rows.push(("tid", text(i, i.tid)));
+    }
+    if let Some(trace) = i.trace {
+        rows.push(("trace", trace.to_string()));
     }
     rows
 }
@@ -252,7 +265,21 @@ fn winners(record: &Record) -> Columns {
     let clearing = format!(">clearing {}", i.accounting);
     let charge = format!(">charge {}", i.accounting);
     let mut columns = Columns::new(&[
-        "imp", ">#", "DSP", "seat", "bid", "deal", ">floor", "cur", &own, &price, &to_win, &clearing, &charge,
+        "imp",
+        ">#",
+        "DSP",
+        "seat",
+        "bid",
+        "deal",
+        ">floor",
+        "cur",
+        &own,
+        &price,
+        &to_win,
+        &clearing,
+        &charge,
+        ">account",
+        "window from",
     ]);
     for win in &d.wins {
         let bid = i.bids.get(usize::from(win.input));
@@ -272,6 +299,8 @@ fn winners(record: &Record) -> Columns {
             win.min_to_win.to_string(),
             win.clearing.to_string(),
             win.charge.to_string(),
+            if win.account.is_some() { win.account.to_string() } else { "-".to_string() },
+            if win.account.is_some() { utc(u64::from(win.period.0) * 60_000) } else { "-".to_string() },
         ]);
     }
     columns

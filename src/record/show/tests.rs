@@ -1,5 +1,9 @@
 use super::*;
-use crate::{record::labels::Refusal, units::EventId};
+use crate::{
+    budget::{AccountId, Period},
+    record::labels::Refusal,
+    units::{EventId, Money},
+};
 use serde_json::Value;
 
 fn shown(kind: u8, payload: &[u8]) -> (String, Value) {
@@ -18,6 +22,7 @@ fn bytes(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 /// One of each kind but auctions.
 fn payloads() -> Vec<(u8, Vec<u8>)> {
     let event = EventId { node: 1, epoch: 2, core: 3, seq: 4 };
+    let freed = delivery::Freed { account: AccountId(7), period: Period(29_000_000), amount: Money(1_250_000) };
     let sample = RefusalSample { reason: "no_route", path: "/rtb", status: 404, head_bytes: 120, ..Default::default() };
     let change = Configured { wall_ms: 1, id: 2, old_hash: 0xab, new_hash: 0xcd, by: configured::By::Reload };
     let start = Started {
@@ -32,8 +37,8 @@ fn payloads() -> Vec<(u8, Vec<u8>)> {
     };
     let stop = Stopped { wall_ms: 9, why: stopped::Why::Asked, unfinished: 1 };
     vec![
-        (2, bytes(|b| Delivery::Late { at_ns: 5 }.encode(event, b))),
-        (2, bytes(|b| Delivery::ClientLeft.encode(event, b))),
+        (2, bytes(|b| Delivery::Late { at_ns: 5 }.encode(event, &[freed], b))),
+        (2, bytes(|b| Delivery::ClientLeft.encode(event, &[], b))),
         (3, bytes(|b| refusals::encode(1_000, 1_000, [("x", Refusal::NotJson, 2), ("", Refusal::BadLine, 1)], b))),
         (4, bytes(|b| sample.encode(b))),
         (9, bytes(|b| change.encode(b))),
@@ -47,7 +52,7 @@ fn payloads() -> Vec<(u8, Vec<u8>)> {
 fn each_kind_is_one_line() {
     let lines: Vec<String> = payloads().iter().map(|(kind, payload)| shown(*kind, payload).0).collect();
     let want = [
-        r#"{"type":"delivery","bidid":"000000010000000200030000000000000004","delivery":"late","boot_ns":5}"#,
+        r#"{"type":"delivery","bidid":"000000010000000200030000000000000004","delivery":"late","boot_ns":5,"freed":[{"account":7,"period":29000000,"amount":0.00125}]}"#,
         r#"{"type":"delivery","bidid":"000000010000000200030000000000000004","delivery":"client_left"}"#,
         r#"{"type":"refusals","from_ms":1000,"span_ms":1000,"refusals":[{"exchange":"x","reason":"not_json","count":2},{"reason":"bad_line","count":1}]}"#,
         r#"{"type":"refusal_sample","reason":"no_route","status":404,"at":0,"path":"/rtb","head_bytes":120,"body_bytes":0,"digest":"0000000000000000"}"#,
@@ -76,11 +81,14 @@ fn every_line_names_its_kind_and_what_is_none_is_refused() {
     }
 }
 
-/// Records of both versions as they were written, and as they are shown: one line each. `OUTCRY_BLESS` writes the lines.
+const V1: &str = include_str!("../../auction/record/v1.golden.txt");
+const V2: &str = include_str!("../../auction/record/v2.golden.txt");
+const V3: &str = include_str!("../../auction/record/v3.golden.txt");
+
+/// Records of every version as they were written, and as they are shown: one line each. `OUTCRY_BLESS` writes the lines.
 #[test]
 fn auctions_are_shown_in_openrtbs_terms() {
-    let golden =
-        [include_str!("../../auction/record/v1.golden.txt"), include_str!("../../auction/record/v2.golden.txt")];
+    let golden = [V1, V2, V3];
     let mut lines = String::new();
     for line in golden.iter().flat_map(|text| text.lines()) {
         let bytes: Vec<u8> =
@@ -108,7 +116,7 @@ fn auctions_are_shown_in_openrtbs_terms() {
 #[test]
 fn auctions_are_reported_for_people() {
     let mut text = String::new();
-    for (at, line) in include_str!("../../auction/record/v2.golden.txt").lines().enumerate() {
+    for (at, line) in [V2, V3].iter().flat_map(|text| text.lines()).enumerate() {
         let bytes: Vec<u8> =
             (0..line.len()).step_by(2).map(|at| u8::from_str_radix(&line[at..at + 2], 16).unwrap()).collect();
         let record = Record::decode(&bytes).unwrap();
