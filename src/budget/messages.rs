@@ -47,7 +47,8 @@ pub struct CoreLine {
     pub last: bool,
 }
 
-/// From a core to its server: each tick some lines, then the end that makes them one statement.
+/// From a core to its server: each tick some lines, then the end that makes them one statement. In between, what cannot wait:
+/// wants without sums, as sums are true of one frame's number only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CoreReport {
     /// A line that changed since the tick before, or for which money is wanted.
@@ -59,6 +60,15 @@ pub enum CoreReport {
         /// The bid's price.
         price: Money,
     },
+    /// A bid came that the line cannot pay. Says nothing of what was spent.
+    Short {
+        /// Which line.
+        line: LineKey,
+        /// As [`CoreLine::want`].
+        want: Money,
+        /// As [`CoreLine::price`].
+        price: Money,
+    },
     /// All lines that changed have been said: they contain exactly the frames of this core's black box up to this one.
     End {
         /// Number of the last published frame.
@@ -67,7 +77,7 @@ pub enum CoreReport {
 }
 
 /// From a server to a core: what the core has been granted of a line since it began, and how long it may use it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct CoreGrant {
     /// Which.
     pub line: LineKey,
