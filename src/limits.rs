@@ -77,6 +77,33 @@ pub const STARTED_BYTES_MAX: usize = record::started::BYTES_MAX;
 /// The mark behind everything a process wrote.
 pub const CLEAN_BYTES_MAX: usize = record::stopped::CLEAN_BYTES_MAX;
 
+// --- money ----------------------------------------------------------------------------------------
+
+/// Campaigns in a core's ledger: 100,000 that are active, and a tenth more whose windows are not over yet.
+pub const BUDGET_ACCOUNTS: usize = 100_000 + 10_000;
+/// Room for their seats and campaign ids: 44 bytes of each (a UUID and eight more) in pieces of 16.
+pub const BUDGET_NAME_BYTES: usize = BUDGET_ACCOUNTS * 48;
+/// DSPs that accounts and configurations name: those of a configuration, and as many that were in one before.
+pub const BUDGET_DSP_NAMES: usize = 2 * DSPS_MAX;
+/// Changes of a core's directory that are applied in one go: at some 300 ns each less than 0.1 ms.
+pub const BUDGET_BATCH_MAX: usize = 256;
+/// Accounts on one core whose sums have changed since its server heard of them, before bids on others are refused: at 16,000
+/// auctions a second and 20 ms a tick some 320 win; this is half a second in which the server hears nothing.
+pub const BUDGET_DIRTY_MAX: usize = 8_192;
+/// Beyond that, room for what must be noted: accounts of answers that did not arrive, in that half second.
+pub const BUDGET_DIRTY_RESERVE: usize = 1_024;
+/// Wants that travel before the next tick, in one turn: two for each auction of a turn and DSP of ten.
+pub const BUDGET_URGENT_MAX: usize = 2 * 64 * 10;
+/// Lines told to stop that a core does not have, until the next tick says so: those of a batch.
+pub const BUDGET_STRANGERS_MAX: usize = BUDGET_BATCH_MAX;
+/// Slots from a core to its server: a whole statement, two lines an account, with its end; strangers; what is urgent.
+pub const BUDGET_REPORT_SLOTS: usize =
+    2 * (BUDGET_DIRTY_MAX + BUDGET_DIRTY_RESERVE) + 1 + BUDGET_STRANGERS_MAX + BUDGET_URGENT_MAX;
+/// Accounts that a tick looks at though nothing was heard of them (idle, expired): at 50 ticks a second all 110,000 in nine.
+pub const BUDGET_SWEEP: usize = 256;
+/// Auctions whose delivery is not known: at the default of 4,096 in flight, four times that, as numbers are not dense.
+pub const BUDGET_TICKETS: usize = 4 * AUCTIONS_DEFAULT;
+
 // --- HTTP ----------------------------------------------------------------------------------------
 
 /// Headers looked at in one head.

@@ -287,6 +287,18 @@ impl Money {
         // At most 10^12 * 10^6 = 10^18, inside i64.
         Money(q as i64)
     }
+
+    /// The sum, if it is one of this type's.
+    #[inline]
+    pub fn plus(self, other: Money) -> Option<Money> {
+        self.0.checked_add(other.0).map(Money)
+    }
+
+    /// The difference, if it is one of this type's; it may be negative.
+    #[inline]
+    pub fn minus(self, other: Money) -> Option<Money> {
+        self.0.checked_sub(other.0).map(Money)
+    }
 }
 
 impl fmt::Display for Money {

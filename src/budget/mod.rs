@@ -3,8 +3,11 @@
 //! Called by: the auction, as its funds; `cores/money`. Never: reads a clock, a file, a store or a socket.
 //! Full: refuses, with a reason; money is never lost count of.
 //!
-//! Reading order: [`account`], [`messages`].
+//! Reading order: [`account`], [`messages`], [`core`].
 pub mod account;
+pub mod core;
 pub mod messages;
+pub mod planted;
 
 pub use account::{AccountId, Period};
+pub use messages::{CoreGrant, CoreLine, CoreReport, LineKey};
