@@ -299,6 +299,12 @@ impl Money {
     pub fn minus(self, other: Money) -> Option<Money> {
         self.0.checked_sub(other.0).map(Money)
     }
+
+    /// `part` of `whole` of it, rounded down. Zero where there is no whole; never more than all of it.
+    pub fn share(self, part: u64, whole: u64) -> Money {
+        let q = i128::from(self.0) * i128::from(part.min(whole)) / i128::from(whole.max(1));
+        Money(q as i64)
+    }
 }
 
 impl fmt::Display for Money {

@@ -3,11 +3,14 @@
 //! Called by: the auction, as its funds; `cores/money`. Never: reads a clock, a file, a store or a socket.
 //! Full: refuses, with a reason; money is never lost count of.
 //!
-//! Reading order: [`account`], [`messages`], [`core`].
+//! Reading order: [`account`], [`tree`], [`window`], [`messages`], [`core`].
 pub mod account;
 pub mod core;
 pub mod messages;
 pub mod planted;
+pub mod tree;
+pub mod window;
+pub mod zone;
 
 pub use account::{AccountId, Period};
 pub use messages::{CoreGrant, CoreLine, CoreReport, LineKey};

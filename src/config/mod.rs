@@ -15,7 +15,7 @@ mod print;
 mod raw;
 pub mod resolved;
 mod schema;
-mod suggest;
+pub(crate) mod suggest;
 
 pub use check::load;
 pub use mistake::Mistake;

@@ -1,9 +1,9 @@
 //! "Did you mean ...": the right word nearest to a wrong one.
-//! Owns: nothing. Called by: `check` and `kind`, for keys and for values from a list.
+//! Owns: nothing. Called by: `check` and `kind`, for keys and for values from a list; budgets, for names.
 
 /// The candidate that `found` most likely was meant to be. None when nothing is close: a wrong hint costs more
 /// than no hint.
-pub(super) fn nearest<'c>(found: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub(crate) fn nearest<'c>(found: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     // Longer than any key: no typing error, and the distance is quadratic in length.
     if found.len() > 64 {
         return None;
