@@ -189,12 +189,35 @@ def clean(b):
     return r
 
 
+def terms(b):
+    t = {"advertiser": b.n(4), "since": b.n(4), "state": ["active", "paused", "ended"][b.n(1)], "pacing": ["asap", "even"][b.n(1)]}
+    hourly, lifetime, extra = b.flags(3)
+    t["daily"] = b.n(8)
+    t["hourly"], t["lifetime"] = (n if there else None for there, n in ((hourly, b.n(8)), (lifetime, b.n(8))))
+    day, more = b.n(4), b.n(8)
+    t["extra"] = (day, more) if extra else None
+    return t | {name: b.text() for name in ("name", "dsp", "seat", "cid", "zone")}
+
+
+def movement(b):
+    m = {"wall_ms": b.n(8), "id": b.n(4), "did": [None, "add", "set", "top_up", "pause", "resume", "end"][b.n(1)]}
+    m["by"] = [None, "admin", "file"][b.n(1)]
+    before, converted = b.flags(2)
+    m["who"] = b.text()
+    m["converted"] = {"from": b.currency(), "rate": b.n(8), "table": b.text()} if converted else None
+    m["before"] = terms(b) if before else None
+    m["after"] = terms(b)
+    b.end()
+    return m
+
+
 KINDS = {
     1: auction,
     2: delivery,
     3: refusals,
     4: numbers(("status", 2), ("at", 4), ("head_bytes", 4), ("body_bytes", 4), ("digest", 8), ("exchange", 0),
                ("reason", 0), ("field", 0), ("path", 0)),
+    5: movement,
     9: numbers(("wall_ms", 8), ("id", 8), ("old", 8), ("new", 8), ("by", 1)),
     10: numbers(("wall_ms", 8), ("node", 4), ("epoch", 4), ("boot_id", -16), ("cores", 2), ("configuration", 8),
                 ("version", 0), ("region", 0)),
@@ -269,6 +292,12 @@ def self_test():
             except (ValueError, IndexError):
                 continue
             raise AssertionError(f"{n} bytes of a record were read as one")
+    with open(os.path.join(folder, "budget/movement_v1.golden.txt")) as f:
+        moved = [movement(Bytes(bytes.fromhex(line))) for line in f.read().split()]
+    assert [(m["did"], m["by"], m["who"], m["before"] is None) for m in moved] == [("set", "admin", "ops", False), ("add", "file", "", True)]
+    assert moved[0]["converted"] == {"from": "EUR", "rate": 1_083_700_000, "table": "2026-11-21"}
+    assert (moved[0]["before"]["hourly"], moved[0]["after"]["lifetime"], moved[0]["after"]["extra"]) == (5 * 10**9, 9, (29_920_000, 1_500_000_000))
+    assert (moved[0]["after"]["cid"], moved[0]["after"]["zone"], moved[1]["after"]["dsp"]) == ("c\u00e4", "Europe/Berlin", "")
     assert refusals(Bytes(struct.pack("<QIB", 1, 1000, 1) + b"\x01x\x01\x08not_json\x02\0\0\0\0"))["refusals"] == \
         [{"exchange": "x", "reason": "not_json", "count": 2}]
     delivered = event(Bytes(bytes(18))), "late", 258

@@ -1,6 +1,6 @@
 //! Every capacity, written as a sum whose terms are explained. What is configurable has its hard maximum here.
 //! Owns: nothing. Used by: every module that holds more than one of anything.
-use crate::{auction, record};
+use crate::{auction, budget, record};
 
 // --- one auction ---------------------------------------------------------------------------------
 
@@ -74,6 +74,8 @@ pub const REFUSALS_BYTES_MAX: usize = record::refusals::BYTES_MAX;
 pub const REFUSAL_SAMPLE_BYTES_MAX: usize = record::refusal_sample::BYTES_MAX;
 /// A start of the process.
 pub const STARTED_BYTES_MAX: usize = record::started::BYTES_MAX;
+/// A change of an account.
+pub const MOVEMENT_BYTES_MAX: usize = budget::movement::BYTES_MAX;
 /// The mark behind everything a process wrote.
 pub const CLEAN_BYTES_MAX: usize = record::stopped::CLEAN_BYTES_MAX;
 
@@ -160,6 +162,14 @@ const _: () = assert!(ASKED_MAX <= DSPS_MAX && DSPS_MAX <= 64);
 const _: () = assert!(BIDS_PER_ANSWER_MAX <= BIDS_MAX);
 const _: () = assert!(TEXTS_MAX <= u16::MAX as usize);
 const _: () = assert!(HEAD_BYTES_DEFAULT <= HEAD_BYTES_MAX && BODY_BYTES_DEFAULT <= BODY_BYTES_MAX);
+
+// --- budgets -------------------------------------------------------------------------------------
+
+/// Accounts, ended ones too, since numbers and names are not given again: 100,000 active campaigns, and ten times as many
+/// that are over. Some 400 bytes each where grants are made.
+pub const ACCOUNTS_MAX: usize = 1_000_000;
+/// Longest name of an account, and of who changed one.
+pub const ACCOUNT_NAME_MAX: usize = 64;
 
 // --- rings between threads ------------------------------------------------------------------------
 

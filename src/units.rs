@@ -29,8 +29,8 @@ pub enum PriceError {
     /// Below zero.
     #[error("negative")]
     Negative,
-    /// Above [`Cpm::MAX`].
-    #[error("above {} CPM", Cpm::MAX.0 / 1_000_000)]
+    /// Above what is believed: [`Cpm::MAX`], [`Money::MAX`].
+    #[error("more than is believed")]
     TooLarge,
 }
 
@@ -232,6 +232,11 @@ impl Rate {
         scale(amount, self.0, Rate::ONE.0, round)
     }
 
+    /// Money of the other currency in the accounting currency. Saturates, far above [`Money::MAX`].
+    pub fn money_to_accounting(self, amount: Money, round: Round) -> Money {
+        Money(ratio(amount.0, self.0, Rate::ONE.0, round, i64::MAX))
+    }
+
     /// An amount of the accounting currency in the other currency. Saturates at [`Cpm::MAX`].
     pub fn from_accounting(self, amount: Cpm, round: Round) -> Cpm {
         scale(amount, Rate::ONE.0, self.0, round)
@@ -242,11 +247,15 @@ fn scale(amount: Cpm, num: u64, den: u64, round: Round) -> Cpm {
     if num == den {
         return amount;
     }
-    let product = i128::from(amount.0) * i128::from(num);
+    Cpm(ratio(amount.0, num, den, round, Cpm::MAX.0))
+}
+
+fn ratio(amount: i64, num: u64, den: u64, round: Round, max: i64) -> i64 {
+    let product = i128::from(amount) * i128::from(num);
     let den = i128::from(den.max(1));
     let q = product / den;
     let q = if round == Round::Up && product % den != 0 { q + 1 } else { q };
-    Cpm(q.min(i128::from(Cpm::MAX.0)) as i64)
+    q.min(i128::from(max)) as i64
 }
 
 /// A multiplier of impressions (`imp.qty.multiplier`, section 3.2.31) in millionths; 1.0 is the default.
@@ -279,6 +288,14 @@ impl Default for Multiplier {
 pub struct Money(pub i64);
 
 impl Money {
+    /// The largest amount that is believed: a billion units. Sums of nine of them stay inside 64 bits.
+    pub const MAX: Money = Money(1_000_000_000 * 1_000_000_000);
+
+    /// Reads the text of a JSON number exactly; digits beyond the ninth decimal round as told.
+    pub fn parse(text: &[u8], round: Round) -> Result<Money, PriceError> {
+        parse_decimal(text, 9, Money::MAX.0, round).map(Money)
+    }
+
     /// What one impression (times `qty`) costs at `price` in the accounting currency.
     pub fn of(price: Cpm, qty: Multiplier, round: Round) -> Money {
         let product = i128::from(price.0) * i128::from(qty.0);

@@ -3,10 +3,12 @@
 //! Called by: the auction, as its funds; `cores/money`. Never: reads a clock, a file, a store or a socket.
 //! Full: refuses, with a reason; money is never lost count of.
 //!
-//! Reading order: [`account`], [`tree`], [`window`], [`messages`], [`core`].
+//! Reading order: [`account`], [`tree`], [`window`], [`manage`], [`messages`], [`core`].
 pub mod account;
 pub mod core;
+pub mod manage;
 pub mod messages;
+pub mod movement;
 pub mod planted;
 pub mod tree;
 pub mod window;

@@ -21,6 +21,17 @@ pub enum State {
     Ended,
 }
 
+impl State {
+    /// The name in reports and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Active => "active",
+            State::Paused => "paused",
+            State::Ended => "ended",
+        }
+    }
+}
+
 /// How a day's budget is spread over the day.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Pacing {
@@ -29,6 +40,16 @@ pub enum Pacing {
     Asap,
     /// As evenly as traffic allows.
     Even,
+}
+
+impl Pacing {
+    /// The name in reports and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pacing::Asap => "asap",
+            Pacing::Even => "even",
+        }
+    }
 }
 
 /// What an account may spend, as it was set; a change of the hourly limit may not hold yet.

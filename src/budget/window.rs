@@ -208,8 +208,10 @@ impl Calendar {
         // A change taken back before it came.
         self.0.dedup_by(|later, earlier| later.zone == earlier.zone && later.hourly == earlier.hourly);
         let changed = self.0 != before;
-        let over = self.place(now.saturating_sub(KEPT_MINUTES));
-        self.0.drain(..over);
+        if changed {
+            let over = self.place(now.saturating_sub(KEPT_MINUTES));
+            self.0.drain(..over);
+        }
         changed
     }
 }

@@ -31,5 +31,6 @@ const _: () = {
     assert!(crate::auction::delivery::KIND == Kind::Delivery as u8);
     assert!(refusals::KIND == Kind::Refusals as u8 && refusal_sample::KIND == Kind::RefusalSample as u8);
     assert!(configured::KIND == Kind::Config as u8 && started::KIND == Kind::Start as u8);
+    assert!(crate::budget::movement::KIND == Kind::Account as u8);
     assert!(stopped::STOPPED == Kind::Stop as u8 && stopped::CLEAN == Kind::Clean as u8);
 };

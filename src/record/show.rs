@@ -11,11 +11,13 @@
 //! the charge counts to.
 //! What a record does not have is not there: `impids` of a DSP only where it was offered less than all. `"cut":["imp.id"]`
 //! names texts that were longer than what is kept.
+mod account;
 mod auction;
 pub mod columns;
 pub mod json;
 mod report;
 
+pub use account::{movement, terms};
 pub use report::report;
 
 use super::{
@@ -26,10 +28,13 @@ use super::{
     started::{self, Started},
     stopped::{self, Clean, Stopped},
 };
-use crate::auction::{
-    Delivery, Record,
-    delivery::{self},
-    record,
+use crate::{
+    auction::{
+        Delivery, Record,
+        delivery::{self},
+        record,
+    },
+    budget::movement::{self, Movement},
 };
 use json::Object;
 
@@ -40,6 +45,7 @@ pub fn name(kind: u8) -> Option<&'static str> {
         delivery::KIND => "delivery",
         refusals::KIND => "refusals",
         refusal_sample::KIND => "refusal_sample",
+        movement::KIND => "account",
         configured::KIND => "configuration",
         started::KIND => "start",
         stopped::STOPPED => "stop",
@@ -104,6 +110,13 @@ pub fn show(kind: u8, version: u8, payload: &[u8], out: &mut String) -> Result<(
                 o.number("head_bytes", s.head_bytes);
                 o.number("body_bytes", s.body_bytes);
                 o.hash("digest", s.digest);
+            });
+        }
+        movement::KIND => {
+            let m = Movement::decode(version, payload)?;
+            Object::write(out, |o| {
+                o.word("type", "account");
+                account::movement(&m, o);
             });
         }
         configured::KIND => {
