@@ -157,7 +157,7 @@ mod tests {
         let event = b"\x09\0\0\0\x08\0\0\0\x07\0\x06\0\0\0\0\0\0\0";
         let v1 = [b"\x81", &event[..], b"\x01\x02\x01\0\0\0\0\0\0"].concat();
         assert_eq!(Delivery::decode(&v1), Ok(Known { event: EVENT, delivery: late, freed: vec![] }));
-        let one = b"\x01\x01\0\0\0\x41\x7f\xba\x01\0\0\0\0\x02\0\0\0";
+        let one = b"\x01\x01\0\0\0\x41\x81\xba\x01\0\0\0\0\x02\0\0\0";
         let v2 = [b"\x82", &event[..], b"\x01\x02\x01\0\0\0\0\0\0", one].concat();
         assert_eq!(Delivery::decode(&v2), Ok(Known { event: EVENT, delivery: late, freed: freed(1) }));
         let mut out = Vec::new();
