@@ -55,14 +55,14 @@ impl Cpm {
     /// Appends it as [`Display`](fmt::Display) writes it, without a formatter's detours.
     pub fn write(self, out: &mut Vec<u8>) {
         let mut digits = [0; DECIMAL_BYTES];
-        out.extend_from_slice(decimal(&mut digits, self.0, 6).as_bytes());
+        out.extend_from_slice(decimal(&mut digits, self.0, 6));
     }
 }
 
 impl fmt::Display for Cpm {
     /// Units with up to six decimals, no trailing zeros: `1.25`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(decimal(&mut [0; DECIMAL_BYTES], self.0, 6))
+        write_decimal(f, self.0, 6)
     }
 }
 
@@ -70,29 +70,41 @@ impl fmt::Display for Cpm {
 const DECIMAL_BYTES: usize = 1 + 1 + 19;
 
 /// A count of 10^-`places` as a decimal without trailing zeros, written into the end of `out`. `places` is at most 9.
-fn decimal(out: &mut [u8; DECIMAL_BYTES], n: i64, places: u32) -> &str {
-    let (mut left, mut at, mut place, mut zeros) = (n.unsigned_abs(), out.len(), 0, true);
+fn decimal(out: &mut [u8; DECIMAL_BYTES], n: i64, places: u32) -> &[u8] {
+    let mut at = out.len();
     let mut put = |b: u8| {
         at -= 1;
         out[at] = b;
     };
-    while place <= places || left > 0 {
-        let digit = b'0' + (left % 10) as u8;
-        left /= 10;
-        zeros &= digit == b'0';
-        // Behind the point only what has something but zeros after it.
-        if place >= places || !zeros {
-            put(digit);
+    let one = 10u64.pow(places);
+    let (mut whole, mut part) = (n.unsigned_abs() / one, n.unsigned_abs() % one);
+    // Behind the point only what has something but zeros after it.
+    if part > 0 {
+        let mut left = places;
+        while part % 10 == 0 {
+            (part, left) = (part / 10, left - 1);
         }
-        place += 1;
-        if place == places && !zeros {
-            put(b'.');
+        for _ in 0..left {
+            put(b'0' + (part % 10) as u8);
+            part /= 10;
+        }
+        put(b'.');
+    }
+    loop {
+        put(b'0' + (whole % 10) as u8);
+        whole /= 10;
+        if whole == 0 {
+            break;
         }
     }
     if n < 0 {
         put(b'-');
     }
-    std::str::from_utf8(&out[at..]).unwrap_or("")
+    &out[at..]
+}
+
+fn write_decimal(f: &mut fmt::Formatter<'_>, n: i64, places: u32) -> fmt::Result {
+    f.write_str(std::str::from_utf8(decimal(&mut [0; DECIMAL_BYTES], n, places)).unwrap_or(""))
 }
 
 /// Micro-units of the commonest prices: one to four digits, then perhaps a point and one to six more. `None` is for
@@ -327,7 +339,7 @@ impl Money {
 impl fmt::Display for Money {
     /// Units with up to nine decimals, no trailing zeros: `0.00125`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(decimal(&mut [0; DECIMAL_BYTES], self.0, 9))
+        write_decimal(f, self.0, 9)
     }
 }
 

@@ -97,18 +97,18 @@ fn close(out: &mut Vec<u8>, slot: LengthSlot) {
         out.truncate(slot.body);
         return;
     };
-    let (digits, from) = decimal(out.len().saturating_sub(slot.body));
-    let digits = digits.get(from..).unwrap_or(&[]);
-    match digits.len() <= LENGTH_WIDTH {
-        true => {
-            let end = at + LENGTH_WIDTH;
-            if let Some(room) = out.get_mut(end - digits.len()..end) {
-                room.copy_from_slice(digits);
-            }
+    let length = out.len().saturating_sub(slot.body);
+    let mut left = length;
+    for place in out.get_mut(at..at + LENGTH_WIDTH).unwrap_or_default().iter_mut().rev() {
+        *place = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            return;
         }
-        // No body gets there (the assertion above); if one ever did, a cut number would smuggle its rest.
-        false => drop(out.splice(at..at + LENGTH_WIDTH, digits.iter().copied())),
     }
+    // No body gets there (the assertion above); if one ever did, a cut number would smuggle its rest.
+    let (digits, from) = decimal(length);
+    drop(out.splice(at..at + LENGTH_WIDTH, digits.iter().copied().skip(from)));
 }
 
 fn response_fields(out: &mut Vec<u8>, status: u16, extra: ResponseExtra<'_>) {
