@@ -3,7 +3,7 @@
 use crate::counted;
 use bumpalo::Bump;
 use outcry::{
-    auction::{Answers, Auction, Record, Start, Unlimited},
+    auction::{Answers, Auction, Offers, Record, Start, Unlimited},
     config::BuyerUid,
     http1::{self, HeadLimits, HeadScan, Parsed, ResponseExtra},
     messages::CoreConfig,
@@ -173,7 +173,7 @@ impl Parts {
         };
         counted(count.begin, || auction.begin(&start));
         for (i, dsp) in config.dsps.iter().enumerate() {
-            let imps = auction.offer(&start, dsp);
+            let imps = Offers::of(&start).to(&start, dsp);
             auction.ask(DspIx(i as u16), &dsp.name, imps, 2_000);
         }
         counted(count.judge, || {

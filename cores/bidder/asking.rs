@@ -12,7 +12,10 @@ use super::{
     transport::Transport,
 };
 use outcry::{
-    auction::record::{Shape, bound},
+    auction::{
+        Offers,
+        record::{Shape, bound},
+    },
     dsp::deadline::{self, Deadlines},
     gate::{self, Room, Verdict},
     http1,
@@ -110,7 +113,6 @@ impl Bidder {
         let plan = deadline::plan(rules, tmax_ms, flight.arrival_ns, now.boot_ns);
         flight.deadlines = plan.ok();
         let start = flight.start(snapshot);
-        self.auction.begin(&start);
         self.metrics.count(Counter::Auctions);
         let verdict = gate::admit_request(start.request);
         let gated_ns = if flight.sampled { t.precise_ns() } else { 0 };
@@ -144,13 +146,14 @@ impl Bidder {
     /// Asks every DSP that may be interested, all at once; nobody if there is no time for it, which the record says.
     pub(super) fn fan_out<T: Transport>(&mut self, key: Key, deadlines: Option<Deadlines>, now: Now, t: &mut T) {
         let now_ns = now.boot_ns;
-        let Bidder { flights, snapshots, egress, metrics, auction, .. } = self;
+        let Bidder { flights, snapshots, egress, metrics, .. } = self;
         let Some(flight) = flights.get(key) else { return };
         let Some(snapshot) = snapshots[flight.snapshot].as_ref() else { return };
         let rules = &snapshot.config().auction;
+        let offers = Offers::of(&flight.start(snapshot));
         for ix in snapshot.dsps() {
             let dsp = &snapshot.config().dsps[ix.0 as usize];
-            let imps = auction.offer(&flight.start(snapshot), dsp);
+            let imps = offers.to(&flight.start(snapshot), dsp);
             let until_ns = deadlines.map_or(now_ns, |d| d.of_dsp(dsp.timeout_ms, now_ns));
             let row = snapshot.core.slot(ix);
             let not_asked = if imps == 0 || !flight.may_ask() {

@@ -96,7 +96,7 @@ pub struct Bidder {
     /// The journal's disk is full: nobody is admitted.
     disk_full: bool,
     scratch: Vec<u8>,
-    /// The auction that is being asked for or decided, the answers that are being read for it, and one that is looked at as
+    /// The auction that is being decided, the answers that are being read for it, and one that is looked at as
     /// it comes.
     auction: Auction,
     views: Vec<Response>,

@@ -2,7 +2,7 @@
 //! in it: every medium, no floor, the deals it names, its currency; so what happens to it is the answer's own doing.
 //! What that is stands in `dsp_answers.golden.txt`, which people have read; `OUTCRY_BLESS=1` writes it anew.
 use outcry::{
-    auction::{Answers, Auction, Start, Unlimited, replay},
+    auction::{Answers, Auction, Offers, Start, Unlimited, replay},
     config::{self, Config},
     openrtb::{
         codes::{Loss, Outcome},
@@ -88,7 +88,7 @@ fn run(config: &Config, name: &str, bytes: &[u8], auction: &mut Auction, outcome
     let start = by_hand::start(config, 0, &request, &body);
     let dsp = &config.dsps[0];
     auction.begin(&start);
-    let imps = auction.offer(&start, dsp);
+    let imps = Offers::of(&start).to(&start, dsp);
     assert_eq!(imps.count_ones() as usize, request.imps.len(), "{name}: the DSP is offered everything");
     let leg = auction.ask(DspIx(0), &dsp.name, imps, 1_000 * MS);
     let read = response.parse(bytes).map_err(|_| ());

@@ -24,6 +24,7 @@ mod fixtures;
 pub mod funds;
 pub mod input;
 mod macros;
+mod offer;
 pub mod record;
 mod secure;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use clearing::{Decision, Win};
 pub use delivery::Delivery;
 pub use echo::names_another;
 pub use funds::{Account, Answer, Funds, Ticket, Unlimited};
+pub use offer::Offers;
 pub use record::{Record, replay};
 
 use crate::{
@@ -43,7 +45,6 @@ use crate::{
         codes::{Loss, Outcome},
         request::{Media, Request},
         response::{Bid, Response},
-        text::Text,
     },
     record::{
         digest::digest,
@@ -181,39 +182,6 @@ impl Auction {
             let id = i.keep(deal.id, s.body);
             i.deals.push(DealIn { id, floor: floor(deal.bidfloor, deal.bidfloorcur), at: deal.at, guar: deal.guar });
         }
-    }
-
-    /// The impressions that a DSP may be offered, as bits; 0: it is [`Outcome::NotEligible`]. Left out are media it
-    /// does not buy, refused impressions, those of private auctions none of whose deals its seats may use, floors
-    /// that cannot be computed, and everything when the request lists none of its seats.
-    pub fn offer(&self, s: &Start<'_>, dsp: &Dsp) -> u64 {
-        let (r, i) = (s.request, &self.record.inputs);
-        if i.answer_rate.is_none() || !dsp.currencies.is_empty() && !dsp.currencies.iter().any(|c| has_rate(s, *c)) {
-            return 0;
-        }
-        // No seats configured: any, so some may be allowed.
-        let some_seat = |allowed: &dyn Fn(&str) -> bool| dsp.seats.is_empty() || dsp.seats.iter().any(|x| allowed(x));
-        let listed = |seat: &str, list: &[Text]| list.iter().any(|t| t.is(s.body, seat.as_bytes()));
-        let (wseat, bseat) = (r.wseat.of(&r.texts), r.bseat.of(&r.texts));
-        let allowed = |seat: &str| (wseat.is_empty() || listed(seat, wseat)) && !listed(seat, bseat);
-        if !some_seat(&allowed) {
-            return 0;
-        }
-        let mut imps = 0;
-        for (at, (imp, known)) in r.imps.iter().zip(&i.imps).enumerate() {
-            let deals = imp.deals.of(&r.deals).iter().zip(imp.deals.of(&i.deals));
-            let on_deal = deals.into_iter().any(|(d, known)| {
-                let wseat = d.wseat.of(&r.texts);
-                known.floor.due.is_some()
-                    && some_seat(&|seat| allowed(seat) && (wseat.is_empty() || listed(seat, wseat)))
-            });
-            let medium = known.media_floor.is_some_and(|(_, floor)| floor.due.is_some());
-            let open = !imp.private_auction && (known.floor.due.is_some() || medium);
-            if imp.refused.is_none() && imp.media.meets(dsp.media) && (open || on_deal) {
-                imps |= 1 << at;
-            }
-        }
-        imps
     }
 
     /// A DSP is asked for `imps`: its leg. Asking more than [`ASKED_MAX`] is the caller's fault and changes the last.

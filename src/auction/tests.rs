@@ -251,9 +251,7 @@ fn offers() {
             fix.imp("0.1");
         }
         change(&mut fix);
-        let mut a = Auction::default();
-        a.begin(&fix.start());
-        assert_eq!(a.offer(&fix.start(), &fix.dsps[0]), want, "{name}");
+        assert_eq!(Offers::of(&fix.start()).to(&fix.start(), &fix.dsps[0]), want, "{name}");
     };
     let private = |f: &mut Fix, seat: &str| {
         let wseat = f.texts(&[seat]);

@@ -5,7 +5,7 @@ use super::{
     response,
 };
 use outcry::{
-    auction::{Answers, Auction, Record, Start, Unlimited, replay},
+    auction::{Answers, Auction, Offers, Record, Start, Unlimited, replay},
     config::{self, Config},
     limits::{JSON_DEPTH_MAX, RECORD_BYTES_MAX},
     openrtb::{
@@ -92,7 +92,7 @@ pub fn check(data: &[u8]) {
     auction.begin(&start);
     let dsps = [&config.dsps[0], &config.dsps[1 + bit(2)]];
     for (i, dsp) in dsps.iter().enumerate() {
-        let imps = auction.offer(&start, dsp);
+        let imps = Offers::of(&start).to(&start, dsp);
         assert!(imps >> request.imps.len() == 0, "an impression that is not there");
         assert_eq!(auction.ask(DspIx(i as u16), &dsp.name, imps, 1_000 * MS), i as u8);
     }
