@@ -96,8 +96,10 @@ impl Why {
 #[derive(Debug)]
 pub struct Cursor<'a> {
     buf: &'a [u8],
-    at: usize,
-    depth: usize,
+    /// [`LEN_MAX`] at most. In 32 bits, so that no sum of it and a little more overflows a `usize`: where a slice of known
+    /// length is taken, one comparison is enough.
+    at: u32,
+    depth: u32,
 }
 
 type Checked<T> = Result<T, Error>;
@@ -116,12 +118,12 @@ impl<'a> Cursor<'a> {
             let at = std::str::from_utf8(text).err().map_or(0, |e| e.valid_up_to());
             return Err(Error { at: (from + at) as u32, why: Why::Utf8 });
         }
-        Ok(Cursor { buf, at: from, depth: 0 })
+        Ok(Cursor { buf, at: from.min(buf.len()) as u32, depth: 0 })
     }
 
     /// The offset of the next byte to be read.
     pub fn at(&self) -> usize {
-        self.at
+        self.at as usize
     }
 
     /// The bytes that are read.
@@ -131,21 +133,21 @@ impl<'a> Cursor<'a> {
 
     /// What was passed since `from`.
     pub fn since(&self, from: usize) -> Span {
-        Span { at: from as u32, len: (self.at - from) as u32 }
+        Span { at: from as u32, len: self.at - from as u32 }
     }
 
     /// An error here.
     #[cold]
     fn err<T>(&self, why: Why) -> Checked<T> {
-        let why = if self.at >= self.buf.len() && why != Why::Depth { Why::End } else { why };
-        Err(Error { at: self.at as u32, why })
+        let why = if self.at() >= self.buf.len() && why != Why::Depth { Why::End } else { why };
+        Err(Error { at: self.at, why })
     }
 
     /// The next byte that is not white space; 0 at the end. It tells what stands there: `{`, `[`, `"`, `t`, `f`,
     /// `n`, `-` or a digit.
     #[inline(always)]
     pub fn peek(&mut self) -> u8 {
-        match self.buf.get(self.at) {
+        match self.buf.get(self.at()) {
             Some(&b) if b > b' ' => b,
             _ => self.peek_behind_space(),
         }
@@ -153,20 +155,21 @@ impl<'a> Cursor<'a> {
 
     #[inline(never)]
     fn peek_behind_space(&mut self) -> u8 {
-        // Indentation comes in long runs.
-        const SPACES: u64 = u64::from_ne_bytes([b' '; 8]);
-        if self.buf.get(self.at) == Some(&b'\n') {
+        // One space is most of what there is, then indentation.
+        if let Some(&[b' ', b]) = self.window(self.at)
+            && b > b' '
+        {
             self.at += 1;
-            while let Some(chunk) = self.buf.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
-                let others = u64::from_le_bytes(*chunk) ^ SPACES;
-                if others != 0 {
-                    self.at += (others.trailing_zeros() / 8) as usize;
-                    break;
-                }
-                self.at += 8;
+            return b;
+        }
+        while let Some(bytes) = self.window(self.at) {
+            let spaces = scan::spaces(bytes);
+            self.at += spaces as u32;
+            if let Some(&b) = bytes.get(spaces) {
+                return b;
             }
         }
-        while let Some(&b) = self.buf.get(self.at) {
+        while let Some(&b) = self.buf.get(self.at()) {
             if !matches!(b, b' ' | b'\n' | b'\r' | b'\t') {
                 return b;
             }
@@ -178,7 +181,7 @@ impl<'a> Cursor<'a> {
     /// Enters the object or array whose bracket was just peeked at.
     #[inline]
     pub fn enter(&mut self) -> Checked<()> {
-        if self.depth >= JSON_DEPTH_MAX {
+        if self.depth >= JSON_DEPTH_MAX as u32 {
             return self.err(Why::Depth);
         }
         self.depth += 1;
@@ -189,13 +192,44 @@ impl<'a> Cursor<'a> {
     /// The next member's key, or `None` behind the closing brace. The caller reads the value before it asks again.
     #[inline(always)]
     pub fn key(&mut self, first: &mut bool) -> Checked<Option<Key>> {
+        let first = std::mem::replace(first, false);
+        if let Some(key) = self.usual_key(first) {
+            return Ok(Some(key));
+        }
+        if self.buf.get(self.at()) == Some(&b'}') {
+            self.at += 1;
+            self.depth -= 1;
+            return Ok(None);
+        }
+        self.any_key(first)
+    }
+
+    /// The next key, if all is as nearly everybody writes it: no white space, fewer than 16 bytes, nothing special among
+    /// them.
+    #[inline(always)]
+    fn usual_key(&mut self, first: bool) -> Option<Key> {
+        // From the comma on, which is the next byte, or from the brace, which was passed.
+        let from = self.at.wrapping_sub(u32::from(first));
+        let near: &[u8; 19] = self.window(from)?;
+        let [comma, b'"', inside @ .., _] = near else { return None };
+        let (len, packed) = short_string(inside).ok()?;
+        if (*comma != b',' && !first) || near[len + 3] != b':' {
+            return None;
+        }
+        self.at = from + len as u32 + 4;
+        Some(Key { at: from + 1, packed, text: Text::new(from as usize + 2, len, false) })
+    }
+
+    /// The next key however it is written.
+    #[inline(never)]
+    fn any_key(&mut self, first: bool) -> Checked<Option<Key>> {
         let mut b = self.peek();
         if b == b'}' {
             self.at += 1;
             self.depth -= 1;
             return Ok(None);
         }
-        if !std::mem::replace(first, false) {
+        if !first {
             if b != b',' {
                 return self.err(Why::Comma);
             }
@@ -205,16 +239,20 @@ impl<'a> Cursor<'a> {
         if b != b'"' {
             return self.err(Why::Key);
         }
-        let at = self.at;
-        let (text, packed) = match self.short_string() {
-            Some(short) => short,
-            None => {
-                let text = self.long_string(at + 1)?;
+        let (at, start) = (self.at, self.at() + 1);
+        let near = self.window(at + 1).copied().unwrap_or_else(|| self.last_bytes(start));
+        let (text, packed) = match short_string(&near) {
+            Ok((len, packed)) => {
+                self.at += len as u32 + 2;
+                (Text::new(start, len, false), packed)
+            }
+            Err(_) => {
+                let text = self.long_string(start, start)?;
                 (text, pack_text(self.buf, text))
             }
         };
         self.colon()?;
-        Ok(Some(Key { at: at as u32, packed, text }))
+        Ok(Some(Key { at, packed, text }))
     }
 
     /// Is there another element? The caller reads it before it asks again.
@@ -238,7 +276,7 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     fn colon(&mut self) -> Checked<()> {
         // Hardly anybody puts a space before it.
-        if self.buf.get(self.at) != Some(&b':') && self.peek() != b':' {
+        if self.buf.get(self.at()) != Some(&b':') && self.peek() != b':' {
             return self.err(Why::Colon);
         }
         self.at += 1;
@@ -246,39 +284,24 @@ impl<'a> Cursor<'a> {
     }
 
     /// The string whose quote was just peeked at.
-    #[inline]
+    #[inline(always)]
     pub fn string(&mut self) -> Checked<Text> {
-        match self.short_string() {
-            Some((text, _)) => Ok(text),
-            None => self.long_string(self.at + 1),
+        // Many are of less than 16 bytes and have nothing special in them: one look, no loop.
+        let start = self.at() + 1;
+        match self.window(self.at + 1).map_or(Err(0), short_string) {
+            Ok((len, _)) => {
+                self.at += len as u32 + 2;
+                Ok(Text::new(start, len, false))
+            }
+            Err(plain) => self.long_string(start, start + plain),
         }
     }
 
-    /// The same, where it is of less than 16 bytes and has nothing special in it; also as [`pack`] would have it. Most
-    /// keys and many values are so short: one look, no loop.
+    /// The bytes from `at` on, if there are so many.
     #[inline(always)]
-    fn short_string(&mut self) -> Option<(Text, (u64, u64))> {
-        match self.buf.get(self.at + 1..).and_then(|rest| rest.first_chunk()) {
-            Some(bytes) => self.short_string_in(bytes),
-            None => self.last_short_string(),
-        }
-    }
-
-    /// The same where the buffer ends soon.
-    #[inline(never)]
-    fn last_short_string(&mut self) -> Option<(Text, (u64, u64))> {
-        self.short_string_in(&self.last_bytes(self.at + 1))
-    }
-
-    #[inline(always)]
-    fn short_string_in(&mut self, bytes: &[u8; 16]) -> Option<(Text, (u64, u64))> {
-        let len = scan::marks(bytes).trailing_zeros() as usize;
-        if bytes.get(len) != Some(&b'"') {
-            return None;
-        }
-        let start = self.at + 1;
-        self.at = start + len + 1;
-        Some((Text::new(start, len, false), pack_short(bytes, len)))
+    fn window<const N: usize>(&self, at: u32) -> Option<&'a [u8; N]> {
+        let at = at as usize;
+        self.buf.get(at..at + N)?.first_chunk()
     }
 
     /// The bytes from `at` on, as many as there are, then spaces.
@@ -290,21 +313,22 @@ impl<'a> Cursor<'a> {
         bytes
     }
 
-    /// The string that begins at `start`, of any length and with anything in it.
+    /// The string that begins at `start`, of any length and with anything in it; up to `at` it is known to be plain.
     #[inline(never)]
-    fn long_string(&mut self, start: usize) -> Checked<Text> {
-        let (mut at, mut escaped) = (start, false);
-        'blocks: while at < self.buf.len() {
-            let mut marks = match self.buf.get(at..).and_then(|rest| rest.first_chunk()) {
+    fn long_string(&mut self, start: usize, mut at: usize) -> Checked<Text> {
+        let mut escaped = false;
+        'blocks: loop {
+            let mut marks = match self.window(at as u32) {
                 Some(block) => scan::block_marks(block),
-                None => self.last_marks(at),
+                None if at < self.buf.len() => self.last_marks(at),
+                None => break,
             };
             while marks != 0 {
                 let bit = marks.trailing_zeros();
                 let mark = at + bit as usize;
                 match self.buf.get(mark) {
                     Some(b'"') => {
-                        self.at = mark + 1;
+                        self.at = mark as u32 + 1;
                         return Ok(Text::new(start, mark - start, escaped));
                     }
                     Some(b'\\') => escaped = true,
@@ -319,7 +343,7 @@ impl<'a> Cursor<'a> {
             }
             at += scan::BLOCK;
         }
-        self.at = self.buf.len();
+        self.at = self.buf.len() as u32;
         self.err(Why::End)
     }
 
@@ -337,11 +361,11 @@ impl<'a> Cursor<'a> {
             at = if self.buf.get(at) == Some(&b'\\') { self.escape(at)? } else { at + 1 };
         }
         if at >= self.buf.len() {
-            self.at = self.buf.len();
+            self.at = self.buf.len() as u32;
             return self.err(Why::End);
         }
         let text = self.buf.get(start..at).unwrap_or(&[]);
-        self.at = start + text.iter().position(|&b| b < 0x20).unwrap_or(0);
+        self.at = (start + text.iter().position(|&b| b < 0x20).unwrap_or(0)) as u32;
         self.err(Why::Control)
     }
 
@@ -351,11 +375,11 @@ impl<'a> Cursor<'a> {
             Some(b) if is_short_escape(*b) => return Ok(at + 2),
             Some(b'u') => {}
             _ => {
-                self.at = at + 1;
+                self.at = at as u32 + 1;
                 return self.err(Why::Escape);
             }
         }
-        self.at = at;
+        self.at = at as u32;
         let Some(unit) = hex4(self.buf, at + 2) else { return self.err(Why::Escape) };
         match unit {
             0xd800..0xdc00 => match (self.buf.get(at + 6..at + 8), hex4(self.buf, at + 8)) {
@@ -371,15 +395,15 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub fn number(&mut self) -> Checked<&'a [u8]> {
         // Most are whole, of few digits, and stand before a comma or a bracket.
-        if let Some(rest) = self.buf.get(self.at..)
-            && let Some(word) = rest.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
-        {
+        if let Some(near) = self.window::<8>(self.at) {
+            let word = u64::from_le_bytes(*near);
             let n = scan::digits(word);
-            if let Some(b',' | b'}' | b']') = rest.get(n)
+            if n < near.len()
+                && let b',' | b'}' | b']' = (word >> (8 * n)) as u8
                 && (n == 1 || n > 1 && word as u8 != b'0')
-                && let Some(number) = rest.get(..n)
+                && let Some(number) = near.get(..n)
             {
-                self.at += n;
+                self.at += n as u32;
                 return Ok(number);
             }
         }
@@ -388,8 +412,8 @@ impl<'a> Cursor<'a> {
 
     #[inline(never)]
     fn any_number(&mut self) -> Checked<&'a [u8]> {
-        let start = self.at;
-        let mut at = self.at + usize::from(self.buf.get(self.at) == Some(&b'-'));
+        let start = self.at();
+        let mut at = start + usize::from(self.buf.get(start) == Some(&b'-'));
         let byte = |at: usize| self.buf.get(at).copied().unwrap_or(0);
         let digits = |mut at: usize| {
             while byte(at).is_ascii_digit() {
@@ -416,22 +440,22 @@ impl<'a> Cursor<'a> {
                 return self.number_err(at);
             }
         }
-        self.at = at;
+        self.at = at as u32;
         Ok(self.buf.get(start..at).unwrap_or(&[]))
     }
 
     #[cold]
     fn number_err<T>(&mut self, at: usize) -> Checked<T> {
-        self.at = at;
+        self.at = at as u32;
         self.err(Why::Number)
     }
 
     #[inline]
     fn literal(&mut self, text: &[u8]) -> Checked<()> {
-        if !self.buf.get(self.at..).is_some_and(|rest| rest.starts_with(text)) {
+        if !self.buf.get(self.at()..).is_some_and(|rest| rest.starts_with(text)) {
             return self.err(Why::Value);
         }
-        self.at += text.len();
+        self.at += text.len() as u32;
         Ok(())
     }
 
@@ -451,6 +475,9 @@ impl<'a> Cursor<'a> {
                 b'{' => {
                     self.enter()?;
                     objects = objects << 1 | 1;
+                    if self.usual_key(true).is_some() {
+                        continue;
+                    }
                     if self.peek() != b'}' {
                         self.pass_key()?;
                         continue;
@@ -473,6 +500,9 @@ impl<'a> Cursor<'a> {
                     return Ok(());
                 }
                 let object = objects & 1 == 1;
+                if object && self.usual_key(false).is_some() {
+                    break;
+                }
                 match self.peek() {
                     b',' => {
                         self.at += 1;
@@ -505,7 +535,7 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub fn skip_span(&mut self) -> Checked<Span> {
         self.peek();
-        let from = self.at;
+        let from = self.at();
         self.skip()?;
         Ok(self.since(from))
     }
@@ -533,7 +563,7 @@ impl<'a> Cursor<'a> {
     /// Nothing but white space may be left.
     pub fn finish(&mut self) -> Checked<()> {
         self.peek();
-        if self.at < self.buf.len() { self.err(Why::Trailing) } else { Ok(()) }
+        if self.at() < self.buf.len() { self.err(Why::Trailing) } else { Ok(()) }
     }
 }
 
@@ -614,9 +644,10 @@ fn hex4(buf: &[u8], at: usize) -> Option<u32> {
     digits.iter().try_fold(0, |n, &b| Some(n << 4 | char::from(b).to_digit(16)?))
 }
 
-/// [`pack`] of the first `len` bytes.
+/// The length of the string whose inside begins here, and [`pack`] of it. Where it is of 16 bytes or more or has something
+/// special in it, how many of its bytes are plain.
 #[inline(always)]
-fn pack_short(bytes: &[u8; 16], len: usize) -> (u64, u64) {
+fn short_string(bytes: &[u8; 16]) -> Result<(usize, (u64, u64)), usize> {
     /// Of none of the bytes, of the lowest, of two ...
     const KEPT: [u128; 16] = {
         let mut kept = [0; 16];
@@ -627,8 +658,12 @@ fn pack_short(bytes: &[u8; 16], len: usize) -> (u64, u64) {
         }
         kept
     };
-    let both = u128::from_le_bytes(*bytes) & KEPT[len & 15];
-    (both as u64, (both >> 64) as u64)
+    let len = (scan::marks(bytes) | 1 << bytes.len()).trailing_zeros() as usize;
+    if bytes.get(len) != Some(&b'"') {
+        return Err(len);
+    }
+    let both = u128::from_le_bytes(*bytes) & KEPT[len];
+    Ok((len, (both as u64, (both >> 64) as u64)))
 }
 
 /// What may follow a backslash, but for `u`.

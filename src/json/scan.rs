@@ -15,10 +15,11 @@ pub(super) type Block = [u8; BLOCK];
 #[inline(always)]
 pub(super) fn marks(bytes: &[u8; 16]) -> u32 {
     let bytes = u8x16::new(*bytes);
-    let quote = bytes.cmp_eq(u8x16::splat(b'"'));
+    // With one bit turned the quote stands right behind the control bytes.
+    let turned = bytes ^ u8x16::splat(b'"' ^ 0x20);
+    let quote_or_control = turned.min(u8x16::splat(0x20)).cmp_eq(turned);
     let backslash = bytes.cmp_eq(u8x16::splat(b'\\'));
-    let control = bytes.min(u8x16::splat(0x1f)).cmp_eq(bytes);
-    (quote | backslash | control).move_mask() as u32
+    (quote_or_control | backslash).move_mask() as u32
 }
 
 /// The same of a block.
@@ -26,6 +27,14 @@ pub(super) fn marks(bytes: &[u8; 16]) -> u32 {
 pub(super) fn block_marks(block: &Block) -> u64 {
     let ([low, high], _) = block.as_chunks::<16>() else { return 0 };
     u64::from(marks(low) | marks(high) << 16)
+}
+
+/// How many of the bytes, from the first on, are white space.
+#[inline(always)]
+pub(super) fn spaces(bytes: &[u8; 16]) -> usize {
+    let bytes = u8x16::new(*bytes);
+    let [space, tab, feed, end] = [b' ', b'\t', b'\n', b'\r'].map(|b| bytes.cmp_eq(u8x16::splat(b)));
+    (space | tab | feed | end).move_mask().trailing_ones() as usize
 }
 
 /// How many of the word's bytes, from the lowest on, are decimal digits.
@@ -53,6 +62,16 @@ mod tests {
             let mark = |b: &u8| matches!(b, b'"' | b'\\' | 0..0x20);
             let want = bytes.iter().enumerate().fold(0, |all, (i, b)| all | u64::from(mark(b)) << i);
             prop_assert_eq!(block_marks(&bytes), want);
+        }
+
+        #[test]
+        fn spaces_end_at_the_first_other_byte(bytes: [u8; 16], ours: u16, which: [usize; 16]) {
+            let mut bytes = bytes;
+            for (i, byte) in bytes.iter_mut().enumerate().filter(|(i, _)| ours >> i & 1 == 1) {
+                *byte = b" \t\n\r"[which[i] % 4];
+            }
+            let want = bytes.iter().take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r')).count();
+            prop_assert_eq!(spaces(&bytes), want);
         }
 
         #[test]
