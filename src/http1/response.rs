@@ -113,6 +113,7 @@ impl Take for ResponseState {
     fn known(line: &[u8]) -> Option<(Field, usize)> {
         let name = match line.first()? | 0x20 {
             b'c' if begins(line, b"content-length:") => (Field::ContentLength, 14),
+            b'c' if begins(line, b"content-type:") => (Field::ContentType, 12),
             b'c' if begins(line, b"connection:") => (Field::Connection, 10),
             b'c' if begins(line, b"content-encoding:") => (Field::ContentEncoding, 16),
             b'r' if begins(line, b"retry-after:") => (Field::RetryAfter, 11),
@@ -132,12 +133,13 @@ impl Take for ResponseState {
                 self.retry_after_s = digits(value).map(|s| u32::try_from(s).unwrap_or(u32::MAX));
             }
             Field::TransferEncoding => return self.framing.transfer_encoding(value),
+            Field::ContentType => {}
         }
         Ok(())
     }
 }
 
-/// The fields we read.
+/// The fields we read, and one that nearly every answer has: to know it beats to look at every byte of its name.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Field {
     ContentLength,
@@ -145,6 +147,7 @@ pub(super) enum Field {
     ContentEncoding,
     RetryAfter,
     TransferEncoding,
+    ContentType,
 }
 
 #[cfg(test)]
