@@ -10,6 +10,7 @@ pub mod manage;
 pub mod messages;
 pub mod movement;
 pub mod planted;
+pub mod sizing;
 pub mod tree;
 pub mod window;
 pub mod zone;
