@@ -96,7 +96,7 @@ pub struct CoreGrant {
 }
 
 /// A server to its granter.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Ask {
     /// The machine.
     pub node: u32,
@@ -113,7 +113,7 @@ pub struct Ask {
 }
 
 /// What a server says of one line.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct AskLine {
     /// Which.
     pub line: LineKey,
@@ -136,7 +136,7 @@ pub struct AskLine {
 }
 
 /// An account of whose running window a server has no line in this epoch, nor ever had.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct FirstTouch {
     /// Whose.
     pub account: AccountId,
@@ -147,7 +147,7 @@ pub struct FirstTouch {
 }
 
 /// What had been spent when exactly these frames had been written.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Cut {
     /// Number of the last frame of each core, by core. All frames of this epoch up to these are contained.
     pub frames: Vec<u64>,
@@ -156,7 +156,7 @@ pub struct Cut {
 }
 
 /// The granter's answer to an ask of the same number.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Reply {
     /// Whom it is for.
     pub node: u32,
@@ -171,7 +171,7 @@ pub struct Reply {
 }
 
 /// A line as the granter has it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Granted {
     /// Which.
     pub line: LineKey,

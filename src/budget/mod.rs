@@ -3,14 +3,16 @@
 //! Called by: the auction, as its funds; `cores/money`. Never: reads a clock, a file, a store or a socket.
 //! Full: refuses, with a reason; money is never lost count of.
 //!
-//! Reading order: [`account`], [`tree`], [`window`], [`manage`], [`messages`], [`core`].
+//! Reading order: [`account`], [`tree`], [`window`], [`manage`], [`messages`], [`granter`], [`core`].
 pub mod account;
 pub mod core;
+pub mod granter;
 pub mod manage;
 pub mod messages;
 pub mod movement;
 pub mod planted;
 pub mod sizing;
+pub mod store;
 pub mod tree;
 pub mod window;
 pub mod zone;

@@ -1,0 +1,100 @@
+//! What people and metrics are told.
+//! Owns: nothing. Called by: the admin API, metrics, alarms. Never: changes money.
+use super::{
+    End, Granter, HolderId, Line, LineId, Totals, Violation,
+    rows::{BucketRow, HolderRow},
+};
+use crate::{
+    budget::{AccountId, Period, messages::LineKey, window::BucketKey},
+    units::Money,
+};
+
+/// A line, and whether its money is in quarantine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LineView {
+    /// Which.
+    pub id: LineId,
+    /// Its sums.
+    pub line: Line,
+    /// Its holder is dead or did not renew in time.
+    pub quarantined: bool,
+}
+
+impl Granter {
+    /// All money of the lines in memory. Looks at every line; [`Granter::audit`] checks them too.
+    pub fn totals(&self, now_ns: u64) -> Totals {
+        let mut totals = Totals::default();
+        for slot in self.books.windows.values().flat_map(|w| &w.lines) {
+            totals.add(&slot.line, self.is_quarantined(slot, now_ns));
+        }
+        totals
+    }
+
+    /// The lines of an account, oldest window first.
+    pub fn lines(&self, account: AccountId, now_ns: u64) -> impl Iterator<Item = LineView> {
+        let key = |period| LineKey { account, period: Period(period) };
+        let windows = self.books.windows.range(key(0)..=key(u32::MAX));
+        windows.flat_map(move |(key, w)| w.lines.iter().map(move |slot| (*key, slot))).map(move |(key, slot)| {
+            LineView {
+                id: LineId { key, holder: slot.holder },
+                line: slot.line,
+                quarantined: self.is_quarantined(slot, now_ns),
+            }
+        })
+    }
+
+    /// All lines that have money in quarantine, by account.
+    pub fn quarantine(&self, now_ns: u64) -> impl Iterator<Item = LineView> {
+        let lines = self.books.windows.iter().flat_map(|(key, w)| w.lines.iter().map(move |slot| (*key, slot)));
+        let open = lines.filter(move |(_, slot)| slot.line.out() > Money(0) && self.is_quarantined(slot, now_ns));
+        open.map(|(key, slot)| LineView { id: LineId { key, holder: slot.holder }, line: slot.line, quarantined: true })
+    }
+
+    /// A line.
+    pub fn line_of(&self, id: LineId) -> Option<Line> {
+        self.books.slot(id).map(|slot| slot.line)
+    }
+
+    /// What is committed of a limit; `None`: nothing ever was, or its day or hour is in the archive.
+    pub fn bucket(&self, key: &BucketKey) -> Option<BucketRow> {
+        self.books.buckets.get(key).map(|b| b.row)
+    }
+
+    /// What is known to have been spent of a limit: for good, and as of the last cuts. The rest of `committed` is out.
+    pub fn spent(&self, key: &BucketKey) -> Money {
+        let counts = |w: &&super::books::Window| w.row.buckets.contains(key);
+        let lines = self.books.windows.values().filter(counts).flat_map(|w| &w.lines);
+        let known = lines.map(|slot| match slot.line.end {
+            End::Open => slot.line.known_spent().0,
+            _ => slot.line.spent().0,
+        });
+        Money(self.bucket(key).map_or(0, |row| row.folded.0) + known.sum::<i64>())
+    }
+
+    /// Starts of machines, with the frames that their cuts contain.
+    pub fn holders_known(&self) -> impl Iterator<Item = (HolderId, &HolderRow)> {
+        self.books.holders.iter().map(|(id, holder)| (*id, &holder.row))
+    }
+
+    /// What was found not to hold since this was called before, for the log and the alarm.
+    pub fn take_violations(&mut self) -> Vec<Violation> {
+        std::mem::take(&mut self.violations)
+    }
+
+    /// How often each invariant was found not to hold since the start, by [`Violation::code`].
+    pub fn violations_found(&self) -> impl Iterator<Item = (u8, u64)> {
+        self.found.iter().map(|(code, n)| (*code, *n))
+    }
+
+    /// Accounts that a violation stopped, and the code of the invariant.
+    pub fn stopped(&self) -> impl Iterator<Item = (AccountId, u8)> {
+        self.stopped.iter().map(|id| (*id, self.books.accounts.get(id).map_or(0, |row| row.stopped)))
+    }
+
+    /// Somebody has looked: the account may spend again. Its change is committed like an ask's.
+    pub fn clear(&mut self, account: AccountId) {
+        if self.stopped.remove(&account) {
+            self.books.account_mut(account).stopped = 0;
+        }
+    }
+}
