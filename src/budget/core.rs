@@ -119,7 +119,7 @@ pub struct Figures {
 }
 
 /// What a core keeps of an account besides its lines.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Head {
     /// A recent bid: rises at once, falls slowly.
     price: Money,
@@ -140,6 +140,27 @@ struct Head {
     asked: bool,
 }
 
+impl Head {
+    /// Of an account of which nothing was ever seen.
+    fn new(now: Moment) -> Head {
+        let long_ago = now.before(LONG_AGO);
+        Head {
+            price: Money(0),
+            rate: 0,
+            charged_at: long_ago,
+            seen_at: long_ago,
+            asked_at: long_ago,
+            before: [now; 2],
+            dirty: false,
+            urgent: false,
+            broken: false,
+            asked: false,
+        }
+    }
+}
+
+/// What was longer ago counts as this, before it is so long ago that it seems to come.
+const LONG_AGO: u32 = Moment::units(86_400_000_000_000);
 /// A want is not told again before this, unless the bid is larger: its answer may be on the way, or be "nothing is left".
 const ASK_AGAIN: u32 = Moment::units(1_000_000_000);
 /// A delivery is known by then: a deadline, and the time a client has to take its answer.
@@ -175,7 +196,7 @@ impl CoreLedger {
     pub fn new(capacity: Capacity, seed: u64) -> CoreLedger {
         CoreLedger {
             directory: Directory::new(capacity.accounts, capacity.name_bytes, seed),
-            heads: vec![Head::default(); capacity.accounts].into(),
+            heads: vec![Head::new(Moment::now(0)); capacity.accounts].into(),
             lines: vec![[Line::default(); 2]; capacity.accounts].into(),
             dirty: Vec::with_capacity(capacity.dirty + limits::BUDGET_DIRTY_RESERVE),
             dirty_max: capacity.dirty,
@@ -290,9 +311,16 @@ impl CoreLedger {
             return None;
         }
         let lines = &mut self.lines[slot as usize];
-        // What was here of the same window is replaced, or else what was here the longest time ago.
-        let free = (0..2).filter(|&n| !lines[n].is_there());
-        let nth = free.min_by_key(|&n| (lines[n].period != grant.line.period, lines[n].period))?;
+        // Of a line that is forgotten its end must stay known until it has come: by that its old grants are known.
+        let (now, period) = (self.now, grant.line.period);
+        let is_free = |l: &Line| match l.state.phase {
+            Phase::None => true,
+            Phase::Gone => l.period == period || !l.until.after(now),
+            Phase::Runs | Phase::Stops => false,
+        };
+        let free = (0..2).filter(|&n| is_free(&lines[n]));
+        let nth =
+            free.min_by_key(|&n| (lines[n].state.phase == Phase::None || lines[n].period != period, lines[n].period))?;
         let renewed = lines[nth].state.phase == Phase::Gone && lines[nth].period == grant.line.period;
         if renewed && !until.after(lines[nth].until) {
             return None;

@@ -132,7 +132,11 @@ impl Line {
             return Ok(());
         }
         let free = sum(self.free, Money(granted.0 - self.granted.0))?;
-        self.change(Line { granted, free, ..*self })
+        let next = Line { granted, free, ..*self };
+        next.check()?;
+        // The server knows.
+        *self = next;
+        Ok(())
     }
 
     #[inline]

@@ -1,7 +1,7 @@
 //! What a core tells its server: whole statements at a tick, and what cannot wait.
 //! Owns: nothing of its own. Runs on: each bidder core. Called by: the bidder's turn. Never: tells half a statement.
 //! Full: a statement that does not fit waits, and its lines with it.
-use super::{CoreLedger, DELIVERED, Head, line::Line, moment::Moment, sizing};
+use super::{CoreLedger, DELIVERED, Head, LONG_AGO, line::Line, moment::Moment, sizing};
 use crate::{
     budget::{CoreLine, CoreReport, LineKey},
     limits,
@@ -39,9 +39,6 @@ pub enum Told {
 const REMIND: u32 = Moment::units(10_000_000_000);
 /// Lately.
 const SEEN: u32 = Moment::units(600_000_000_000);
-/// What was longer ago counts as this, before it is so long ago that it seems to come.
-const LONG_AGO: u32 = Moment::units(86_400_000_000_000);
-
 impl CoreLedger {
     /// Tells what bids could not be paid since the last call, as far as there is room. Without sums, so at any moment.
     pub fn urgent(&mut self, out: &mut impl Sink) {
@@ -178,7 +175,7 @@ impl CoreLedger {
             let lines = *lines;
             if lines.iter().all(|l| !l.is_there()) {
                 if !head.dirty && !head.urgent && self.directory.release(slot) {
-                    self.heads[slot as usize] = Head::default();
+                    self.heads[slot as usize] = Head::new(now);
                     self.lines[slot as usize] = Default::default();
                 }
                 continue;
