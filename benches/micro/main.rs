@@ -6,6 +6,7 @@
 //! over all requests before that, so that memory has grown to what they need. Prints how many operations were measured.
 mod blackbox;
 mod core;
+mod ledger;
 mod parts;
 
 use bumpalo::Bump;
@@ -54,6 +55,10 @@ fn rounds(n: usize, requests: usize, mut op: impl FnMut(bool, usize)) -> usize {
 fn main() {
     let a = Args::parse(&["case", "requests", "rounds"]);
     let (case, n) = (a.text("case", ""), a.count("rounds", 3));
+    if case == "ledger" {
+        // By the clock, and without requests.
+        return ledger::Ledger::verdict();
+    }
     let bodies = bodies(&a.text("requests", "requests.jsonl"));
     let posts: Vec<Vec<u8>> = bodies.iter().map(|b| request("/openrtb2/auction", b)).collect();
     let mut parts = Parts::new();
@@ -105,6 +110,14 @@ fn main() {
             let mut blackbox = blackbox::BlackBox::new();
             rounds(n, bodies.len(), |count, _| blackbox.publish(count))
         }
+        "reserve" => {
+            let mut ledger = ledger::Ledger::new();
+            rounds(n, bodies.len(), |count, i| ledger.check_and_reserve(count, i))
+        }
+        "charge" => {
+            let mut ledger = ledger::Ledger::new();
+            rounds(n, bodies.len(), |count, i| ledger.whole(count, i))
+        }
         "answer" => rounds(n, bodies.len(), |count, i| {
             parts.auction(&bodies[i], parts::Count { answer: count, ..parts::NOTHING })
         }),
@@ -112,7 +125,7 @@ fn main() {
         "auction_ask" => core::auctions(&posts, n, core::Half::Ask),
         "auction_hear" => core::auctions(&posts, n, core::Half::Hear),
         other => panic!(
-            "case={other}: there are parse, fill_tape, request_head, response, splice, digest, begin, judge, decide, record, publish, answer, auction, auction_ask, auction_hear"
+            "case={other}: there are parse, fill_tape, request_head, response, splice, digest, begin, judge, decide, record, publish, reserve, charge, answer, auction, auction_ask, auction_hear, ledger"
         ),
     };
     println!("{ops}");
