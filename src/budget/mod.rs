@@ -6,11 +6,13 @@
 //! Reading order: [`account`], [`tree`], [`window`], [`manage`], [`messages`], [`granter`], [`core`].
 pub mod account;
 pub mod core;
+pub mod file;
 pub mod granter;
 pub mod manage;
 pub mod messages;
 pub mod movement;
 pub mod planted;
+pub mod request;
 pub mod sizing;
 pub mod store;
 pub mod tree;

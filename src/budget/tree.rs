@@ -3,7 +3,7 @@
 //! which alone changes it. Never: knows what has been spent.
 use super::{
     AccountId, Period,
-    window::{BucketKey, Buckets, Calendar, Span, Window},
+    window::{BucketKey, Buckets, Calendar, Minutes, Span, Window},
     zone::{DAY_MINUTES, Zone, Zones},
 };
 use crate::units::Money;
@@ -121,6 +121,14 @@ impl Account {
             Owner::Advertiser => AccountId::NONE,
             Owner::Campaign { advertiser, .. } => advertiser,
         }
+    }
+
+    /// Its day, its hour where that is limited, its life.
+    fn spans(&self, minute: u32) -> Option<[Option<(Span, Minutes)>; 3]> {
+        let limited = self.calendar.at(minute).hourly.is_some();
+        let hour = if limited { Some((Span::Hour, self.calendar.hour(minute)?)) } else { None };
+        // Its life without a limit too: when one is set, all that was spent before counts.
+        Some([Some((Span::Day, self.calendar.day(minute)?)), hour, Some((Span::Life, (0, u32::MAX)))])
     }
 
     /// What one of its buckets may hold; `None`: without limit.
@@ -249,22 +257,28 @@ impl Tree {
         let minute = u32::try_from(at_ms / 60_000).ok()?;
         let (mut start, mut end, mut buckets) = (0, u32::MAX, Buckets::default());
         for of in [account, advertiser] {
-            let mut within = |(from, until): (u32, u32)| {
+            let mut within = |(from, until): Minutes| {
                 start = start.max(from);
                 end = end.min(until);
-                Period(from)
             };
-            let mut push = |span, start| buckets.push(BucketKey { account: of.id, span, start });
             // A window that began before a change must not go on after it under its old name.
             within(of.calendar.holds(minute));
-            push(Span::Day, within(of.calendar.day(minute)?));
-            if of.calendar.at(minute).hourly.is_some() {
-                push(Span::Hour, within(of.calendar.hour(minute)?));
+            for (span, minutes) in of.spans(minute)?.into_iter().flatten() {
+                within(minutes);
+                buckets.push(BucketKey { account: of.id, span, start: Period(minutes.0) });
             }
-            // Without a limit too: when one is set, all that was spent before counts.
-            push(Span::Life, Period(0));
         }
         Some(Window { period: Period(start), ends_ms: Period(end).starts_ms(), buckets })
+    }
+
+    /// The buckets of one account alone, campaign or advertiser, that hold a moment.
+    pub fn running(&self, id: AccountId, at_ms: u64) -> Option<Buckets> {
+        let account = self.get(id)?;
+        let mut buckets = Buckets::default();
+        for (span, minutes) in account.spans(u32::try_from(at_ms / 60_000).ok()?)?.into_iter().flatten() {
+            buckets.push(BucketKey { account: id, span, start: Period(minutes.0) });
+        }
+        Some(buckets)
     }
 
     /// The window after the one that holds a moment.

@@ -7,7 +7,9 @@ use super::{
     kind::{Kind, Placed, Wrong},
     mistake::{Mistake, quoted},
     raw::{Found, Mended, Places, Raw, describe, mend},
-    resolved::{AuctionRules, Config, Cpus, Dsp, Exchange, Http, RateTable, RawRules, RecordRules, SchainNode},
+    resolved::{
+        AuctionRules, BudgetRules, Config, Cpus, Dsp, Exchange, Http, RateTable, RawRules, RecordRules, SchainNode,
+    },
     schema::{self, Fallback, Key, Section, Shape},
     suggest,
 };
@@ -27,10 +29,19 @@ use toml::de::{DeTable, DeValue};
 /// between keys are left out: they may stand in the part that could not be read.
 pub fn load(text: &str, id: u64) -> Result<Config, Vec<Mistake>> {
     let hash = digest(text.as_bytes());
+    checked(text, &schema::FILE, |checker, root| Config { hash, ..checker.file(root, id) })
+}
+
+/// Reads a file of which `file` is the top, and tells all that is wrong with it.
+pub(super) fn checked<T>(
+    text: &str,
+    file: &'static Section,
+    read: impl FnOnce(&mut Checker<'_, '_>, &DeTable<'_>) -> T,
+) -> Result<T, Vec<Mistake>> {
     let Mended { text, mut mistakes, lines_sound } = mend(text);
     let raw = Raw::parse(&text);
-    let mut checker = Checker { places: &raw.places, local: Vec::new(), whole: Vec::new() };
-    let mut config = checker.file(&raw.root, id);
+    let mut checker = Checker { file, places: &raw.places, local: Vec::new(), whole: Vec::new() };
+    let value = read(&mut checker, &raw.root);
     let Checker { local, whole, .. } = checker;
     let broken: Vec<usize> = mistakes.iter().map(|m| m.line).collect();
     if broken.is_empty() {
@@ -39,28 +50,27 @@ pub fn load(text: &str, id: u64) -> Result<Config, Vec<Mistake>> {
     mistakes.extend(local.into_iter().filter(|m| m.line <= lines_sound && !broken.contains(&m.line)));
     mistakes.sort();
     mistakes.dedup();
-    config.hash = hash;
-    if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
+    if mistakes.is_empty() { Ok(value) } else { Err(mistakes) }
 }
 
 /// A section as it stands in the file, or is absent from it.
 #[derive(Clone, Copy)]
-struct Table<'r, 't> {
-    section: &'static Section,
-    entries: Option<&'r DeTable<'t>>,
+pub(super) struct Table<'r, 't> {
+    pub(super) section: &'static Section,
+    pub(super) entries: Option<&'r DeTable<'t>>,
     /// Where it begins.
-    at: usize,
+    pub(super) at: usize,
 }
 
 /// A key's value as far as it could be had.
-struct Got<T> {
-    value: T,
+pub(super) struct Got<T> {
+    pub(super) value: T,
     /// Where it stands; the section's place when it is a default.
-    at: usize,
+    pub(super) at: usize,
     /// Somebody wrote it.
     written: bool,
     /// It is no stand-in: rules between keys may look at it.
-    sound: bool,
+    pub(super) sound: bool,
 }
 
 impl Got<u64> {
@@ -81,8 +91,10 @@ impl Got<u64> {
     }
 }
 
-struct Checker<'p, 't> {
-    places: &'p Places<'t>,
+pub(super) struct Checker<'p, 't> {
+    /// What the file is.
+    file: &'static Section,
+    pub(super) places: &'p Places<'t>,
     /// Mistakes of one place, true whatever the rest of the file says.
     local: Vec<Mistake>,
     /// Mistakes that need the whole file to be one: what is missing, what contradicts.
@@ -96,7 +108,7 @@ impl Checker<'_, '_> {
     }
 
     /// A rule between keys is broken.
-    fn rule(&mut self, at: usize, key: String, found: String, allowed: String, nearest: Option<String>) {
+    pub(super) fn rule(&mut self, at: usize, key: String, found: String, allowed: String, nearest: Option<String>) {
         let mistake = self.mistake(at, key, found, allowed, nearest);
         self.whole.push(mistake);
     }
@@ -104,7 +116,7 @@ impl Checker<'_, '_> {
     // --- the file as sections and keys -----------------------------------------------------------
 
     /// Everything in a table that is no key of its section.
-    fn unknown(&mut self, table: Table<'_, '_>) {
+    pub(super) fn unknown(&mut self, table: Table<'_, '_>) {
         let section = table.section;
         let keys = || section.keys.iter().map(|k| k.name());
         let sections = || section.sections.iter().map(|s| s.name);
@@ -114,7 +126,7 @@ impl Checker<'_, '_> {
                 continue;
             }
             // A right key in the wrong section, TOML's commonest slip, before one that only looks like it.
-            let elsewhere = all_sections()
+            let elsewhere = all_sections(self.file)
                 .find(|s| s.keys.iter().any(|k| k.name() == word))
                 .map(|s| if s.path.is_empty() { format!("{word} above all sections") } else { s.key(word) });
             let nearest = elsewhere.or_else(|| {
@@ -133,7 +145,7 @@ impl Checker<'_, '_> {
     }
 
     /// The sections of one name below `parent`; a single absent one for `Shape::Once`.
-    fn sections<'r, 't>(&mut self, parent: Table<'r, 't>, name: &str) -> Vec<Table<'r, 't>> {
+    pub(super) fn sections<'r, 't>(&mut self, parent: Table<'r, 't>, name: &str) -> Vec<Table<'r, 't>> {
         let Some(section) = parent.section.sections.iter().find(|s| s.name == name) else { return Vec::new() };
         let absent = Table { section, entries: None, at: parent.at };
         let found = parent.entries.and_then(|e| e.get_key_value(name));
@@ -189,7 +201,7 @@ impl Checker<'_, '_> {
     }
 
     /// One key's value; its default when it is absent; a stand-in, and a mistake, when it is wrong.
-    fn get<K: Kind>(&mut self, table: Table<'_, '_>, key: &Key<K>) -> Got<K::Value> {
+    pub(super) fn get<K: Kind>(&mut self, table: Table<'_, '_>, key: &Key<K>) -> Got<K::Value> {
         let stand_in = |at, written| Got { value: key.kind.stand_in(), at, written, sound: false };
         if let Some(found) = table.entries.and_then(|e| e.get(key.name)) {
             let (at, mut wrong) = (found.span().start, Vec::new());
@@ -223,7 +235,7 @@ impl Checker<'_, '_> {
     }
 
     /// One key's value; None when it is absent, or wrong, which then is a mistake.
-    fn find<K: Kind>(&mut self, table: Table<'_, '_>, key: &Key<K>) -> Option<Got<K::Value>> {
+    pub(super) fn find<K: Kind>(&mut self, table: Table<'_, '_>, key: &Key<K>) -> Option<Got<K::Value>> {
         Some(self.get(table, key)).filter(|got| got.written && got.sound)
     }
 
@@ -268,6 +280,8 @@ impl Checker<'_, '_> {
             keep_bytes: self.get(raw, &schema::RAW_KEEP_BYTES).value,
             keeps_personal_data: self.get(raw, &schema::RAW_KEEPS_PERSONAL_DATA).value,
         };
+        let budget = one(self, "budget");
+        let budget = BudgetRules { file: self.find(budget, &schema::BUDGET_FILE).map(|f| f.value) };
         let rates = one(self, "rates");
         let rates = self.rates(rates);
         let mut exchanges = self.sections(top, "exchange");
@@ -293,6 +307,7 @@ impl Checker<'_, '_> {
             auction,
             record,
             raw,
+            budget,
             rates: rates.value,
             exchanges,
             dsps,
@@ -556,9 +571,9 @@ impl Checker<'_, '_> {
 }
 
 /// The top, its sections, theirs.
-fn all_sections() -> impl Iterator<Item = &'static Section> {
-    let below = schema::FILE.sections.iter().flat_map(|s| std::iter::once(*s).chain(s.sections.iter().copied()));
-    std::iter::once(&schema::FILE).chain(below)
+fn all_sections(file: &'static Section) -> impl Iterator<Item = &'static Section> {
+    let below = file.sections.iter().flat_map(|s| std::iter::once(*s).chain(s.sections.iter().copied()));
+    std::iter::once(file).chain(below)
 }
 
 #[cfg(test)]

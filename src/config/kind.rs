@@ -5,7 +5,7 @@ use super::{
     raw::{Found, describe},
     suggest,
 };
-use crate::units::{Cpm, Currency, Rate, Round};
+use crate::units::{Cpm, Currency, Money, Rate, Round};
 use std::path::{Path, PathBuf};
 use toml::de::DeValue;
 
@@ -182,6 +182,29 @@ impl Kind for Price {
 
     fn stand_in(&self) -> Cpm {
         Cpm::ZERO
+    }
+}
+
+/// An amount of money, as a number or as text; read from its digits, exactly.
+pub(super) struct Amount;
+
+impl Kind for Amount {
+    type Value = Money;
+
+    fn read(&self, found: &Found<'_>, wrong: &mut Vec<Wrong>) -> Option<Money> {
+        let read = |round| digits(found).and_then(|d| Money::parse(d.as_bytes(), round).ok());
+        match (read(Round::Down), read(Round::Up)) {
+            (Some(down), Some(up)) if down == up => Some(down),
+            (down, _) => self.refuse(found, down.map(|m| format!("\"{m}\"")), wrong),
+        }
+    }
+
+    fn allowed(&self) -> String {
+        format!("0 to {} with at most nine decimals, as a number or as text", Money::MAX)
+    }
+
+    fn stand_in(&self) -> Money {
+        Money::default()
     }
 }
 

@@ -4,8 +4,10 @@
 //!
 //! Reading order: `schema` (each key once: name, meaning, default, range), `kind` and `address` (what a value may be),
 //! `raw` (where it was written), `check` (all of it together), `print` (the same schema as a commented file),
+//! [`budgets`] (a file of its own, read the same way),
 //! [`plan`] (which CPUs do what), [`explanation`] (and why).
 mod address;
+pub mod budgets;
 mod check;
 pub mod explanation;
 mod kind;
@@ -15,7 +17,7 @@ mod print;
 mod raw;
 pub mod resolved;
 mod schema;
-pub(crate) mod suggest;
+pub mod suggest;
 
 pub use check::load;
 pub use mistake::Mistake;

@@ -39,6 +39,8 @@ pub struct Config {
     pub record: RecordRules,
     /// Whose requests and answers are kept whole.
     pub raw: RawRules,
+    /// Where budgets come from.
+    pub budget: BudgetRules,
     /// Rates against the accounting currency.
     pub rates: RateTable,
     /// Who sends requests; at least one.
@@ -148,6 +150,13 @@ impl RawRules {
 
 /// Tells the choice of auctions from what else is drawn from their entropy.
 const RAW_STREAM: u64 = 0x7261_7700;
+
+/// Where budgets come from.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct BudgetRules {
+    /// Read at the start and at each reload ([`crate::config::budgets`]).
+    pub file: Option<PathBuf>,
+}
 
 /// Rules of all auctions.
 #[derive(Clone, Debug, PartialEq, Eq)]

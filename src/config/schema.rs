@@ -109,7 +109,7 @@ impl Section {
     }
 }
 
-const fn key<K>(name: &'static str, fallback: Fallback, kind: K, meaning: &'static str) -> Key<K> {
+pub(super) const fn key<K>(name: &'static str, fallback: Fallback, kind: K, meaning: &'static str) -> Key<K> {
     Key { name, meaning, fallback, kind }
 }
 
@@ -424,6 +424,25 @@ const RAW: Section = Section {
     sections: &[],
 };
 
+// --- [budget] ------------------------------------------------------------------------------------
+
+pub(super) const BUDGET_FILE: Key<Dir> = key(
+    "file",
+    Unset("\"/etc/outcry/budgets.toml\""),
+    Dir,
+    "Advertisers and campaigns with their budgets, read at the start and at each reload. Accounts that it does not name stay as \
+     they are.",
+);
+
+const BUDGET: Section = Section {
+    name: "budget",
+    path: "budget",
+    shape: Shape::Once,
+    meaning: "Budgets. They are kept in state_dir/ledger.redb and changed by `outcry budget` or by this file.",
+    keys: &[&BUDGET_FILE],
+    sections: &[],
+};
+
 // --- [rates] -------------------------------------------------------------------------------------
 
 pub(super) const RATES_ID: Key<Text> = key(
@@ -602,7 +621,7 @@ pub(super) static FILE: Section = Section {
     shape: Shape::Once,
     meaning: "Outcry's configuration: every key with its default. All keys may be left out but those of [[dsp]].",
     keys: &[&NODE, &REGION, &STATE_DIR, &LISTEN, &ADMIN, &IO_DRIVER, &STOP_MS],
-    sections: &[&CPUS, &HTTP, &AUCTION, &RECORD, &RAW, &RATES, &EXCHANGE, &DSP],
+    sections: &[&CPUS, &HTTP, &AUCTION, &RECORD, &RAW, &BUDGET, &RATES, &EXCHANGE, &DSP],
 };
 
 const _: () = assert!(Currency::USD.0[0] == b'U', "the fallbacks of `rates` and `currencies` say USD");

@@ -3,7 +3,7 @@
 
 /// The candidate that `found` most likely was meant to be. None when nothing is close: a wrong hint costs more
 /// than no hint.
-pub(crate) fn nearest<'c>(found: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub fn nearest<'c>(found: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     // Longer than any key: no typing error, and the distance is quadratic in length.
     if found.len() > 64 {
         return None;

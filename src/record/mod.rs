@@ -25,6 +25,8 @@ pub mod trace;
 pub mod user;
 pub mod when;
 
+pub use codec::RecordError;
+
 // The number of a payload is that of its frame.
 const _: () = {
     use frame::Kind;

@@ -100,6 +100,7 @@ fn core_config(dsps: &[&str]) -> Box<CoreConfig> {
                 keep_bytes: 1,
             },
             raw: RawRules { one_in: 0, keep_days: 1, keep_bytes: 1, keeps_personal_data: false },
+            budget: Default::default(),
             rates: RateTable { id: String::new(), accounting: Default::default(), rates: Vec::new() },
             exchanges: Vec::new(),
             dsps: dsps.iter().map(dsp).collect(),
