@@ -27,6 +27,7 @@ pub mod io_probe;
 pub mod journal;
 pub mod keeping;
 pub mod lab;
+pub mod money;
 pub mod out;
 mod planted;
 pub mod raw;
