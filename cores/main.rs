@@ -5,6 +5,7 @@ use outcry_cores::{
     boot::{self, Source},
     check, doctor,
     lab::{attack, demo, dsp_sim, in_process, load},
+    money::cli,
     out::out,
 };
 use std::{path::PathBuf, process::ExitCode};
@@ -49,6 +50,8 @@ enum Command {
     Load(load::LoadArgs),
     /// Look at the journal: what it holds, and whether it is what was written.
     Audit(audit::AuditArgs),
+    /// See and change the budgets of the exchange that runs here.
+    Budget(cli::BudgetArgs),
     /// Do to an exchange on this machine what a hostile client would.
     Attack(attack::AttackArgs),
 }
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::DspSim(args) => dsp_sim::run(args),
         Command::Load(args) => load::run(args),
         Command::Audit(args) => audit::run(&args),
+        Command::Budget(args) => cli::run(&args),
         Command::Attack(args) => attack::run(args),
     }
 }

@@ -1,7 +1,9 @@
-//! The admin port: /metrics, /healthz, /readyz, /version. HTTP/1.1, one request per connection.
+//! The admin port: /metrics, /healthz, /readyz, /version, and /budget for `budgets`. HTTP/1.1, one request per connection.
 //! Owns: its connections. Runs on: control, one task each. Called by: `control`; asked by scrapers, probes, people.
 //! Never: in the way of a bidder core. Full: connections beyond [`ADMIN_CONNECTIONS`] wait in the listener's queue,
 //! and as each is over within seconds, they do not wait long.
+mod budgets;
+
 use super::handle::ControlHandle;
 use outcry::{
     limits::{ADMIN_CONNECTIONS, ADMIN_HEAD_BYTES},
@@ -50,6 +52,7 @@ async fn connection(mut stream: TcpStream, handle: &ControlHandle) -> std::io::R
         Ok(Err(e)) => return Err(e),
         Ok(Ok(Head::Gone)) => return Ok(()),
         Ok(Ok(Head::TooLong)) => Answer::text(431, "the head of the request is too long\n"),
+        Ok(Ok(Head::Whole)) if of_budgets(&head) => budgets::answer(&mut stream, &head, handle.budgets()).await,
         Ok(Ok(Head::Whole)) => answer(&head, handle),
     };
     timeout(PATIENCE, stream.write_all(answer.bytes().as_bytes())).await??;
@@ -102,9 +105,14 @@ impl Answer {
         let reason = match self.status {
             200 => "OK",
             400 => "Bad Request",
+            403 => "Forbidden",
             404 => "Not Found",
             405 => "Method Not Allowed",
             408 => "Request Timeout",
+            411 => "Length Required",
+            413 => "Content Too Large",
+            415 => "Unsupported Media Type",
+            422 => "Unprocessable Content",
             431 => "Request Header Fields Too Large",
             _ => "Service Unavailable",
         };
@@ -120,6 +128,10 @@ impl Answer {
         }
         out
     }
+}
+
+fn of_budgets(head: &[u8]) -> bool {
+    head.split(|b| *b == b' ').nth(1).is_some_and(|target| target.starts_with(b"/budget/"))
 }
 
 fn answer(head: &[u8], handle: &ControlHandle) -> Answer {
@@ -138,7 +150,7 @@ fn answer(head: &[u8], handle: &ControlHandle) -> Answer {
         b"/healthz" => healthz,
         b"/readyz" => readyz,
         b"/version" => version_page,
-        _ => return Answer::text(404, "pages: /metrics /healthz /readyz /version\n"),
+        _ => return Answer::text(404, "pages: /metrics /healthz /readyz /version /budget/accounts\n"),
     };
     match method {
         b"GET" => page(handle),
@@ -168,12 +180,12 @@ fn version_page(_: &ControlHandle) -> Answer {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::control::handle::State;
 
     /// Sends `request`, shuts nothing, and returns all that comes back.
-    fn ask(handle: &Arc<ControlHandle>, request: &[u8]) -> String {
+    pub(crate) fn ask(handle: &Arc<ControlHandle>, request: &[u8]) -> String {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,10 +1,11 @@
 //! What control shows to others in the process: the admin port, the demo, tests.
 //! Owns: the last totals, the state. Runs on: control writes; any thread but a bidder core or flush reads.
 //! Never: touched by a bidder core or by flush, so its lock is nobody's wait on the request path.
+use crate::money::port::BudgetPort;
 use outcry::record::{exposition::render_prometheus, totals::Totals};
 use std::{
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -40,6 +41,7 @@ pub struct ControlHandle {
     changed: Condvar,
     stop: AtomicBool,
     reload: AtomicBool,
+    budgets: OnceLock<BudgetPort>,
 }
 
 impl ControlHandle {
@@ -55,6 +57,7 @@ impl ControlHandle {
             changed: Condvar::new(),
             stop: AtomicBool::new(false),
             reload: AtomicBool::new(false),
+            budgets: OnceLock::new(),
         })
     }
 
@@ -111,6 +114,15 @@ impl ControlHandle {
     pub fn render(&self, out: &mut String) {
         let shared = self.lock();
         render_prometheus(&shared.totals, &shared.dsp_names, out);
+    }
+
+    /// From now on the admin port passes calls for budgets to this. The first one stays.
+    pub fn keep_budgets(&self, port: BudgetPort) {
+        let _ = self.budgets.set(port);
+    }
+
+    pub(super) fn budgets(&self) -> Option<&BudgetPort> {
+        self.budgets.get()
     }
 
     pub(super) fn take_stop(&self) -> bool {
