@@ -276,7 +276,8 @@ impl Clearing<'_, '_> {
         for at in self.range(imp) {
             let c = self.s.cands[at];
             if c.standing {
-                let most = self.money(&c, c.worth, Round::Up);
+                // A test costs nothing, so nobody needs money for it.
+                let most = if self.inputs.test { Money(0) } else { self.money(&c, c.worth, Round::Up) };
                 let answer = self.funds.can_pay(&account(self.inputs, c.bid), most);
                 if answer != Answer::Yes {
                     self.drop(at, answer.loss());

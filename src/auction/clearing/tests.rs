@@ -244,6 +244,16 @@ fn who_cannot_pay_neither_wins_nor_sets_a_price() {
 }
 
 #[test]
+fn a_test_needs_no_money() {
+    let mut fix = Fix::new();
+    fix.imp("0.1");
+    fix.request.test = true;
+    let mut a = Auction::default();
+    fix.run_into(&mut a, &[(0, Reply::usd(&[b(0, "3")]))], &mut Purse { budget: Some(0), ..Purse::default() });
+    assert_eq!(losses(&a), [Loss::Won]);
+}
+
+#[test]
 fn every_answer_of_the_funds_is_its_own_loss() {
     let mut fix = Fix::new();
     fix.imp("0.1");
