@@ -191,6 +191,20 @@ pub const FLUSH_TO_CONTROL_SLOTS: usize = TOTALS_BOXES + 1 + 1;
 /// Slots from control to flush: the boxes, the one that control brought, one `Stop`, and two configurations.
 pub const CONTROL_TO_FLUSH_SLOTS: usize = TOTALS_BOXES + 1 + 1 + 2;
 
+// --- money ----------------------------------------------------------------------------------------
+
+/// Campaigns of one server that are spent from at once.
+pub const CAMPAIGNS_MAX: usize = 100_000;
+/// Lines of a server: each campaign's running window, the next one, which is leased ahead of its begin, and the one
+/// before, until its last delivery is known. 120 bytes each, and for each core 64 more while any core has some of it.
+pub const LINES_MAX: usize = 3 * CAMPAIGNS_MAX;
+/// Lines in one ask, so that one is committed in milliseconds: the rest follows with the next.
+pub const ASK_LINES_MAX: usize = 4_096;
+/// Accounts that a server has no line of and asks for; a bid on a further one is refused and asks again.
+pub const FIRST_TOUCHES_MAX: usize = 8_192;
+/// Accounts that a server has ever had to do with since its start: ten years of a hundred new ones a day, three times.
+pub const ACCOUNTS_SEEN_MAX: usize = 1 << 20;
+
 // --- control --------------------------------------------------------------------------------------
 
 /// Connections to the admin port at once; a scraper, a prober, a person, each with a spare.

@@ -26,7 +26,7 @@ pub struct LineKey {
 }
 
 /// What a core says of one line; all sums since the line began on this core.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct CoreLine {
     /// Which.
     pub line: LineKey,
@@ -49,7 +49,7 @@ pub struct CoreLine {
 
 /// From a core to its server: each tick some lines, then the end that makes them one statement. In between, what cannot wait:
 /// wants without sums, as sums are true of one frame's number only.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum CoreReport {
     /// A line that changed since the tick before, or for which money is wanted.
     Line(CoreLine),
@@ -77,7 +77,7 @@ pub enum CoreReport {
 }
 
 /// From a server to a core: what the core has been granted of a line since it began, and how long it may use it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct CoreGrant {
     /// Which.
     pub line: LineKey,

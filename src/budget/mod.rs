@@ -3,7 +3,7 @@
 //! Called by: the auction, as its funds; `cores/money`. Never: reads a clock, a file, a store or a socket.
 //! Full: refuses, with a reason; money is never lost count of.
 //!
-//! Reading order: [`account`], [`tree`], [`window`], [`manage`], [`messages`], [`granter`], [`core`].
+//! Reading order: [`account`], [`tree`], [`window`], [`manage`], [`messages`], [`granter`], [`server`], [`core`].
 pub mod account;
 pub mod core;
 pub mod file;
@@ -13,6 +13,7 @@ pub mod messages;
 pub mod movement;
 pub mod planted;
 pub mod request;
+pub mod server;
 pub mod sizing;
 pub mod store;
 pub mod tree;
