@@ -146,11 +146,11 @@ impl Reading {
     fn account(&mut self, checker: &mut Checker<'_, '_>, table: Table<'_, '_>, buyer: Option<Buyer>) -> String {
         let name = checker.get(table, &NAME);
         let place = checker.places.of(name.at);
-        if name.sound {
-            if let Some(first) = self.lines.insert(name.value.clone(), place.0) {
-                let found = format!("{} again, first on line {first}", super::mistake::quoted(&name.value));
-                checker.rule(name.at, table.section.key("name"), found, "each one once".to_owned(), None);
-            }
+        if name.sound
+            && let Some(first) = self.lines.insert(name.value.clone(), place.0)
+        {
+            let found = format!("{} again, first on line {first}", super::mistake::quoted(&name.value));
+            checker.rule(name.at, table.section.key("name"), found, "each one once".to_owned(), None);
         }
         let changes = Changes {
             daily: Some(checker.get(table, &DAILY).value),
