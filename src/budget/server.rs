@@ -91,8 +91,8 @@ pub struct Server {
     newest: Period,
     sweep_at: u32,
     swept_ns: u64,
+    gathered: Holding,
     holding: Holding,
-    held: Holding,
     totals: Totals,
     violations: VecDeque<Violation>,
 }
@@ -123,8 +123,8 @@ impl Server {
             newest: Period(0),
             sweep_at: 0,
             swept_ns: now_ns,
+            gathered: Holding::default(),
             holding: Holding::default(),
-            held: Holding::default(),
             totals: Totals::default(),
             violations: VecDeque::new(),
         }
@@ -196,7 +196,7 @@ impl Server {
 
     /// What is held, and for how long it lasts without the granter.
     pub fn holding(&self) -> &Holding {
-        &self.held
+        &self.holding
     }
 
     /// Number of the last ask.

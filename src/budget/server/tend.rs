@@ -35,7 +35,7 @@ impl Server {
         for _ in 0..n {
             if u64::from(self.sweep_at) >= slots {
                 self.sweep_at = 0;
-                self.held = std::mem::take(&mut self.holding);
+                self.holding = std::mem::take(&mut self.gathered);
             }
             if self.table.is_line(self.sweep_at) {
                 self.visit(self.sweep_at, now_ns);
@@ -47,7 +47,7 @@ impl Server {
     fn visit(&mut self, slot: u32, now_ns: u64) {
         let cores = self.cores.len();
         let line = self.table.line(slot);
-        self.holding.add(line, now_ns);
+        self.gathered.add(line, now_ns);
         match line.stage {
             Stage::Broken => {}
             Stage::Stopping => self.attend(slot),
