@@ -1,5 +1,6 @@
 //! The server between tiny cores and a tiny granter.
 mod model;
+#[cfg(debug_assertions)]
 mod planted;
 mod world;
 

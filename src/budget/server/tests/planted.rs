@@ -32,7 +32,6 @@ fn run(fault: Option<Fault>, seed: u64) -> Option<&'static str> {
         ahead: 0,
     };
     let mut world = World::new(plan);
-    #[cfg(debug_assertions)]
     fault.into_iter().for_each(|fault| world.server.plant(fault));
     for step in 0..400 {
         let op =
