@@ -83,7 +83,7 @@ impl Books {
         }
         // An account that was changed twice is stored twice, as it is now.
         let accounts: Vec<&Account> = moved.iter().filter_map(|m| self.tree.get(m.account)).collect();
-        let batch = Batch { accounts, movements: moved.iter().collect(), rows: Vec::new() };
+        let batch = Batch { accounts, movements: moved.iter().collect(), ..Batch::default() };
         self.store.commit(&batch).map_err(|e| {
             let why = e.to_string();
             self.failed = Some(why.clone());

@@ -3,9 +3,12 @@
 //! what a row means; returns from a commit before it is durable; keeps a part of one.
 //!
 //! A store that failed is not used again: it is opened anew, and then says which of the two states it has.
+pub mod granter;
+
 use outcry::{
     budget::{
-        AccountId,
+        AccountId, Period,
+        granter::rows::Key,
         movement::{self, Movement, account_bytes, account_of},
         tree::{Account, Misfit, Tree},
     },
@@ -114,6 +117,8 @@ pub struct Batch<'a> {
     pub movements: Vec<&'a Movement>,
     /// Rows of the granter; `None` removes.
     pub rows: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// Rows of the granter's archive that began before this go.
+    pub forget: Option<Period>,
 }
 
 /// The ledger's file, open. It is this process's alone.
@@ -189,6 +194,10 @@ impl LedgerStore {
                     None => drop(rows.remove(&key[..])?),
                 }
             }
+            if let Some(before) = batch.forget {
+                let old = |key: &[u8]| Key::parse(key).is_ok_and(|k| k.is_archive() && k.began() < before);
+                rows.retain_in::<&[u8], _>(granter::archive().as_slice().., |key, _| !old(key))?;
+            }
             if !batch.movements.is_empty() {
                 let (mut meta, mut history) = (write.open_table(META)?, write.open_table(HISTORY)?);
                 let mut serial = meta.get("movements")?.map_or(0, |n| n.value());
@@ -225,9 +234,9 @@ impl LedgerStore {
     ///
     /// # Errors
     /// The disk.
-    pub fn rows(
+    pub fn rows<'k>(
         &self,
-        range: impl std::ops::RangeBounds<&'static [u8]>,
+        range: impl std::ops::RangeBounds<&'k [u8]> + 'k,
         each: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<(), StoreError> {
         let read = self.database.begin_read()?;

@@ -231,7 +231,7 @@ fn survive(seed: u64, fired: &mut BTreeMap<&'static str, u32>) {
         for step in 0..40 {
             let rows = draw_rows(&mut rng, step, longest);
             let next = with(&known, &rows);
-            let batch = Batch { accounts: vec![&account], movements: vec![&moved], rows };
+            let batch = Batch { accounts: vec![&account], movements: vec![&moved], rows, ..Batch::default() };
             if store.commit(&batch).is_ok() {
                 known = next;
                 continue;
@@ -265,7 +265,7 @@ fn after_any_fault_it_has_what_was_committed_last() {
     }
 }
 
-fn folder(name: &str) -> PathBuf {
+pub(super) fn folder(name: &str) -> PathBuf {
     let dir = std::env::temp_dir().join(format!("outcry-ledger-{name}-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(&dir).expect("a folder");
@@ -280,13 +280,17 @@ fn accounts_and_their_history_come_back() {
     let config = configured();
     {
         let mut store = LedgerStore::open(&dir).expect("it opens");
-        store.commit(&Batch { accounts: vec![&account], movements: vec![&moved], rows: vec![] }).expect("a commit");
+        store
+            .commit(&Batch { accounts: vec![&account], movements: vec![&moved], ..Batch::default() })
+            .expect("a commit");
         let pause =
             Operation { account: "acme".into(), act: Act::Pause, currency: None, who: "ops".into(), by: By::Admin };
         let known = Known { rates: &config.rates, dsps: &config.dsps, now_ms: 1_795_219_300_000 };
         let paused = apply(&mut tree, &pause, &known).expect("it can be").expect("a change");
         let account = tree.get(account.id).expect("there");
-        store.commit(&Batch { accounts: vec![account], movements: vec![&paused], rows: vec![] }).expect("a commit");
+        store
+            .commit(&Batch { accounts: vec![account], movements: vec![&paused], ..Batch::default() })
+            .expect("a commit");
         let in_use = LedgerStore::open(&dir).expect_err("it is open").to_string();
         assert!(in_use.contains("in use by another process"), "{in_use}");
     }
