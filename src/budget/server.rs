@@ -27,7 +27,7 @@ mod tests;
 
 use crate::{
     budget::{
-        Period,
+        AccountId, Period,
         messages::{CoreGrant, CoreLine},
     },
     limits,
@@ -182,6 +182,18 @@ impl Server {
     pub fn is_done(&self) -> bool {
         let said = self.cuts_frozen || self.cores.iter().map(|c| c.position).eq(self.cut_frames.iter().copied());
         self.fenced || (self.is_home() && self.outstanding.is_none() && said)
+    }
+
+    /// The ledger knows all that cores have said so far.
+    pub fn is_cut(&self) -> bool {
+        let told = self.cores.iter().map(|c| c.position).eq(self.cut_frames.iter().copied());
+        self.outstanding.is_none() && (told || self.cuts_frozen || self.fenced)
+    }
+
+    /// Something was changed of an account: its lines are asked for again at once.
+    pub fn look_again(&mut self, account: AccountId) {
+        let lines: Vec<u32> = self.table.lines_of(account).collect();
+        lines.into_iter().for_each(|slot| self.ask_for(slot));
     }
 
     /// The granter said that this start is dead: nothing may be spent any more.

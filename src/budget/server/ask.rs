@@ -76,8 +76,11 @@ impl Server {
     fn ask_line(&mut self, slot: u32, now_ns: u64) -> Option<AskLine> {
         let cores = self.cores.len();
         let planted = self.planted;
-        let line = self.table.line_mut(slot);
+        let (line, subs) = self.table.whole(slot);
         line.asking = false;
+        // What cores that cannot pay a bid lack of it, the least of them: they have the rest.
+        let lacks = subs.iter().filter(|s| s.want > s.granted && s.price > s.free()).map(|s| s.price - s.free());
+        let lack = lacks.min().unwrap_or(line.price) - line.free;
         let closed = line.stage == Stage::Stopping && line.holders == 0 && line.free == 0;
         let want = match line.stage {
             Stage::Broken => return None,
@@ -91,7 +94,7 @@ impl Server {
             returned: Money(line.returned),
             held: Money(0),
             want: Money(want),
-            price: Money(line.price),
+            price: Money(lack.max(0)),
             closed: closed.then_some(Money(line.spent())),
         };
         (line.wanted, line.asked_ns) = (want, now_ns);
@@ -232,8 +235,9 @@ impl Server {
     fn line_answered(&mut self, said: &AskLine) {
         let Some(slot) = self.table.find(said.line) else { return };
         let line = self.table.line_mut(slot);
-        let enough = line.granted >= line.wanted;
-        line.tired = if enough { 0 } else { (line.tired + 1).min(terms::TIRED_MAX) };
+        // Near the end each answer brings a part of what is left, so the next is asked for at once.
+        let came = line.granted >= line.wanted || line.granted > said.granted.0;
+        line.tired = if came { 0 } else { (line.tired + 1).min(terms::TIRED_MAX) };
         match line.stage {
             // Closed, and nothing came since.
             Stage::Stopping if said.closed.is_some() && line.free == 0 => {

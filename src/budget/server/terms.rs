@@ -11,7 +11,7 @@ pub(super) const RESEND_NS: u64 = 500 * MS;
 pub(super) const RENEW_NS: u64 = 7 * SECOND;
 /// Between two renewals of a line that did not help, as the last ones before the end of its window do not.
 pub(super) const RENEW_AGAIN_NS: u64 = 3 * SECOND;
-/// Whoever was answered with less than was wanted asks again after so long: another holder may have given back. Twice as
+/// Whoever wanted more and got nothing asks again after so long: another holder may have given back. Twice as
 /// long after each further such answer.
 pub(super) const EXHAUSTED_NS: u64 = SECOND;
 /// The pause grows to eight times that.
