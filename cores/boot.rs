@@ -7,12 +7,20 @@ use crate::{
     flush::{self, FlushRole},
     io_probe,
     keeping::{self, KeepingError, PutAway},
+    money::{
+        Accounts,
+        leases::{self, Leases},
+        ledger::{self, Desk, Ledger, LedgerError, ToLedger},
+        port::BudgetPort,
+        recover,
+    },
     raw::{self, RawRole},
     state::{self, StateError},
     topology,
     wiring::{WiringError, wire},
 };
 use outcry::{
+    budget::server::Server,
     config::{self, Config, Durability, IoDriver, Mistake, plan},
     messages::CoreConfig,
     record::slots::{DspSlots, rows_for},
@@ -24,7 +32,10 @@ use std::{
     io,
     net::{SocketAddr, TcpListener, ToSocketAddrs},
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -54,6 +65,9 @@ pub enum BootError {
     /// Records cannot be kept.
     #[error(transparent)]
     Keeping(#[from] KeepingError),
+    /// The ledger of budgets.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// A DSP's host has no address.
     #[error("dsp {name}: {host}:{port} has no address ({why}). Check the name, or write the address into `url`")]
     Resolve {
@@ -130,6 +144,9 @@ pub struct Exchange {
     cores: Vec<JoinHandle<()>>,
     flush: JoinHandle<Result<(), String>>,
     raw: JoinHandle<()>,
+    leases: JoinHandle<()>,
+    ledger: JoinHandle<()>,
+    to_ledger: Sender<ToLedger>,
     away: Option<PutAway>,
 }
 
@@ -165,7 +182,6 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
     let wiring = wire(cores)?;
     let rows = rows_for(config.dsps.len());
     let mut slots = DspSlots::new(rows);
-    let first = core_config(&config, &mut slots, start)?;
 
     // Before a port is bound, a box made or a request taken: what was left behind goes into the journal.
     let (left, opening) = keeping::look(&config, &plan, start, mix(entropy ^ 1), say)?.unzip();
@@ -189,8 +205,27 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
         let role = RawRole::new(wiring.raw, store, config.raw.keeps_personal_data, turn::now());
         spawn("outcry-raw", move || raw::run(role, turn::now, |line| eprintln!("outcry: {line}")))?
     };
-    let left = left.map(|left| left.readout(say)).transpose()?;
+    let mut ledger = Ledger::open(&config, turn::now)?;
+    let holder = (start.node, start.epoch);
+    let left = match left {
+        Some(left) => Some(left.readout(say, |counted, say| {
+            let record = recover::Record { dir: &counted.dir, positions: &counted.positions, last: counted.last };
+            recover::recover(&mut ledger, Some(record), holder, say).map_err(BootError::from)
+        })?),
+        None => {
+            recover::recover(&mut ledger, None, holder, say)?;
+            None
+        }
+    };
+    if let Some(text) = budgets(&config)? {
+        ledger.apply_file(&text)?;
+    }
+    let accounts = Arc::new(Accounts::of(&ledger));
 
+    let first = core_config(&config, &mut slots, start, &accounts)?;
+    for why in accounts.unknown(&config) {
+        say(&why);
+    }
     let mut listen = config.listen;
     let mut doors = Vec::new();
     for _ in 0..cores {
@@ -227,19 +262,36 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
                 seed: mix(entropy ^ mix(u64::from(core))),
             },
             recorder: Recorder::new(producers.next().flatten(), power, last),
+            ledger: {
+                let accounts = Arc::clone(&accounts);
+                Box::new(move |seed| accounts.ledger(seed))
+            },
             rows,
             epoll: driver == IoDriver::Epoll,
             stop_ns,
         };
         threads.push(spawn(&format!("outcry-bid-{core}"), move || thread::run(seat))?);
     }
+    let (to_ledger, from_leases) = channel();
+    let (to_leases, from_ledger) = channel();
+    let leases = {
+        let server = Server::new(start.node, start.epoch, cores, turn::now().boot_ns);
+        let leases = Leases::new(server, wiring.leases, to_ledger.clone(), from_ledger, turn::now())?;
+        spawn("outcry-leases", move || leases::run(leases, turn::now, |line| eprintln!("outcry: {line}")))?
+    };
+    let ledger = {
+        let desk = Desk { ledger, asked: from_leases, leases: to_leases, accounts: Arc::clone(&accounts) };
+        spawn("outcry-ledger", move || ledger::run(desk, |line| eprintln!("outcry: {line}")))?
+    };
     let handle = ControlHandle::new(cores, rows);
+    handle.keep_budgets(BudgetPort(to_ledger.clone()));
     let control = {
         let (handle, ends, stop_ms, admin) = (Arc::clone(&handle), wiring.control, config.stop_ms, Some(admin));
+        let budgets = to_ledger.clone();
         spawn("outcry-control", move || {
             let names = slots.clone();
             let first = (config.id, config.hash);
-            let reload = reloader(source, config, slots, start, cores);
+            let reload = reloader(source, config, slots, start, (cores, accounts, budgets));
             control::run(ControlContext {
                 ends,
                 handle,
@@ -255,7 +307,20 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
             .map_err(|e| e.to_string())
         })?
     };
-    let exchange = Exchange { listen, admin: admin_addr, plan, handle, control, cores: threads, flush, raw, away };
+    let exchange = Exchange {
+        listen,
+        admin: admin_addr,
+        plan,
+        handle,
+        control,
+        cores: threads,
+        flush,
+        raw,
+        leases,
+        ledger,
+        to_ledger,
+        away,
+    };
     if exchange.handle.wait_for(State::Ready, READY) != State::Ready {
         let _ = exchange.stop();
         return Err(BootError::NotReady);
@@ -293,6 +358,10 @@ impl Exchange {
                 core.join().map_err(|_| "a bidder thread panicked".to_owned())?;
             }
             self.flush.join().map_err(|_| "the flush thread panicked".to_owned())??;
+            // Both end when the cores have, within some seconds whatever the ledger's disk does.
+            self.leases.join().map_err(|_| "the leases' thread panicked".to_owned())?;
+            drop(self.to_ledger.send(ToLedger::Stop));
+            self.ledger.join().map_err(|_| "the ledger's thread panicked".to_owned())?;
             let patient = Instant::now() + RAW_PATIENCE;
             while !self.raw.is_finished() && Instant::now() < patient {
                 std::thread::sleep(Duration::from_millis(1));
@@ -352,7 +421,12 @@ fn spawn<R: Send + 'static>(name: &str, run: impl FnOnce() -> R + Send + 'static
         .map_err(|source| BootError::System { what: "starting a thread", source })
 }
 
-fn core_config(config: &Config, slots: &mut DspSlots, start: state::Start) -> Result<Box<CoreConfig>, BootError> {
+fn core_config(
+    config: &Config,
+    slots: &mut DspSlots,
+    start: state::Start,
+    accounts: &Accounts,
+) -> Result<Box<CoreConfig>, BootError> {
     let mut dsp_addrs = Vec::new();
     for d in &config.dsps {
         let failed = |why: String| BootError::Resolve { name: d.name.clone(), host: d.host.clone(), port: d.port, why };
@@ -361,7 +435,9 @@ fn core_config(config: &Config, slots: &mut DspSlots, start: state::Start) -> Re
         dsp_addrs.push(addrs.next().ok_or_else(|| failed("none".to_owned()))?);
     }
     let dsp_slots = slots.assign(config.dsps.iter().map(|d| d.name.as_str()));
-    Ok(Box::new(CoreConfig { config: config.clone(), dsp_addrs, dsp_slots, epoch: start.epoch, node: start.node }))
+    let policies = accounts.policies(config);
+    let (epoch, node) = (start.epoch, start.node);
+    Ok(Box::new(CoreConfig { config: config.clone(), dsp_addrs, dsp_slots, policies, epoch, node }))
 }
 
 /// What a reload may change is all but what threads were built on.
@@ -370,7 +446,7 @@ fn reloader(
     running: Config,
     mut slots: DspSlots,
     start: state::Start,
-    cores: usize,
+    (cores, accounts, to_ledger): (usize, Arc<Accounts>, Sender<ToLedger>),
 ) -> control::Reload {
     Box::new(move |id| {
         let text = source.read().map_err(|e| e.to_string())?;
@@ -399,7 +475,16 @@ fn reloader(
         if let Some((key, _)) = fixed.iter().find(|f| f.1) {
             return Err(format!("`{key}` can only change with a restart"));
         }
-        let copy = core_config(&config, &mut slots, start).map_err(|e| e.to_string())?;
+        let copy = core_config(&config, &mut slots, start, &accounts).map_err(|e| e.to_string())?;
+        // The accounts in it are named by the configuration of the next reload at the earliest.
+        let budgets = budgets(&config).map_err(|e| e.to_string())?;
+        drop(to_ledger.send(ToLedger::Configure(Box::new(config), budgets)));
         Ok(vec![copy; cores])
     })
+}
+
+/// The file of budgets, if there is to be one.
+fn budgets(config: &Config) -> Result<Option<String>, BootError> {
+    let read = |path: &PathBuf| Source::File(path.clone()).read();
+    config.budget.file.as_ref().map(read).transpose()
 }

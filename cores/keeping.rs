@@ -6,7 +6,7 @@
 //! The order is that of [`crate::blackbox`]: a start may be killed between any two steps.
 use crate::{
     blackbox::{
-        self, BoxFile, CreateError, Found, Producer, file, marker,
+        self, BoxFile, CreateError, Found, Producer, Readout, file, marker,
         recover::{self, PATIENCE, Refused},
     },
     flush::opening::{Boxes, Opened, Opening, OpeningError, Start as Starting, Writes},
@@ -17,6 +17,7 @@ use crate::{
 use outcry::{
     config::{Config, Durability, RawRules, RecordRules, plan::Plan},
     journal::{
+        positions::Positions,
         retention::{self, Levels, Retention},
         writer::Settings,
     },
@@ -81,6 +82,21 @@ pub struct Left {
     start: Start,
     box_bytes: u64,
     starting: Starting,
+    ended: Ended,
+    /// Is everything there that can be read out of boxes, and was answered?
+    whole: bool,
+    power: bool,
+}
+
+/// What the journal has once everything that was left is in it: what money is counted from.
+#[derive(Debug)]
+pub struct Counted {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Up to which frame of each writer it has everything.
+    pub positions: Positions,
+    /// The last start before this one, and whether its record lacks nothing.
+    pub last: Option<(u32, bool)>,
 }
 
 /// What earlier processes left is in the journal.
@@ -161,14 +177,22 @@ pub fn look(
         region: config.region.clone(),
     };
     let state_dir = config.state_dir.clone();
-    let left = Left { opened, boxes, state_dir, runtime, boot, start, box_bytes: rules.box_bytes, starting };
+    let whole = ended.is_whole(left.is_some_and(|m| m.power)) && search.refused.is_empty();
+    let power = rules.durability == Durability::Power;
+    let box_bytes = rules.box_bytes;
+    let left = Left { opened, boxes, state_dir, runtime, boot, start, box_bytes, starting, ended, whole, power };
     Ok(Some((left, opening)))
 }
 
 impl Left {
-    /// Waits until flush has everything that was left on disk, says what it was, and puts it away.
-    pub fn readout(self, say: &mut dyn FnMut(&str)) -> Result<Kept, KeepingError> {
-        let Opened { recovered, found, last, writes } = self.opened.recv()??;
+    /// Waits until flush has everything that was left on disk, says what it was, has `count` count it, and puts it away: if
+    /// the process is killed before, the next start finds all of it again.
+    pub fn readout<E: From<KeepingError>>(
+        self,
+        say: &mut dyn FnMut(&str),
+        count: impl FnOnce(&Counted, &mut dyn FnMut(&str)) -> Result<(), E>,
+    ) -> Result<Kept, E> {
+        let Opened { recovered, found, last, positions, writes } = self.opened()?;
         if let Some((segment, at, torn)) = recovered.torn {
             say(&format!(
                 "the journal's segment {segment} ends in a torn write at byte {at}, {} bytes: cut off, its records are in the black boxes unless the power failed",
@@ -204,14 +228,24 @@ impl Left {
                 ));
             }
         }
+        let whole = self.whole && found.iter().all(|(_, read)| read.damaged == 0);
+        let last_start = self.ended.epoch().map(|epoch| (epoch, whole));
+        count(&Counted { dir: self.state_dir.join("journal"), positions, last: last_start }, say)?;
+        self.put_away(found)?;
+        Ok(Kept { left: self, last })
+    }
+
+    fn opened(&self) -> Result<Opened, KeepingError> {
+        Ok(self.opened.recv()??)
+    }
+
+    fn put_away(&self, found: Vec<(Found, Readout)>) -> Result<(), KeepingError> {
         if !found.is_empty() {
-            let marker = Marker { state: State::Recovered, epoch: self.start.epoch, boot: self.boot, boxes: 0 };
+            let (epoch, boot) = (self.start.epoch, self.boot);
+            let marker = Marker { state: State::Recovered, epoch, boot, boxes: 0, power: false };
             marker::write(&self.state_dir, &marker)?;
         }
-        for (found, _) in found {
-            remove(found)?;
-        }
-        Ok(Kept { left: self, last })
+        found.into_iter().try_for_each(|(found, _)| remove(found))
     }
 }
 
@@ -219,7 +253,7 @@ impl Kept {
     /// Makes the boxes of this process: one for each of `cpus`, in its memory.
     pub fn boxes(self, cpus: &[usize], say: &mut dyn FnMut(&str)) -> Result<Recording, KeepingError> {
         let Kept { left, last } = self;
-        let Left { state_dir, runtime, boot, start, box_bytes, .. } = left;
+        let Left { state_dir, runtime, boot, start, box_bytes, power, .. } = left;
         let boxes = cpus.len() as u16;
         let place = file::place(runtime.as_deref(), file::bytes(box_bytes) * u64::from(boxes))?;
         if let Some(why) = &place.instead {
@@ -238,7 +272,7 @@ impl Kept {
             consumers.push(made.consumer);
             files.push(made.file);
         }
-        let running = Marker { state: State::Running, epoch: start.epoch, boot, boxes };
+        let running = Marker { state: State::Running, epoch: start.epoch, boot, boxes, power };
         marker::write(&state_dir, &running)?;
         // Flush is there: it has just answered. If it is gone since, the cores' rings say so.
         let _ = left.boxes.send(Boxes { consumers, start: left.starting });

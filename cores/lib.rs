@@ -8,6 +8,8 @@
 //! | `outcry-index`   | the index of a segment that has ended                           | flush           | flush           | yes        |
 //! | `outcry-journal` | files of the journal that are made, cut off, removed            | flush           | flush           | yes        |
 //! | `outcry-raw`     | files of whole requests and answers                             | bidders         | flush           | yes        |
+//! | `outcry-leases`  | what this server holds of every budget                          | bidders, ledger | bidders, ledger | on a timer |
+//! | `outcry-ledger`  | accounts, budgets, what was granted of them, on disk            | leases, control | leases, control | yes        |
 //! | `outcry-control` | configuration, admin port, signals, the life of the process     | bidders, flush  | bidders, flush  | yes        |
 //! | `main`           | nothing once it is booted; waits                                | -               | -               | yes        |
 //!

@@ -3,6 +3,7 @@
 //! Owns: nothing, once handed out. Runs on: the main thread, at boot. Called by: `boot`.
 //! Never: hands out a ring's end twice. Full: what each ring does then stands in `outcry::messages`.
 use outcry::{
+    budget::{CoreGrant, CoreReport, core::DirectoryBatch},
     limits,
     messages::{ControlToFlush, FlushToControl, FromCore, FromFlush, ToCore, ToFlush},
 };
@@ -23,6 +24,43 @@ pub struct BidderEnds {
     pub from_control: Consumer<ToCore>,
     /// Requests and answers out, to be kept whole: frames of `outcry::record::raw`.
     pub raw: Producer<u8>,
+    /// What is spent out, money in.
+    pub money: CoreMoneyEnds,
+}
+
+/// What a bidder core holds of its money's rings.
+#[derive(Debug)]
+pub struct CoreMoneyEnds {
+    /// What was spent and is wanted out.
+    pub to_leases: Producer<CoreReport>,
+    /// Grants in.
+    pub from_leases: Consumer<CoreGrant>,
+    /// Names of accounts in.
+    pub names: Consumer<Box<DirectoryBatch>>,
+    /// Their boxes back.
+    pub names_back: Producer<Box<DirectoryBatch>>,
+}
+
+/// What the leases' thread holds for one bidder core.
+#[derive(Debug)]
+pub struct LeasesLane {
+    /// The core at the other ends.
+    pub core: u16,
+    /// What was spent and is wanted in.
+    pub from_core: Consumer<CoreReport>,
+    /// Grants out.
+    pub to_core: Producer<CoreGrant>,
+    /// Names of accounts out.
+    pub names: Producer<Box<DirectoryBatch>>,
+    /// Their boxes back.
+    pub names_back: Consumer<Box<DirectoryBatch>>,
+}
+
+/// What the leases' thread holds.
+#[derive(Debug)]
+pub struct LeasesEnds {
+    /// In order of cores.
+    pub lanes: Vec<LeasesLane>,
 }
 
 /// What flush holds for one bidder core.
@@ -96,6 +134,8 @@ pub struct Wiring {
     pub control: ControlEnds,
     /// For the thread of the raw stream.
     pub raw: RawEnds,
+    /// For the leases' thread.
+    pub leases: LeasesEnds,
 }
 
 /// Ends that are not where they belong: a mistake of boot, found before the first request.
@@ -131,6 +171,7 @@ pub fn wire(cores: usize) -> Result<Wiring, WiringError> {
         flush: FlushEnds { lanes: Vec::with_capacity(cores), raw: raw_lane, to_control, from_control },
         control: ControlEnds { lanes: Vec::with_capacity(cores), to_flush, from_flush },
         raw: RawEnds { cores: Vec::with_capacity(cores), to_flush: raw_out, from_flush: raw_box_in },
+        leases: LeasesEnds { lanes: Vec::with_capacity(cores) },
     };
     for core in 0..cores as u16 {
         let (delta_out, delta_in) = RingBuffer::new(limits::TO_FLUSH_SLOTS);
@@ -139,6 +180,11 @@ pub fn wire(cores: usize) -> Result<Wiring, WiringError> {
         let (report_out, report_in) = RingBuffer::new(limits::FROM_CORE_SLOTS);
         // Memory that nobody has written to is the system's still: where nothing is kept, this takes none.
         let (raw, raw_in) = RingBuffer::new(limits::RAW_RING_BYTES);
+        let (to_leases, spent_in) = RingBuffer::new(limits::BUDGET_REPORT_SLOTS);
+        let (grants_out, from_leases) = RingBuffer::new(limits::BUDGET_GRANT_SLOTS);
+        let (names_out, names) = RingBuffer::new(limits::BUDGET_NAMES_SLOTS);
+        let (names_back, names_home) = RingBuffer::new(limits::BUDGET_NAMES_SLOTS);
+        let money = CoreMoneyEnds { to_leases, from_leases, names, names_back };
         wiring.bidders.push(BidderEnds {
             core,
             to_flush: delta_out,
@@ -146,10 +192,18 @@ pub fn wire(cores: usize) -> Result<Wiring, WiringError> {
             to_control: report_out,
             from_control: order_in,
             raw,
+            money,
         });
         wiring.flush.lanes.push(FlushLane { core, from_core: delta_in, to_core: box_out });
         wiring.control.lanes.push(ControlLane { core, to_core: order_out, from_core: report_in });
         wiring.raw.cores.push(raw_in);
+        wiring.leases.lanes.push(LeasesLane {
+            core,
+            from_core: spent_in,
+            to_core: grants_out,
+            names: names_out,
+            names_back: names_home,
+        });
     }
     Ok(wiring)
 }
@@ -165,6 +219,13 @@ impl FlushEnds {
     /// Refuses lanes that are not in the order of cores: totals would be booked to the wrong one.
     pub fn check(&self) -> Result<(), WiringError> {
         in_order("flush", self.lanes.iter().map(|l| l.core), 0)
+    }
+}
+
+impl LeasesEnds {
+    /// Refuses lanes that are not in the order of cores: one would spend what another was granted.
+    pub fn check(&self) -> Result<(), WiringError> {
+        in_order("leases", self.lanes.iter().map(|l| l.core), 0)
     }
 }
 

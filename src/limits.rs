@@ -101,6 +101,10 @@ pub const BUDGET_STRANGERS_MAX: usize = BUDGET_BATCH_MAX;
 /// Slots from a core to its server: a whole statement, two lines an account, with its end; strangers; what is urgent.
 pub const BUDGET_REPORT_SLOTS: usize =
     2 * (BUDGET_DIRTY_MAX + BUDGET_DIRTY_RESERVE) + 1 + BUDGET_STRANGERS_MAX + BUDGET_URGENT_MAX;
+/// Slots from a server to a core: what it grants within some milliseconds; what has no room waits, one grant a line.
+pub const BUDGET_GRANT_SLOTS: usize = 4_096;
+/// Batches of names on their way to a core.
+pub const BUDGET_NAMES_SLOTS: usize = 4;
 /// Accounts that a tick looks at though nothing was heard of them (idle, expired): at 50 ticks a second all 110,000 in nine.
 pub const BUDGET_SWEEP: usize = 256;
 /// Auctions whose delivery is not known: at the default of 4,096 in flight, four times that, as numbers are not dense.

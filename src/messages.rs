@@ -4,6 +4,9 @@
 //! |------------------|---------|---------|----------------------------------|----------------------------------------|
 //! | [`ToFlush`]      | bidder, raw | flush | a metric delta                 | the thread goes on adding to it        |
 //! | [`FromFlush`]    | flush   | bidder, raw | its box, empty; a full disk  | cannot be: there are fewer messages    |
+//! | [`crate::budget::messages::CoreReport`] | bidder | leases | what was spent and is wanted | the core tells it later |
+//! | [`crate::budget::messages::CoreGrant`] | leases | bidder | money | the leases keep it and try again |
+//! | [`crate::budget::core::DirectoryBatch`] | leases | bidder | names of accounts; empty boxes back | likewise |
 //! | bytes of [`crate::record::raw`] | bidder | raw | an auction's requests and answers, whole | it is not kept, and counted |
 //! | [`ToCore`]       | control | bidder  | configuration, salt, drain       | control keeps it and tries again       |
 //! | [`FromCore`]     | bidder  | control | ready, drained, old configuration| the core keeps it and tries again      |
@@ -13,6 +16,7 @@
 //! `raw` is the thread that keeps requests and answers whole. What is boxed is made once and goes back and forth; a ring slot
 //! stays within a cache line's quarter.
 use crate::{
+    budget::core::Policy,
     config::Config,
     record::{configured::Configured, metrics::CoreMetrics, stopped::Why, totals::Totals, user::Salt},
     units::DspIx,
@@ -106,6 +110,8 @@ pub struct CoreConfig {
     pub dsp_addrs: Vec<SocketAddr>,
     /// The row of the metrics each DSP of `config.dsps` counts in; rows outlive configurations. Control fills it.
     pub dsp_slots: Vec<DspIx>,
+    /// What is done with bids of each DSP of `config.dsps` that name no account; the ledger knows the accounts' numbers.
+    pub policies: Vec<Policy>,
     /// This start of the process, for event ids.
     pub epoch: u32,
     /// This machine, for event ids.

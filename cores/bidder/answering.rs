@@ -9,10 +9,11 @@ use super::{
     recording::{Followup, Recorder},
     refusing::Seen,
     slab::Key,
+    spending::Spending,
     transport::Transport,
 };
 use outcry::{
-    auction::{Delivery, Unlimited},
+    auction::Delivery,
     config::NoBidStyle,
     http1::{self, ResponseExtra},
     openrtb::codes::Loss,
@@ -38,7 +39,7 @@ impl Bidder {
     /// Every DSP has answered or is late: decide, record, answer.
     pub(super) fn finish<T: Transport>(&mut self, key: Key, now: Now, t: &mut T) {
         let Bidder { flights, snapshots, buffers, metrics, ingress, deflate, recorder, scratch, .. } = self;
-        let Bidder { auction, views, arena, copies, .. } = self;
+        let Bidder { auction, views, arena, copies, spending, .. } = self;
         let Some(flight) = flights.get(key) else { return };
         let Some(snapshot) = snapshots[flight.snapshot].as_mut() else { return };
         let (sampled, began_ns) = (flight.sampled, flight.begun.boot_ns);
@@ -51,7 +52,7 @@ impl Bidder {
         });
         let heard_ns = if sampled { t.precise_ns() } else { 0 };
         let (start, legs) = (flight.start(snapshot), flight.legs());
-        auction.decide(&mut Unlimited, arena, now.boot_ns);
+        auction.decide(&mut spending.paying(start.event.seq, now), arena, now.boot_ns);
         arena.reset();
         let decision = auction.decision();
         for win in &decision.wins {
@@ -135,7 +136,7 @@ impl Bidder {
             }
         };
         if !answered {
-            deliver(followup, Delivery::ClientLeft, recorder, metrics, now);
+            deliver(followup, Delivery::ClientLeft, (recorder, spending), metrics, now);
         } else {
             let kind = if bid { AnswerKind::Bid } else { AnswerKind::NoBid };
             self.answered.push(Timed { kind, arrival_ns, asked_ns, decided_ns: now.boot_ns });
@@ -232,9 +233,9 @@ impl Bidder {
 
     /// What became of answers leaves as a record of its own, when it is known.
     pub(super) fn deliveries(&mut self, now: Now) {
-        let Bidder { ingress, recorder, metrics, .. } = self;
+        let Bidder { ingress, recorder, spending, metrics, .. } = self;
         while let Some((followup, delivery)) = ingress.take_delivered() {
-            deliver(followup, delivery, recorder, metrics, now);
+            deliver(followup, delivery, (recorder, spending), metrics, now);
         }
     }
 
@@ -261,12 +262,20 @@ impl Bidder {
     }
 }
 
-fn deliver(of: Followup, delivery: Delivery, recorder: &mut Recorder, metrics: &mut CoreMetrics, now: Now) {
+fn deliver(
+    of: Followup,
+    delivery: Delivery,
+    (recorder, spending): (&mut Recorder, &mut Spending),
+    metrics: &mut CoreMetrics,
+    now: Now,
+) {
     // "Written in time" is what an auction's record is taken for when nothing else is said.
     if matches!(delivery, Delivery::Written { .. }) {
         recorder.written(of);
+        spending.delivered(of.event.seq);
     } else {
-        let bytes = recorder.delivered(of, delivery, &[], now.unix_ms());
+        let freed = spending.not_delivered(of.event.seq, now);
+        let bytes = recorder.delivered(of, delivery, freed, now.unix_ms());
         metrics.count(Counter::Records);
         metrics.add(Counter::RecordBytes, bytes as u64);
     }

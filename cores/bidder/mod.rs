@@ -22,6 +22,7 @@ pub(crate) mod ring;
 pub mod slab;
 pub mod snapshot;
 mod sockets;
+pub mod spending;
 pub mod thread;
 pub mod transport;
 pub mod turn;
@@ -51,6 +52,7 @@ use recording::Recorder;
 use refusing::Refusing;
 use slab::{Key, Slab};
 use snapshot::Snapshot;
+use spending::Spending;
 use transport::{Next, Sent, Sock, Transport};
 
 /// One auction in so many has its stages timed: two clock reads a stage are too dear for all of them.
@@ -93,6 +95,7 @@ pub struct Bidder {
     refusing: Refusing,
     salt: Salt,
     copies: Copies,
+    spending: Spending,
     /// The journal's disk is full: nobody is admitted.
     disk_full: bool,
     scratch: Vec<u8>,
@@ -137,6 +140,7 @@ impl Bidder {
             refusing,
             salt: Salt::NONE,
             copies: Copies::default(),
+            spending: Spending::unlimited(),
             disk_full: false,
             scratch: Vec::new(),
             auction: Auction::default(),
@@ -170,6 +174,24 @@ impl Bidder {
         self.copies = copies;
     }
 
+    /// From now on this money is spent.
+    pub fn spend_with(&mut self, mut spending: Spending) {
+        if let Some(snapshot) = &self.snapshots[self.current] {
+            spending.configure(&snapshot.core);
+        }
+        self.spending = spending;
+    }
+
+    /// Before the core ends: says what was spent since the last time. True: it is said.
+    pub fn end_spending(&mut self, now: Now) -> bool {
+        self.spending.end(now, self.recorder.frames())
+    }
+
+    /// What it may spend, and of whose.
+    pub fn spending(&self) -> &Spending {
+        &self.spending
+    }
+
     /// Is the journal's disk full?
     pub fn set_disk_full(&mut self, full: bool) {
         self.disk_full = full;
@@ -181,6 +203,7 @@ impl Bidder {
         let snapshot = Snapshot::new(config, &mut self.egress);
         self.ingress.configure(snapshot.config().http.clone());
         self.refusing.configure(&snapshot.config().exchanges);
+        self.spending.configure(&snapshot.core);
         self.snapshots[slot] = Some(snapshot);
         self.current = slot;
         self.metrics.count(Counter::ReloadsApplied);
@@ -430,6 +453,7 @@ impl Bidder {
         }
         self.ingress.flush(now.boot_ns, t, &mut self.buffers);
         self.deliveries(now);
+        self.spending.end_turn(now, self.recorder.frames());
         self.times(now, t);
     }
 

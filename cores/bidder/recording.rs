@@ -30,7 +30,7 @@ const _: () = assert!(delivery_bytes(IMPS_MAX) <= u16::MAX as usize);
 /// What is recorded of an auction once it is known what became of its answer, and the room in the box that is kept for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Followup {
-    event: EventId,
+    pub(super) event: EventId,
     room: NonZeroU16,
 }
 
@@ -85,6 +85,11 @@ impl Recorder {
             producer.refund(promised - usize::from(followup.room.get()) - used);
         }
         (self.scratch.len(), followup)
+    }
+
+    /// Number of the last frame that was published; 0 where nothing is kept.
+    pub fn frames(&self) -> u64 {
+        self.producer.as_ref().map_or(0, Producer::frames)
     }
 
     /// The place in the box behind the last record, if answers wait until that is durable.

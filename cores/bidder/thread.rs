@@ -1,9 +1,10 @@
 //! The thread of a bidder core: pins itself, builds its runtime, runs the core until it is drained.
 //! Owns: the thread it is called on. Called by: `boot`, on a thread made for it. Never: leaves silently; control is told
 //! of readiness, of the end, and of a panic.
-use super::{Bidder, Identity, copying::Copies, epoll, recording::Recorder, sockets, turn::now};
+use super::{Bidder, Identity, copying::Copies, epoll, recording::Recorder, sockets, spending::Spending, turn::now};
 use crate::{flush::delta::DeltaLane, wiring::BidderEnds};
 use outcry::{
+    budget::core::CoreLedger,
     messages::{CoreConfig, FromCore, ToCore},
     record::labels::{Counter, Gauge},
     units::{MS, Now},
@@ -32,6 +33,8 @@ pub struct Seat {
     pub identity: Identity,
     /// Where its records go.
     pub recorder: Recorder,
+    /// Makes its ledger, with a secret of its own.
+    pub ledger: Box<dyn FnOnce(u64) -> CoreLedger + Send>,
     /// Rows for DSPs in the metrics.
     pub rows: usize,
     /// epoll instead of io_uring.
@@ -45,12 +48,12 @@ pub fn run(seat: Seat) {
     // Not pinned is slower, not wrong; the plan printed at the start says where it should be.
     core_affinity::set_for_current(core_affinity::CoreId { id: seat.cpu });
     let core = seat.core;
-    let Seat { listener, ends, config, identity, recorder, rows, epoll, stop_ns, .. } = seat;
+    let Seat { listener, ends, config, identity, recorder, ledger, rows, epoll, stop_ns, .. } = seat;
     if let Err(e) = ends.check(core) {
         eprintln!("outcry: core {core}: {e}");
         return;
     }
-    let BidderEnds { to_flush, from_flush, mut to_control, from_control, raw, .. } = ends;
+    let BidderEnds { to_flush, from_flush, mut to_control, from_control, raw, money, .. } = ends;
     // By a system call of its own when the core is lost: the end of a ring closes what it holds some time later, and until
     // then the kernel would go on handing this listener connections that nobody serves.
     let door = listener.try_clone();
@@ -58,6 +61,8 @@ pub fn run(seat: Seat) {
         let mut bidder = Bidder::new(identity, config, rows, now());
         bidder.record_with(recorder);
         bidder.copy_with(Copies::into(raw));
+        // Here, so that its memory is near this CPU.
+        bidder.spend_with(Spending::of(ledger(identity.seed), money));
         let mut rings = Rings {
             #[cfg(debug_assertions)]
             core,
@@ -174,6 +179,8 @@ impl Duties for Rings<'_> {
             }
         }
         let over = bidder.is_drained() || (self.drain_until_ns > 0 && now.boot_ns > self.drain_until_ns);
+        // What was spent is said last of all; a full ring is emptied within milliseconds.
+        let over = over && bidder.end_spending(now);
         if over && let Some(mut delta) = self.delta.take() {
             self.set_gauges(bidder);
             bidder.report_refusals(now);

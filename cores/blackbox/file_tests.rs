@@ -229,7 +229,7 @@ fn a_start_can_tell_how_the_last_one_ended() {
         judge(marker.as_ref(), boot, marker.map_or(0, |m| look(&memory.0).of_epoch(m.epoch)))
     };
     let mark = |state_of, epoch| {
-        let marker = Marker { state: state_of, epoch, boot, boxes: 2 };
+        let marker = Marker { state: state_of, epoch, boot, boxes: 2, power: false };
         marker::write(&state.0, &marker).expect("written");
     };
     assert_eq!(ended(), Ended::Never);

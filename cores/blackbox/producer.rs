@@ -86,6 +86,11 @@ impl Producer {
         true
     }
 
+    /// Number of the last frame that was published, 0 before the first.
+    pub fn frames(&self) -> u64 {
+        self.seq
+    }
+
     /// Takes a promise back: what an auction reserved and did not use.
     ///
     /// # Panics

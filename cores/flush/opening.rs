@@ -12,7 +12,7 @@ use crate::{
 };
 use outcry::{
     config::Durability,
-    journal::{retention::Level, writer::Class},
+    journal::{positions::Positions, retention::Level, writer::Class},
     record::{configured::Configured, frame, started::Started},
     time::hybrid::Hlc,
     units::Now,
@@ -70,6 +70,8 @@ pub struct Opened {
     pub found: ReadOut,
     /// The greatest time that the journal knows.
     pub last: Hlc,
+    /// Up to which frame of each writer it has everything.
+    pub positions: Positions,
     /// How it is written.
     pub writes: Writes,
 }
@@ -160,7 +162,8 @@ impl Opening {
         };
         let (journal, last) = match read {
             Ok((journal, found, recovered, last)) => {
-                opened.send(Ok(Opened { recovered, found, last, writes })).ok()?;
+                let positions = journal.durable_positions().clone();
+                opened.send(Ok(Opened { recovered, found, last, positions, writes })).ok()?;
                 (journal, last)
             }
             Err(e) => {

@@ -1,10 +1,100 @@
-//! Money on this machine: where it is kept, and how it is managed.
-//! Owns: nothing. Runs on: the ledger's thread. Called by: `boot`, the admin port. Never: on a bidder core.
+//! Money on this machine: the ledger that keeps it, the leases that carry it to the cores, and how it is managed.
+//! Owns: nothing. Runs on: the ledger's thread, the leases' thread, the main thread at a start. Called by: `boot`, the admin
+//! port. Never: on a bidder core, which has its own part of it in [`outcry::budget::core`].
 //!
-//! Reading order: [`store`] (the file), [`books`] (accounts in it), [`api`] (what the admin port may ask of them), [`port`] (how it
-//! gets there), [`cli`] (who asks it).
+//! ```text
+//!  bidder cores --what is spent, what is wanted--> leases --asks--> ledger --one transaction--> ledger.redb
+//!       ^-----------------grants-------------------/  ^---answers, durable---/
+//! ```
+//! A start: [`ledger`] is opened, [`recover`] brings home what earlier starts held, then there are cores.
+//!
+//! Reading order: [`store`] (the file), [`ledger`] (what is in it, and who may change it), [`leases`], [`recover`]; [`api`] (what
+//! the admin port may ask), [`port`] (how it gets there), [`cli`] (who asks it).
 pub mod api;
-pub mod books;
 pub mod cli;
+pub mod leases;
+pub mod ledger;
 pub mod port;
+pub mod recover;
 pub mod store;
+
+use api::Manager;
+use ledger::Ledger;
+use outcry::{
+    budget::{
+        AccountId,
+        core::{Capacity, CoreLedger, DirectoryBatch, Entry, Policy, Unbudgeted},
+    },
+    config::Config,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+/// What cores and configurations have to know of accounts.
+#[derive(Debug)]
+pub struct Accounts {
+    /// As of the start: later ones travel in batches.
+    entries: Vec<Entry>,
+    names: Mutex<BTreeMap<String, AccountId>>,
+}
+
+impl Accounts {
+    /// Those of a ledger.
+    pub fn of(ledger: &Ledger) -> Accounts {
+        let names = ledger.tree().list().map(|a| (a.name.clone(), a.id)).collect();
+        Accounts { entries: ledger.entries().collect(), names: Mutex::new(names) }
+    }
+
+    /// A core's ledger that knows them all.
+    pub fn ledger(&self, seed: u64) -> CoreLedger {
+        let mut ledger = CoreLedger::new(Capacity::default(), seed);
+        let mut batch = DirectoryBatch::new();
+        for entry in &self.entries {
+            if let Err(entry) = batch.put(entry.clone()) {
+                ledger.apply(&mut batch);
+                batch.clear();
+                // An empty batch has room.
+                let _ = batch.put(entry);
+            }
+        }
+        ledger.apply(&mut batch);
+        ledger
+    }
+
+    /// There is an account more.
+    pub fn add(&self, name: &str, id: AccountId) {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), id);
+    }
+
+    fn id(&self, name: &str) -> Option<AccountId> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
+    }
+
+    /// For each DSP of a configuration what is done with its bids that name no account. Where the account that is to pay
+    /// them is not known they are refused.
+    pub fn policies(&self, config: &Config) -> Vec<Policy> {
+        let policy = |dsp: &outcry::config::Dsp| match &dsp.default_account {
+            None => Policy { default_account: AccountId::NONE, unbudgeted: dsp.unbudgeted },
+            Some(name) => match self.id(name) {
+                Some(id) => Policy { default_account: id, unbudgeted: dsp.unbudgeted },
+                None => Policy { default_account: AccountId::NONE, unbudgeted: Some(Unbudgeted::Refuse) },
+            },
+        };
+        config.dsps.iter().map(policy).collect()
+    }
+
+    /// A line for each default account that there is not.
+    pub fn unknown(&self, config: &Config) -> Vec<String> {
+        let unknown = config.dsps.iter().filter_map(|dsp| {
+            let name = dsp.default_account.as_ref().filter(|name| self.id(name).is_none())?;
+            Some(format!(
+                "WARNING: dsp {}: there is no account \"{name}\", which is to pay its bids that name none: they are refused. \
+                 Add it (`outcry budget add`), then reload",
+                dsp.name
+            ))
+        });
+        unknown.collect()
+    }
+}

@@ -187,6 +187,8 @@ pub(super) fn dsp(name: &str) -> Dsp {
         gzip: false,
         answer_bytes: 1 << 20,
         buyeruid: BuyerUid::Map,
+        unbudgeted: None,
+        default_account: None,
     }
 }
 

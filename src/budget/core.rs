@@ -50,7 +50,7 @@ use super::{
     planted::{Fault, Planted},
 };
 use crate::{
-    auction::{Account, Answer, Funds, Ticket},
+    auction::{Account, Answer, Funds, Ticket, delivery::Freed},
     limits,
     units::Money,
 };
@@ -81,15 +81,6 @@ impl Default for Capacity {
             auctions: limits::BUDGET_TICKETS,
         }
     }
-}
-
-/// What came back because an answer did not arrive: for its record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Freed {
-    /// Whose, and which window.
-    pub line: LineKey,
-    /// How much.
-    pub amount: Money,
 }
 
 /// Something that must hold does not. The account's bidding ends; an alarm, with its name.
@@ -161,6 +152,16 @@ impl Head {
 
 /// What was longer ago counts as this, before it is so long ago that it seems to come.
 const LONG_AGO: u32 = Moment::units(86_400_000_000_000);
+impl Head {
+    /// A bid of this price came: is it larger than those of late? They rise at once and fall slowly.
+    #[inline]
+    fn saw(&mut self, price: Money) -> bool {
+        let larger = price > self.price;
+        self.price = if larger { price } else { Money(self.price.0 - (self.price.0 - price.0.max(0)) / 8) };
+        larger
+    }
+}
+
 /// A want is not told again before this, unless the bid is larger: its answer may be on the way, or be "nothing is left".
 const ASK_AGAIN: u32 = Moment::units(1_000_000_000);
 /// A delivery is known by then: a deadline, and the time a client has to take its answer.
@@ -370,8 +371,7 @@ impl CoreLedger {
         let nth = self.current(slot);
         let head = &mut self.heads[slot as usize];
         head.seen_at = self.now;
-        let larger = price > head.price;
-        head.price = if larger { price } else { Money(head.price.0 - (head.price.0 - price.0.max(0)) / 8) };
+        let larger = head.saw(price);
         let (free, stop) = match nth {
             Some(nth) => {
                 let line = &self.lines[slot as usize][nth];
@@ -454,9 +454,8 @@ impl CoreLedger {
         self.freed.clear();
         for at in self.tickets.forget(seq) {
             let Charged { ticket, charge } = self.tickets.get(at);
-            let line = LineKey { account: ticket.account, period: ticket.period };
             if self.freed.len() < limits::IMPS_MAX && self.free(ticket, charge) {
-                self.freed.push(Freed { line, amount: charge });
+                self.freed.push(Freed { account: ticket.account, period: ticket.period, amount: charge });
             } else {
                 self.figures.not_freed += 1;
             }
@@ -557,6 +556,7 @@ impl Funds for CoreLedger {
         let done = self.lines[ticket.slot as usize][nth].charge(reserved, charge);
         self.settled(ticket.slot, LineKey { account: ticket.account, period: ticket.period }, done);
         let head = &mut self.heads[ticket.slot as usize];
+        head.saw(reserved);
         head.rate = sizing::rate(head.rate, head.charged_at.age(self.now), charge);
         (head.charged_at, head.seen_at) = (self.now, self.now);
     }

@@ -3,7 +3,7 @@
 //! Called by: the auction, as its funds; `cores/money`. Never: reads a clock, a file, a store or a socket.
 //! Full: refuses, with a reason; money is never lost count of.
 //!
-//! Reading order: [`account`], [`tree`], [`window`], [`manage`], [`messages`], [`granter`], [`server`], [`core`].
+//! Reading order: [`account`], [`tree`], [`window`], [`manage`], [`messages`], [`granter`], [`server`], [`mod@core`].
 pub mod account;
 pub mod core;
 pub mod file;
@@ -15,6 +15,7 @@ pub mod planted;
 pub mod request;
 pub mod server;
 pub mod sizing;
+pub mod spent;
 pub mod store;
 pub mod tree;
 pub mod window;

@@ -564,6 +564,8 @@ impl Checker<'_, '_> {
                 gzip: self.get(table, &schema::GZIP).value,
                 answer_bytes: self.get(table, &schema::ANSWER_BYTES).size(),
                 buyeruid: self.get(table, &schema::BUYERUID).value,
+                unbudgeted: self.get(table, &schema::UNBUDGETED).value,
+                default_account: self.find(table, &schema::DEFAULT_ACCOUNT).map(|name| name.value),
             });
         }
         out

@@ -1,6 +1,7 @@
 //! What may run: every value in range, every name unique, every cross-field rule kept.
 //! Owns: plain data. Never: refers to a file, a line or a default; that is over when one of these exists.
 use crate::{
+    budget::core::Unbudgeted,
     openrtb::request::Media,
     units::{Cpm, Currency, Rate, mix},
 };
@@ -302,6 +303,10 @@ pub struct Dsp {
     pub answer_bytes: usize,
     /// Which of the user's ids it may see.
     pub buyeruid: BuyerUid,
+    /// What is done with its bids that name no account; `None`: they are allowed until an account names it.
+    pub unbudgeted: Option<Unbudgeted>,
+    /// The account that pays them.
+    pub default_account: Option<String>,
 }
 
 /// Which `user.buyeruid` a DSP sees.

@@ -7,6 +7,7 @@ use super::{
     resolved::{BuyerUid, Durability, IoDriver, NoBidStyle, Position, RunnerUp},
 };
 use crate::{
+    budget::core::Unbudgeted,
     limits,
     openrtb::request::Media,
     units::{Cpm, Currency},
@@ -589,6 +590,18 @@ pub(super) const BUYERUID: Key<Choice<BuyerUid>> = key(
     Choice(&[("map", BuyerUid::Map), ("request", BuyerUid::Request)]),
     "Which user.buyeruid it sees: the one under its name in buyeruids, or else also the request's own.",
 );
+pub(super) const UNBUDGETED: Key<Choice<Option<Unbudgeted>>> = key(
+    "unbudgeted",
+    Toml("\"auto\""),
+    Choice(&[("auto", None), ("allow", Some(Unbudgeted::Allow)), ("refuse", Some(Unbudgeted::Refuse))]),
+    "Its bids whose seat and cid name no account: allow records and does not limit them, refuse refuses them; auto allows them until an account names this DSP.",
+);
+pub(super) const DEFAULT_ACCOUNT: Key<Name> = key(
+    "default_account",
+    Unset("\"house\""),
+    Name,
+    "The campaign's account that pays its bids whose seat and cid name none.",
+);
 
 /// A DSP.
 pub(super) const DSP: Section = Section {
@@ -610,6 +623,8 @@ pub(super) const DSP: Section = Section {
         &GZIP,
         &ANSWER_BYTES,
         &BUYERUID,
+        &UNBUDGETED,
+        &DEFAULT_ACCOUNT,
     ],
     sections: &[],
 };

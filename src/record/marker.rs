@@ -30,6 +30,8 @@ pub struct Marker {
     pub boot: BootId,
     /// Boxes that it made: one for each bidder core.
     pub boxes: u16,
+    /// Its answers waited until their records were on disk: what is not there was never answered.
+    pub power: bool,
 }
 
 /// Why a text is no marker.
@@ -49,11 +51,14 @@ const STATES: [(State, &str); 3] =
 impl Marker {
     /// What is written: lines of a key and a value, for people too.
     pub fn text(&self) -> String {
-        let Marker { state, epoch, boot, boxes } = self;
+        let Marker { state, epoch, boot, boxes, power } = self;
         let state = STATES.iter().find(|(s, _)| s == state).map_or("", |(_, name)| name);
         let mut text = String::new();
         // Writing into a string does not fail.
         let _ = write!(text, "marker 1\nstate {state}\nepoch {epoch}\nboot {boot}\nboxes {boxes}\n");
+        if *power {
+            text.push_str("durability power\n");
+        }
         text
     }
 
@@ -76,6 +81,7 @@ impl Marker {
             epoch: line(text, "epoch", |v| v.parse().ok())?,
             boot: line(text, "boot", BootId::parse)?,
             boxes: line(text, "boxes", |v| v.parse().ok())?,
+            power: text.lines().any(|line| line == "durability power"),
         })
     }
 }
@@ -115,10 +121,30 @@ pub enum Ended {
     },
 }
 
+impl Ended {
+    /// Its epoch, if there was one.
+    pub fn epoch(&self) -> Option<u32> {
+        match *self {
+            Ended::Never => None,
+            Ended::Clean { epoch }
+            | Ended::Recovered { epoch }
+            | Ended::Killed { epoch }
+            | Ended::PowerCut { epoch }
+            | Ended::BoxesGone { epoch, .. } => Some(epoch),
+        }
+    }
+
+    /// Once all boxes that were found are read out, does the journal have all that was answered? `power`: answers waited for
+    /// the disk.
+    pub fn is_whole(&self, power: bool) -> bool {
+        power || !matches!(self, Ended::PowerCut { .. } | Ended::BoxesGone { .. })
+    }
+}
+
 /// Tells how the last process ended, from its marker, the running system's boot id, and how many boxes of the marker's
 /// epoch were found (any number without a marker).
 pub fn judge(marker: Option<&Marker>, boot: BootId, found: u16) -> Ended {
-    let Some(&Marker { state, epoch, boot: then, boxes }) = marker else { return Ended::Never };
+    let Some(&Marker { state, epoch, boot: then, boxes, .. }) = marker else { return Ended::Never };
     match state {
         State::Clean => Ended::Clean { epoch },
         State::Recovered => Ended::Recovered { epoch },
@@ -136,7 +162,7 @@ mod tests {
     const OTHER: BootId = BootId([0x50; 16]);
 
     fn marker(state: State) -> Marker {
-        Marker { state, epoch: 7, boot: BOOT, boxes: 4 }
+        Marker { state, epoch: 7, boot: BOOT, boxes: 4, power: false }
     }
 
     #[test]
@@ -145,6 +171,8 @@ mod tests {
         assert_eq!(text, "marker 1\nstate running\nepoch 7\nboot 4f4f4f4f-4f4f-4f4f-4f4f-4f4f4f4f4f4f\nboxes 4\n");
         for (state, _) in STATES {
             assert_eq!(Marker::parse(&marker(state).text()), Ok(marker(state)));
+            let power = Marker { power: true, ..marker(state) };
+            assert_eq!(Marker::parse(&power.text()), Ok(power));
         }
         assert_eq!(Marker::parse(&text.replace("marker 1", "marker 2")), Err(MarkerError::Newer(2)));
         for key in ["marker", "state", "epoch", "boot", "boxes"] {
@@ -175,6 +203,10 @@ mod tests {
         ];
         for (marker, boot, found, ended) in cases {
             assert_eq!(judge(marker.as_ref(), boot, found), ended, "{marker:?} {boot} {found}");
+            assert_eq!(ended.epoch(), marker.map(|m| m.epoch));
+            // What answers waited for is there, whatever else is gone.
+            let lost = matches!(ended, Ended::PowerCut { .. } | Ended::BoxesGone { .. });
+            assert!(ended.is_whole(true) && ended.is_whole(false) != lost);
         }
     }
 }

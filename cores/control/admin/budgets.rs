@@ -74,9 +74,13 @@ mod tests {
     use super::*;
     use crate::{
         control::{ControlHandle, admin::tests::ask},
-        money::{api::tests::books, port::port},
+        money::{
+            Accounts,
+            api::tests::books,
+            ledger::{Desk, run},
+        },
     };
-    use std::{sync::Arc, time::Duration};
+    use std::sync::{Arc, mpsc::channel};
 
     #[test]
     fn only_whoever_is_here_and_no_web_page_changes_anything() {
@@ -107,11 +111,12 @@ mod tests {
     fn the_ledger_is_asked_over_the_admin_port() {
         let handle = ControlHandle::new(1, 1);
         assert!(ask(&handle, b"GET /budget/accounts HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404 "));
-        let (asks, calls) = port();
-        handle.keep_budgets(asks);
+        let (to_ledger, asked) = channel();
+        handle.keep_budgets(BudgetPort(to_ledger));
         let ledger = std::thread::spawn(move || {
-            let (mut books, _folder) = books("socket");
-            while calls.serve(&mut books, Duration::from_millis(5)) {}
+            let (ledger, _folder) = books("socket");
+            let accounts = Arc::new(Accounts::of(&ledger));
+            run(Desk { ledger, asked, leases: channel().0, accounts }, |_| ());
         });
         let added = ask(&handle, post(r#"{"account":"acme","do":"add_advertiser","daily":100}"#).as_bytes());
         assert!(added.starts_with("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"), "{added}");

@@ -53,6 +53,8 @@ fn core_config(dsps: &[&str]) -> Box<CoreConfig> {
         gzip: false,
         answer_bytes: 1,
         buyeruid: Default::default(),
+        unbudgeted: None,
+        default_account: None,
     };
     let any = "127.0.0.1:0".parse().unwrap();
     Box::new(CoreConfig {
@@ -107,6 +109,7 @@ fn core_config(dsps: &[&str]) -> Box<CoreConfig> {
         },
         dsp_addrs: vec![any; dsps.len()],
         dsp_slots: Vec::new(),
+        policies: Vec::new(),
         epoch: 1,
         node: 1,
     })

@@ -191,7 +191,8 @@ impl World {
                     let freed: Vec<_> = self.ledger.not_delivered(seq).to_vec();
                     // A line may have been forgotten since; all else is freed, of the line that paid.
                     let expected: Vec<_> = won.into_iter().filter(|(k, _)| self.lines.contains_key(k)).collect();
-                    let got: Vec<_> = freed.iter().map(|f| (key(f.line), i128::from(f.amount.0))).collect();
+                    let got: Vec<_> =
+                        freed.iter().map(|f| ((f.account.0, f.period.0), i128::from(f.amount.0))).collect();
                     prop_assert_eq!(&got, &expected);
                     for (k, amount) in got {
                         self.lines.get_mut(&k).expect("just looked up").freed += amount;

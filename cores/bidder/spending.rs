@@ -1,0 +1,146 @@
+//! A bidder core's money, and its ends of the rings to the leases' thread.
+//! Owns: the core's ledger. Runs on: each bidder core. Called by: the bidder: at each decision, at each delivery, at the end of
+//! each turn. Never: waits; decides about money: that is the ledger's.
+//! Full: what does not fit into a ring is told later.
+use crate::wiring::CoreMoneyEnds;
+use outcry::{
+    auction::{Account, Answer, Funds, Ticket, delivery::Freed},
+    budget::{
+        CoreReport,
+        core::{Capacity, CoreLedger, Policy, Sink, Told},
+    },
+    messages::CoreConfig,
+    units::{MS, Money, Now},
+};
+use rtrb::Producer;
+
+/// The server hears this often what changed.
+const TICK_NS: u64 = 20 * MS;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Spending {
+    ledger: CoreLedger,
+    ends: Option<CoreMoneyEnds>,
+    told_ns: u64,
+}
+
+impl Spending {
+    /// No account is known, so nothing is limited, and nobody is told anything.
+    pub fn unlimited() -> Spending {
+        let none = Capacity { accounts: 0, name_bytes: 0, dirty: 0, auctions: 0 };
+        Spending { ledger: CoreLedger::new(none, 0), ends: None, told_ns: 0 }
+    }
+
+    /// With a ledger that knows its accounts, and a server.
+    pub fn of(ledger: CoreLedger, ends: CoreMoneyEnds) -> Spending {
+        Spending { ledger, ends: Some(ends), told_ns: 0 }
+    }
+
+    /// This configuration is in force from now on.
+    pub(super) fn configure(&mut self, core: &CoreConfig) {
+        let policies = core.policies.iter().copied().chain(std::iter::repeat(Policy::default()));
+        self.ledger.configure(core.config.dsps.iter().map(|d| d.name.as_bytes()).zip(policies));
+    }
+
+    /// The funds of the auction with this number on this core.
+    pub(super) fn paying(&mut self, seq: u64, now: Now) -> Paying<'_> {
+        self.ledger.turn(now.boot_ns);
+        Paying { ledger: &mut self.ledger, seq }
+    }
+
+    /// The auction's answer arrived.
+    #[inline]
+    pub(super) fn delivered(&mut self, seq: u64) {
+        self.ledger.delivered(seq);
+    }
+
+    /// It did not: what its winners were charged is free again. What stands in the record of that.
+    pub(super) fn not_delivered(&mut self, seq: u64, now: Now) -> &[Freed] {
+        self.ledger.turn(now.boot_ns);
+        self.ledger.not_delivered(seq)
+    }
+
+    /// The end of a turn: money and names in, what was spent and is wanted out. All that was charged and freed so far is in
+    /// published frames, up to the one with the number `frame_seq`.
+    pub(super) fn end_turn(&mut self, now: Now, frame_seq: u64) {
+        let Spending { ledger, ends: Some(ends), told_ns } = self else { return };
+        while let Ok(grant) = ends.from_leases.pop() {
+            ledger.turn(now.boot_ns);
+            ledger.grant(&grant);
+        }
+        if let Ok(mut batch) = ends.names.pop() {
+            ledger.apply(&mut batch);
+            // There are no more boxes than slots.
+            let _ = ends.names_back.push(batch);
+        }
+        let mut ring = Ring(&mut ends.to_leases);
+        ledger.urgent(&mut ring);
+        if now.boot_ns.saturating_sub(*told_ns) >= TICK_NS {
+            *told_ns = now.boot_ns;
+            ledger.tick(now.boot_ns, frame_seq, &mut ring);
+        }
+    }
+
+    /// Before the core ends: everything that is left to say. True: it is said.
+    pub(super) fn end(&mut self, now: Now, frame_seq: u64) -> bool {
+        let Spending { ledger, ends: Some(ends), .. } = self else { return true };
+        let told = ledger.tick(now.boot_ns, frame_seq, &mut Ring(&mut ends.to_leases));
+        matches!(told, Told::Statement(_)) || ends.to_leases.is_abandoned()
+    }
+
+    /// The ledger, to look at.
+    pub fn ledger(&self) -> &CoreLedger {
+        &self.ledger
+    }
+}
+
+/// The ring to the server, as the ledger sees it.
+struct Ring<'a>(&'a mut Producer<CoreReport>);
+
+impl Sink for Ring<'_> {
+    fn room(&self) -> usize {
+        self.0.slots()
+    }
+
+    fn put(&mut self, report: CoreReport) {
+        // The ledger has asked how much room there is.
+        let _ = self.0.push(report);
+    }
+}
+
+/// The ledger as the funds of one auction: what cannot be paid is asked for, what is charged waits for its delivery.
+pub(super) struct Paying<'a> {
+    ledger: &'a mut CoreLedger,
+    seq: u64,
+}
+
+impl Funds for Paying<'_> {
+    #[inline]
+    fn can_pay(&mut self, account: &Account<'_>, max: Money) -> Answer {
+        let answer = self.ledger.can_pay(account, max);
+        if answer == Answer::NoMoney {
+            self.ledger.touch(account, max);
+        }
+        answer
+    }
+
+    #[inline]
+    fn reserve(&mut self, account: &Account<'_>, amount: Money) -> Result<Ticket, Answer> {
+        let reserved = self.ledger.reserve(account, amount);
+        if reserved == Err(Answer::NoMoney) {
+            self.ledger.touch(account, amount);
+        }
+        reserved
+    }
+
+    fn release(&mut self, ticket: Ticket, amount: Money) {
+        self.ledger.release(ticket, amount);
+    }
+
+    #[inline]
+    fn charge(&mut self, ticket: Ticket, reserved: Money, charge: Money) {
+        self.ledger.charge(ticket, reserved, charge);
+        self.ledger.won(self.seq, ticket, charge);
+    }
+}

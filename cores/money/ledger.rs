@@ -1,0 +1,380 @@
+//! The ledger: accounts, budgets, what was granted of them, in memory and on disk together; and the thread that answers for it.
+//! Owns: the store, the account tree, the granter. Runs on: the main thread at the start, then a thread of its own, which
+//! waits for the disk. Called by: `boot`, the leases' thread, the admin port, a file of budgets. Never: says anything that is not
+//! durable.
+//!
+//! A ledger whose store failed is not used again: nobody knows what is on disk. It is opened anew, and then has what is; whoever
+//! asked asks again.
+use super::{
+    Accounts,
+    api::{self, Answer, Call, Failed, Manager},
+    store::{Batch, LedgerStore, OpenError, StoreError},
+};
+use outcry::{
+    budget::{
+        AccountId,
+        core::{DirectoryBatch, Entry},
+        file::apply_file,
+        granter::{
+            Granter, HolderId, Violation,
+            settle::{Final, RecoverFrom, Settled},
+        },
+        manage::{Known, Operation, apply},
+        messages::{Ask, Reply},
+        movement::{Deed, Movement},
+        store::Store,
+        tree::{Account, Owner, State, Tree},
+        window::BucketKey,
+    },
+    config::{Config, Dsp, Mistake, RateTable},
+    units::{Money, Now},
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender},
+    },
+    time::Duration,
+};
+use tokio::sync::oneshot;
+
+/// To the ledger's thread.
+#[derive(Debug)]
+pub enum ToLedger {
+    /// From the leases of this machine.
+    Ask(Box<Ask>),
+    /// From the admin port.
+    Call(Call, oneshot::Sender<Answer>),
+    /// Another configuration is in force, with this text in the file of budgets.
+    Configure(Box<Config>, Option<String>),
+    /// The leases have ended, and nobody else matters.
+    Stop,
+}
+
+/// From the ledger's thread to the leases'.
+#[derive(Debug)]
+pub enum FromLedger {
+    /// To an ask.
+    Reply(Reply),
+    /// Accounts that are new, or gone.
+    Names(Box<DirectoryBatch>),
+    /// The limits or the state of a campaign are other ones.
+    Changed(AccountId),
+}
+
+/// Why there is no ledger. The text says what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The file.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// It cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What stands in it does not add up.
+    #[error(
+        "the ledger's sums do not add up: {0}. Nothing is granted from it. Restore it from a copy, or move it away and add \
+         the budgets again, less what `outcry audit advertiser` says was spent"
+    )]
+    Books(Violation),
+    /// The file of budgets.
+    #[error("{path}: nothing of it was taken over:\n{}", .mistakes.iter().map(|m| format!("  {m}")).collect::<Vec<_>>().join("\n"))]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// All that is wrong with it.
+        mistakes: Vec<Mistake>,
+    },
+}
+
+/// The clock.
+pub type Clock = fn() -> Now;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Ledger {
+    state_dir: PathBuf,
+    store: LedgerStore,
+    tree: Tree,
+    granter: Granter,
+    rates: RateTable,
+    dsps: Vec<Dsp>,
+    file: PathBuf,
+    clock: Clock,
+    /// What was changed and is to be told to the cores and written into the journal.
+    moved: Vec<Movement>,
+    /// Why the store is not used any more.
+    failed: Option<String>,
+}
+
+impl Ledger {
+    /// Opens the ledger of a configuration, or begins one.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn open(config: &Config, clock: Clock) -> Result<Ledger, LedgerError> {
+        let (rates, dsps) = (config.rates.clone(), config.dsps.clone());
+        let file = config.budget.file.clone().unwrap_or_default();
+        Ledger::open_in(&config.state_dir, (rates, dsps, file), clock)
+    }
+
+    fn open_in(
+        state_dir: &Path,
+        (rates, dsps, file): (RateTable, Vec<Dsp>, PathBuf),
+        clock: Clock,
+    ) -> Result<Ledger, LedgerError> {
+        let store = LedgerStore::open(state_dir)?;
+        let tree = store.tree()?;
+        let mut rows = Vec::new();
+        store.load(&mut |row| rows.push(row))?;
+        let granter = Granter::load(rows, clock()).map_err(LedgerError::Books)?;
+        let state_dir = state_dir.to_path_buf();
+        Ok(Ledger { state_dir, store, tree, granter, rates, dsps, file, clock, moved: Vec::new(), failed: None })
+    }
+
+    /// The same, from what is on disk.
+    fn anew(self) -> Result<Ledger, (LedgerError, Closed)> {
+        let Ledger { state_dir, store, rates, dsps, file, clock, .. } = self;
+        // The file is one process's, once.
+        drop(store);
+        Closed { state_dir, rates, dsps, file, clock }.open()
+    }
+
+    /// What was granted.
+    pub fn granter(&self) -> &Granter {
+        &self.granter
+    }
+
+    /// The names by which bids find campaigns that have not ended.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.tree.list().filter(|account| account.state != State::Ended).filter_map(entry)
+    }
+
+    /// Starts of `node` before `epoch` whose money is not home, with what is known of each.
+    pub fn unsettled(&self, node: u32, epoch: u32) -> Vec<(HolderId, RecoverFrom)> {
+        let holders = self.granter.unsettled(node, epoch).into_iter().map(|epoch| HolderId { node, epoch });
+        holders.map(|holder| (holder, self.granter.recover_from(holder))).collect()
+    }
+
+    /// What the record of a dead start says comes home; if it is not complete, what it does not prove is spent.
+    ///
+    /// # Errors
+    /// The store.
+    pub fn settle(&mut self, holder: HolderId, finals: &[Final], complete: bool) -> Result<Settled, LedgerError> {
+        let settled = self.granter.settle(holder, finals, complete);
+        self.keep_rows()?;
+        Ok(settled)
+    }
+
+    /// Answers an ask; the answer is durable.
+    ///
+    /// # Errors
+    /// The store.
+    pub fn ask(&mut self, ask: &Ask, now: Now) -> Result<Reply, LedgerError> {
+        let reply = self.granter.ask(&self.tree, ask, now);
+        self.keep_rows()?;
+        Ok(reply)
+    }
+
+    /// What is over goes to the archive, some of it at a time.
+    ///
+    /// # Errors
+    /// The store.
+    pub fn tidy(&mut self, now: Now) -> Result<(), LedgerError> {
+        self.granter.tidy(&self.tree, now, TIDY);
+        self.keep_rows()
+    }
+
+    /// Makes the accounts what a file says. Returns how many changes it took.
+    ///
+    /// # Errors
+    /// What is wrong with it: nothing was changed. Or the store.
+    pub fn apply_file(&mut self, text: &str) -> Result<usize, LedgerError> {
+        let known = Known { rates: &self.rates, dsps: &self.dsps, now_ms: (self.clock)().unix_ms() };
+        let moved = apply_file(&mut self.tree, text, &known)
+            .map_err(|mistakes| LedgerError::File { path: self.file.clone(), mistakes })?;
+        let changes = moved.len();
+        self.keep(moved)?;
+        Ok(changes)
+    }
+
+    /// Stores what was changed in the tree.
+    fn keep(&mut self, moved: Vec<Movement>) -> Result<(), StoreError> {
+        if moved.is_empty() {
+            return Ok(());
+        }
+        // An account that was changed twice is stored twice, as it is now.
+        let accounts: Vec<&Account> = moved.iter().filter_map(|m| self.tree.get(m.account)).collect();
+        let batch = Batch { accounts, movements: moved.iter().collect(), ..Batch::default() };
+        self.store.commit(&batch).inspect_err(|e| self.failed = Some(e.to_string()))?;
+        self.moved.extend(moved);
+        Ok(())
+    }
+
+    fn keep_rows(&mut self) -> Result<(), LedgerError> {
+        if self.granter.has_changes() {
+            let changes = self.granter.changes();
+            Store::commit(&mut self.store, &changes).inspect_err(|e| self.failed = Some(e.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a ledger is opened with.
+struct Closed {
+    state_dir: PathBuf,
+    rates: RateTable,
+    dsps: Vec<Dsp>,
+    file: PathBuf,
+    clock: Clock,
+}
+
+impl Closed {
+    fn open(self) -> Result<Ledger, (LedgerError, Closed)> {
+        let with = (self.rates.clone(), self.dsps.clone(), self.file.clone());
+        Ledger::open_in(&self.state_dir, with, self.clock).map_err(|why| (why, self))
+    }
+}
+
+fn entry(account: &Account) -> Option<Entry> {
+    match &account.owner {
+        Owner::Advertiser => None,
+        Owner::Campaign { dsp, seat, cid, .. } => Some(Entry {
+            account: account.id,
+            dsp: dsp.as_bytes().into(),
+            seat: seat.as_bytes().into(),
+            cid: cid.as_bytes().into(),
+        }),
+    }
+}
+
+impl Manager for Ledger {
+    fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    fn apply(&mut self, operation: &Operation) -> Result<Option<Movement>, Failed> {
+        if let Some(why) = &self.failed {
+            return Err(Failed::Store(why.clone()));
+        }
+        let known = Known { rates: &self.rates, dsps: &self.dsps, now_ms: (self.clock)().unix_ms() };
+        let moved = apply(&mut self.tree, operation, &known)?;
+        self.keep(moved.iter().cloned().collect()).map_err(|e| Failed::Store(e.to_string()))?;
+        Ok(moved)
+    }
+
+    fn history(&self, account: AccountId, most: usize) -> Result<Vec<Movement>, Failed> {
+        self.store.history(account, most).map_err(|e| Failed::Store(e.to_string()))
+    }
+
+    fn committed(&self, bucket: &BucketKey) -> Option<Money> {
+        Some(self.granter.bucket(bucket).map_or(Money(0), |row| row.committed))
+    }
+
+    fn now_ms(&self) -> u64 {
+        (self.clock)().unix_ms()
+    }
+}
+
+/// Windows and limits that are looked at in one go.
+const TIDY: usize = 256;
+/// How long the thread waits for something to do before it tidies.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The ledger's thread.
+pub struct Desk {
+    /// What it answers for.
+    pub ledger: Ledger,
+    /// What it is asked.
+    pub asked: Receiver<ToLedger>,
+    /// The leases of this machine.
+    pub leases: Sender<FromLedger>,
+    /// Names that configurations look up.
+    pub accounts: Arc<Accounts>,
+}
+
+/// Answers until it is told to stop.
+pub fn run(desk: Desk, mut say: impl FnMut(&str)) {
+    let Desk { ledger, asked, leases, accounts } = desk;
+    let clock = ledger.clock;
+    let mut ledger = Ok(ledger);
+    loop {
+        let message = match asked.recv_timeout(PATIENCE) {
+            Ok(ToLedger::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(message) => Some(message),
+            Err(RecvTimeoutError::Timeout) => None,
+        };
+        let mut open = match ledger {
+            Ok(open) => open,
+            Err(closed) => match Closed::open(closed) {
+                Ok(open) => {
+                    say("the ledger is open again");
+                    open
+                }
+                Err((why, closed)) => {
+                    say(&format!("ALARM: nothing is granted: {why}"));
+                    ledger = Err(closed);
+                    continue;
+                }
+            },
+        };
+        let now = clock();
+        let done = match message {
+            None | Some(ToLedger::Stop) => open.tidy(now),
+            // Who asks is gone when an answer cannot be sent, and with the last of them this ends.
+            Some(ToLedger::Ask(ask)) => open.ask(&ask, now).map(|reply| drop(leases.send(FromLedger::Reply(reply)))),
+            Some(ToLedger::Call(call, answer)) => {
+                drop(answer.send(api::answer(&call, &mut open)));
+                Ok(())
+            }
+            Some(ToLedger::Configure(config, file)) => {
+                (open.rates, open.dsps) = (config.rates, config.dsps);
+                file.map_or(Ok(0), |text| open.apply_file(&text)).map(drop)
+            }
+        };
+        for movement in std::mem::take(&mut open.moved) {
+            tell(&open.tree, &movement, &leases, &accounts);
+        }
+        for violation in open.granter.take_violations() {
+            say(&format!("ALARM: {violation}: nothing more is granted of the account"));
+        }
+        ledger = match done {
+            Err(why @ LedgerError::File { .. }) => {
+                say(&why.to_string());
+                Ok(open)
+            }
+            Err(why) => {
+                say(&format!("ALARM: the ledger failed and is opened anew: {why}"));
+                open.anew().map_err(|(_, closed)| closed)
+            }
+            Ok(()) if open.failed.is_some() => open.anew().map_err(|(_, closed)| closed),
+            Ok(()) => Ok(open),
+        };
+    }
+}
+
+/// The cores hear of accounts that are new or over, and of limits that are other ones.
+fn tell(tree: &Tree, movement: &Movement, leases: &Sender<FromLedger>, accounts: &Accounts) {
+    let Some(account) = tree.get(movement.account) else { return };
+    let mut batch = Box::new(DirectoryBatch::new());
+    match movement.deed {
+        Deed::Add => {
+            accounts.add(&account.name, account.id);
+            if let Some(entry) = entry(account) {
+                // An empty batch has room.
+                let _ = batch.put(entry);
+                drop(leases.send(FromLedger::Names(batch)));
+            }
+        }
+        Deed::End => {
+            batch.remove(account.id);
+            drop(leases.send(FromLedger::Names(batch)));
+        }
+        _ => {}
+    }
+    // What is set of an advertiser concerns all its campaigns.
+    for campaign in tree.list().filter(|a| a.id == account.id || a.advertiser() == account.id) {
+        drop(leases.send(FromLedger::Changed(campaign.id)));
+    }
+}

@@ -1,0 +1,105 @@
+//! The money of starts that are dead comes home: what they spent since their last cut is counted from the journal.
+//! Owns: nothing. Runs on: the main thread, at a start, when everything that was left is in the journal. Called by: `boot`.
+//! Never: takes a record for complete that lacks a frame; money of which nothing proves that it was not spent is spent.
+use super::ledger::{Ledger, LedgerError};
+use crate::journal::{
+    dir::Dir,
+    since::{self, Wanted},
+};
+use outcry::{
+    budget::{
+        granter::settle::{Final, RecoverFrom, Settled},
+        spent::Spent,
+    },
+    journal::positions::Positions,
+    record::frame::WRITER_CONTROL,
+    units::Money,
+};
+use std::{collections::BTreeMap, path::Path};
+
+/// What is known of the record of dead starts.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// The journal's directory.
+    pub dir: &'a Path,
+    /// The last frame of each writer that is durable now.
+    pub positions: &'a Positions,
+    /// The start whose end was looked into, and whether its record lacks nothing. Earlier ones were looked into by the starts
+    /// after them; whatever those could not settle they left as it was.
+    pub last: Option<(u32, bool)>,
+}
+
+/// Settles every start of `node` before `epoch` whose money is not home.
+///
+/// # Errors
+/// The ledger's store. A journal that cannot be read is none: everything counts as spent.
+pub fn recover(
+    ledger: &mut Ledger,
+    record: Option<Record<'_>>,
+    (node, epoch): (u32, u32),
+    say: &mut dyn FnMut(&str),
+) -> Result<(), LedgerError> {
+    for (holder, from) in ledger.unsettled(node, epoch) {
+        let read = match &record {
+            None => Err("no records are kept".to_owned()),
+            Some(record) => finals(record, node, holder.epoch, &from),
+        };
+        let (finals, why) = match read {
+            Ok(finals) => (finals, None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
+        let Settled { lines, returned, spent, forfeit, .. } = ledger.settle(holder, &finals, why.is_none())?;
+        if let Some(why) = why {
+            say(&format!(
+                "WARNING: what epoch {} spent cannot be proved ({why}): {forfeit} in {lines} leases counts as spent",
+                holder.epoch
+            ));
+        } else if lines > 0 {
+            say(&format!("the leases of epoch {} are settled: {spent} spent, {returned} back", holder.epoch));
+        }
+    }
+    Ok(())
+}
+
+/// The sums of all lines of a start, or why they are not known.
+fn finals(record: &Record<'_>, node: u32, epoch: u32, from: &RecoverFrom) -> Result<Vec<Final>, String> {
+    if let Some((last, false)) = record.last
+        && last == epoch
+    {
+        return Err("its record is not complete".to_owned());
+    }
+    let cores = record.positions.iter().filter(|((of, writer), _)| *of == epoch && *writer < WRITER_CONTROL);
+    let wanted: BTreeMap<_, _> = cores
+        .map(|((_, core), upto)| {
+            let after = from.frames.get(usize::from(core)).copied().unwrap_or(0);
+            ((epoch, core), Wanted { after, upto })
+        })
+        .collect();
+    // What a cut has seen was published; if the journal does not have it, it was lost.
+    for (core, after) in from.frames.iter().enumerate() {
+        let upto = wanted.get(&(epoch, core as u16)).map_or(0, |w| w.upto);
+        if *after > upto {
+            return Err(format!("core {core} had written {after} frames, and {upto} are in the journal"));
+        }
+    }
+    let (mut spent, mut unread) = (Spent::default(), None);
+    let read = since::read(&mut Dir::new(record.dir), node, &wanted, &mut |frame| {
+        if let Err(why) = spent.add(frame) {
+            unread.get_or_insert_with(|| format!("frame {} of core {}: {why}", frame.header.seq, frame.header.writer));
+        }
+    });
+    let missing = read.map_err(|e| format!("{}: {e}", record.dir.display()))?.missing;
+    if let Some(why) = missing.map(|m| m.to_string()).or(unread) {
+        return Err(why);
+    }
+    let mut sums = spent.lines;
+    for (line, charged, freed) in &from.lines {
+        let sum = sums.entry(*line).or_default();
+        sum.charged += i128::from(charged.0);
+        sum.freed += i128::from(freed.0);
+    }
+    let money = |sum: i128| i64::try_from(sum).map(Money).map_err(|_| "a sum that no budget could be".to_owned());
+    sums.into_iter()
+        .map(|(line, sum)| Ok(Final { line, charged: money(sum.charged)?, freed: money(sum.freed)?, held: Money(0) }))
+        .collect()
+}
