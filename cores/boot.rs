@@ -10,7 +10,7 @@ use crate::{
     money::{
         Accounts,
         leases::{self, Leases},
-        ledger::{self, Desk, Ledger, LedgerError, ToLedger},
+        ledger::{self, Desk, Ledger, LedgerError, ToLeases, ToLedger},
         port::BudgetPort,
         recover,
     },
@@ -147,6 +147,7 @@ pub struct Exchange {
     leases: JoinHandle<()>,
     ledger: JoinHandle<()>,
     to_ledger: Sender<ToLedger>,
+    to_leases: Sender<ToLeases>,
     away: Option<PutAway>,
 }
 
@@ -273,14 +274,14 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
         threads.push(spawn(&format!("outcry-bid-{core}"), move || thread::run(seat))?);
     }
     let (to_ledger, from_leases) = channel();
-    let (to_leases, from_ledger) = channel();
+    let (to_leases, told) = channel();
     let leases = {
         let server = Server::new(start.node, start.epoch, cores, turn::now().boot_ns);
-        let leases = Leases::new(server, wiring.leases, to_ledger.clone(), from_ledger, turn::now())?;
+        let leases = Leases::new(server, wiring.leases, to_ledger.clone(), told, turn::now())?;
         spawn("outcry-leases", move || leases::run(leases, turn::now, |line| eprintln!("outcry: {line}")))?
     };
     let ledger = {
-        let desk = Desk { ledger, asked: from_leases, leases: to_leases, accounts: Arc::clone(&accounts) };
+        let desk = Desk { ledger, asked: from_leases, leases: to_leases.clone(), accounts: Arc::clone(&accounts) };
         spawn("outcry-ledger", move || ledger::run(desk, |line| eprintln!("outcry: {line}")))?
     };
     let handle = ControlHandle::new(cores, rows);
@@ -319,6 +320,7 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
         leases,
         ledger,
         to_ledger,
+        to_leases,
         away,
     };
     if exchange.handle.wait_for(State::Ready, READY) != State::Ready {
@@ -359,6 +361,7 @@ impl Exchange {
             }
             self.flush.join().map_err(|_| "the flush thread panicked".to_owned())??;
             // Both end when the cores have, within some seconds whatever the ledger's disk does.
+            drop(self.to_leases.send(ToLeases::Ended));
             self.leases.join().map_err(|_| "the leases' thread panicked".to_owned())?;
             drop(self.to_ledger.send(ToLedger::Stop));
             self.ledger.join().map_err(|_| "the ledger's thread panicked".to_owned())?;

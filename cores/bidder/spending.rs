@@ -82,11 +82,16 @@ impl Spending {
         }
     }
 
-    /// Before the core ends: everything that is left to say. True: it is said.
+    /// Before the core ends: everything that is left to say. True: it is said, and the server hears that nothing follows.
     pub(super) fn end(&mut self, now: Now, frame_seq: u64) -> bool {
         let Spending { ledger, ends: Some(ends), .. } = self else { return true };
         let told = ledger.tick(now.boot_ns, frame_seq, &mut Ring(&mut ends.to_leases));
-        matches!(told, Told::Statement(_)) || ends.to_leases.is_abandoned()
+        let said = matches!(told, Told::Statement(_)) || ends.to_leases.is_abandoned();
+        if said {
+            // The end of a ring is the last word; a runtime may keep what else the core owns.
+            self.ends = None;
+        }
+        said
     }
 
     /// The ledger, to look at.

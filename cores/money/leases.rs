@@ -5,7 +5,7 @@
 //!
 //! It ends when every core has: the ends of their rings are gone, and what they said last has been heard. The last cut goes to
 //! the ledger then, so that the next start has nothing to count.
-use super::ledger::{FromLedger, ToLedger};
+use super::ledger::{ToLeases, ToLedger};
 use crate::wiring::{LeasesEnds, WiringError};
 use outcry::{
     budget::{core::DirectoryBatch, server::Server},
@@ -42,7 +42,7 @@ pub struct Leases {
     ends: LeasesEnds,
     names: Vec<Names>,
     to_ledger: Sender<ToLedger>,
-    from_ledger: Receiver<FromLedger>,
+    told: Receiver<ToLeases>,
     frames_cut: u64,
     spoke_ns: u64,
     /// All cores have ended; then.
@@ -58,12 +58,12 @@ impl Leases {
         server: Server,
         ends: LeasesEnds,
         to_ledger: Sender<ToLedger>,
-        from_ledger: Receiver<FromLedger>,
+        told: Receiver<ToLeases>,
         now: Now,
     ) -> Result<Leases, WiringError> {
         ends.check()?;
         let names = ends.lanes.iter().map(|_| Names::default()).collect();
-        Ok(Leases { server, ends, names, to_ledger, from_ledger, frames_cut: 0, spoke_ns: now.boot_ns, ending_ns: 0 })
+        Ok(Leases { server, ends, names, to_ledger, told, frames_cut: 0, spoke_ns: now.boot_ns, ending_ns: 0 })
     }
 
     /// Moves what there is to be moved. False: every core has ended and the ledger knows all, or does not answer.
@@ -85,12 +85,13 @@ impl Leases {
             self.frames_cut = frames;
             self.server.cut();
         }
-        while let Ok(message) = self.from_ledger.try_recv() {
+        while let Ok(message) = self.told.try_recv() {
             work += 1;
             match message {
-                FromLedger::Reply(reply) => self.server.incoming(&reply, now.boot_ns),
-                FromLedger::Changed(account) => self.server.look_again(account),
-                FromLedger::Names(batch) => self.names.iter_mut().for_each(|n| n.waiting.push_back(batch.clone())),
+                ToLeases::Reply(reply) => self.server.incoming(&reply, now.boot_ns),
+                ToLeases::Ended => alive = false,
+                ToLeases::Changed(account) => self.server.look_again(account),
+                ToLeases::Names(batch) => self.names.iter_mut().for_each(|n| n.waiting.push_back(batch.clone())),
             }
         }
         if !alive && self.ending_ns == 0 {

@@ -52,15 +52,17 @@ pub enum ToLedger {
     Stop,
 }
 
-/// From the ledger's thread to the leases'.
+/// To the leases' thread: from the ledger's, and from the main thread at the end.
 #[derive(Debug)]
-pub enum FromLedger {
+pub enum ToLeases {
     /// To an ask.
     Reply(Reply),
     /// Accounts that are new, or gone.
     Names(Box<DirectoryBatch>),
     /// The limits or the state of a campaign are other ones.
     Changed(AccountId),
+    /// Every core's thread has ended, whatever became of its ends of the rings.
+    Ended,
 }
 
 /// Why there is no ledger. The text says what to do next.
@@ -279,7 +281,7 @@ impl Manager for Ledger {
 
 /// Windows and limits that are looked at in one go.
 const TIDY: usize = 256;
-/// How long the thread waits for something to do before it tidies.
+/// It tidies this often, and waits no longer for something else to do.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The ledger's thread.
@@ -289,7 +291,7 @@ pub struct Desk {
     /// What it is asked.
     pub asked: Receiver<ToLedger>,
     /// The leases of this machine.
-    pub leases: Sender<FromLedger>,
+    pub leases: Sender<ToLeases>,
     /// Names that configurations look up.
     pub accounts: Arc<Accounts>,
 }
@@ -299,6 +301,7 @@ pub fn run(desk: Desk, mut say: impl FnMut(&str)) {
     let Desk { ledger, asked, leases, accounts } = desk;
     let clock = ledger.clock;
     let mut ledger = Ok(ledger);
+    let mut tidied_ns = 0;
     loop {
         let message = match asked.recv_timeout(PATIENCE) {
             Ok(ToLedger::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -321,9 +324,9 @@ pub fn run(desk: Desk, mut say: impl FnMut(&str)) {
         };
         let now = clock();
         let done = match message {
-            None | Some(ToLedger::Stop) => open.tidy(now),
+            None | Some(ToLedger::Stop) => Ok(()),
             // Who asks is gone when an answer cannot be sent, and with the last of them this ends.
-            Some(ToLedger::Ask(ask)) => open.ask(&ask, now).map(|reply| drop(leases.send(FromLedger::Reply(reply)))),
+            Some(ToLedger::Ask(ask)) => open.ask(&ask, now).map(|reply| drop(leases.send(ToLeases::Reply(reply)))),
             Some(ToLedger::Call(call, answer)) => {
                 drop(answer.send(api::answer(&call, &mut open)));
                 Ok(())
@@ -332,6 +335,14 @@ pub fn run(desk: Desk, mut say: impl FnMut(&str)) {
                 (open.rates, open.dsps) = (config.rates, config.dsps);
                 file.map_or(Ok(0), |text| open.apply_file(&text)).map(drop)
             }
+        };
+        // However busy it is.
+        let done = match done {
+            Ok(()) if now.boot_ns.saturating_sub(tidied_ns) >= PATIENCE.as_nanos() as u64 => {
+                tidied_ns = now.boot_ns;
+                open.tidy(now)
+            }
+            done => done,
         };
         for movement in std::mem::take(&mut open.moved) {
             tell(&open.tree, &movement, &leases, &accounts);
@@ -355,7 +366,7 @@ pub fn run(desk: Desk, mut say: impl FnMut(&str)) {
 }
 
 /// The cores hear of accounts that are new or over, and of limits that are other ones.
-fn tell(tree: &Tree, movement: &Movement, leases: &Sender<FromLedger>, accounts: &Accounts) {
+fn tell(tree: &Tree, movement: &Movement, leases: &Sender<ToLeases>, accounts: &Accounts) {
     let Some(account) = tree.get(movement.account) else { return };
     let mut batch = Box::new(DirectoryBatch::new());
     match movement.deed {
@@ -364,17 +375,17 @@ fn tell(tree: &Tree, movement: &Movement, leases: &Sender<FromLedger>, accounts:
             if let Some(entry) = entry(account) {
                 // An empty batch has room.
                 let _ = batch.put(entry);
-                drop(leases.send(FromLedger::Names(batch)));
+                drop(leases.send(ToLeases::Names(batch)));
             }
         }
         Deed::End => {
             batch.remove(account.id);
-            drop(leases.send(FromLedger::Names(batch)));
+            drop(leases.send(ToLeases::Names(batch)));
         }
         _ => {}
     }
     // What is set of an advertiser concerns all its campaigns.
     for campaign in tree.list().filter(|a| a.id == account.id || a.advertiser() == account.id) {
-        drop(leases.send(FromLedger::Changed(campaign.id)));
+        drop(leases.send(ToLeases::Changed(campaign.id)));
     }
 }
