@@ -136,7 +136,7 @@ impl Ledger {
     }
 
     /// The same, from what is on disk.
-    fn anew(self) -> Result<Ledger, (LedgerError, Closed)> {
+    fn anew(self) -> Result<Ledger, Box<Failure>> {
         let Ledger { state_dir, store, rates, dsps, file, clock, .. } = self;
         // The file is one process's, once.
         drop(store);
@@ -232,10 +232,16 @@ struct Closed {
     clock: Clock,
 }
 
+/// Why it could not be.
+struct Failure {
+    why: LedgerError,
+    closed: Closed,
+}
+
 impl Closed {
-    fn open(self) -> Result<Ledger, (LedgerError, Closed)> {
+    fn open(self) -> Result<Ledger, Box<Failure>> {
         let with = (self.rates.clone(), self.dsps.clone(), self.file.clone());
-        Ledger::open_in(&self.state_dir, with, self.clock).map_err(|why| (why, self))
+        Ledger::open_in(&self.state_dir, with, self.clock).map_err(|why| Box::new(Failure { why, closed: self }))
     }
 }
 
@@ -315,7 +321,8 @@ pub fn run(desk: Desk, mut say: impl FnMut(&str)) {
                     say("the ledger is open again");
                     open
                 }
-                Err((why, closed)) => {
+                Err(failure) => {
+                    let Failure { why, closed } = *failure;
                     say(&format!("ALARM: nothing is granted: {why}"));
                     ledger = Err(closed);
                     continue;
@@ -357,9 +364,9 @@ pub fn run(desk: Desk, mut say: impl FnMut(&str)) {
             }
             Err(why) => {
                 say(&format!("ALARM: the ledger failed and is opened anew: {why}"));
-                open.anew().map_err(|(_, closed)| closed)
+                open.anew().map_err(|failure| failure.closed)
             }
-            Ok(()) if open.failed.is_some() => open.anew().map_err(|(_, closed)| closed),
+            Ok(()) if open.failed.is_some() => open.anew().map_err(|failure| failure.closed),
             Ok(()) => Ok(open),
         };
     }

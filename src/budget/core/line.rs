@@ -210,7 +210,8 @@ mod tests {
     /// Each refused, and nothing changed by it.
     #[test]
     fn what_does_not_add_up_is_refused_by_name() {
-        let rows: [(&str, fn(&mut Line) -> Change, Invariant); 8] = [
+        type Row = (&'static str, fn(&mut Line) -> Change, Invariant);
+        let rows: [Row; 8] = [
             ("more than is free", |l| l.reserve(Money(101)), Invariant::Negative),
             ("more than is reserved", |l| l.charge(Money(1), Money(1)), Invariant::Negative),
             ("charged above the reservation", |l| l.charge(Money(0), Money(1)), Invariant::Negative),
