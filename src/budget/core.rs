@@ -28,7 +28,7 @@
 //! grant begins the same line anew only if its end is later than any seen before: an old one is known by that.
 //!
 //! # Where things are
-//! [`directory`] finds a bid's account, `line` is the arithmetic, [`sizing`] says how much is wanted and kept, `report` tells
+//! [`directory`] finds a bid's account, `line` is the arithmetic, `sizing` says how much is wanted and kept, `report` tells
 //! it, `tickets` waits for deliveries.
 pub mod directory;
 mod index;
