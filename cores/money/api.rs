@@ -7,12 +7,15 @@
 //! | `GET /budget/accounts?from=ID&most=N` | accounts in the order of their numbers |
 //! | `GET /budget/accounts/NAME` | one |
 //! | `GET /budget/accounts/NAME/history?most=N` | its changes, the latest first |
+//! | `GET /budget/days/2026-01-31?from=ID&most=N` | what is known of a day's windows ([`super::day`]) |
 //! | `POST /budget/operations` | does what the body says ([`outcry::budget::request`]) |
 //!
-//! All are JSON, or with `format=table` tables for people.
+//! All are JSON, or with `format=table` tables for people; but a day is lines of text, for `outcry audit reconcile`.
+use super::day::Page;
 use outcry::{
     budget::{
         AccountId,
+        granter::Standing,
         manage::{Operation, Refused, name_of},
         movement::{Movement, Terms},
         request,
@@ -59,8 +62,13 @@ pub trait Manager {
     /// # Errors
     /// The store.
     fn history(&self, account: AccountId, most: usize) -> Result<Vec<Movement>, Failed>;
-    /// What of a limit is granted or spent; `None`: nobody grants here.
-    fn committed(&self, bucket: &BucketKey) -> Option<Money>;
+    /// How a limit stands.
+    fn standing(&self, bucket: &BucketKey) -> Standing;
+    /// What is known of campaigns' windows that began on a day, from an account on, so many accounts at most.
+    ///
+    /// # Errors
+    /// The store.
+    fn day(&self, day: u32, from: AccountId, most: usize) -> Result<Page, Failed>;
     /// Milliseconds since 1970.
     fn now_ms(&self) -> u64;
 }
@@ -136,9 +144,10 @@ pub fn answer(call: &Call, manager: &mut dyn Manager) -> Answer {
         (false, ["budget", "accounts"]) => Ok(list(&query, manager)),
         (false, ["budget", "accounts", name]) => one(name, &query, manager),
         (false, ["budget", "accounts", name, "history"]) => history(name, &query, manager),
+        (false, ["budget", "days", date]) => day(date, &query, manager),
         _ => {
-            let pages =
-                "GET /budget/accounts, /budget/accounts/NAME, /budget/accounts/NAME/history; POST /budget/operations";
+            let pages = "GET /budget/accounts, /budget/accounts/NAME, /budget/accounts/NAME/history, /budget/days/DATE; \
+                         POST /budget/operations";
             return Answer::error(404, query.table, pages);
         }
     };
@@ -178,13 +187,13 @@ fn operation(body: &[u8], query: &Query, manager: &mut dyn Manager) -> Result<An
 struct Running {
     span: Span,
     ceiling: Option<Money>,
-    committed: Option<Money>,
+    standing: Standing,
 }
 
 fn running(manager: &dyn Manager, account: &Account) -> Vec<Running> {
     let buckets = manager.tree().running(account.id, manager.now_ms()).unwrap_or_default();
     let running =
-        |b: &BucketKey| Running { span: b.span, ceiling: manager.tree().ceiling(b), committed: manager.committed(b) };
+        |b: &BucketKey| Running { span: b.span, ceiling: manager.tree().ceiling(b), standing: manager.standing(b) };
     buckets.iter().map(running).collect()
 }
 
@@ -201,8 +210,12 @@ fn account_json(manager: &dyn Manager, account: &Account, o: &mut Object<'_>) {
             Span::Life => "in_all",
         };
         o.object(name, |o| {
+            let Standing { committed, spent, leased, quarantined, forfeit } = now.standing;
             o.some_number("ceiling", now.ceiling);
-            o.some_number("committed", now.committed);
+            let all = [("committed", committed), ("spent", spent), ("leased", leased)];
+            for (name, money) in all.into_iter().chain([("quarantined", quarantined), ("forfeit", forfeit)]) {
+                o.number(name, money);
+            }
         });
     }
 }
@@ -214,6 +227,7 @@ fn accounts_table(manager: &dyn Manager, accounts: &[&Account], out: &mut String
         ">daily",
         ">today",
         ">committed",
+        ">spent",
         ">hourly",
         ">lifetime",
         "zone",
@@ -235,7 +249,8 @@ fn accounts_table(manager: &dyn Manager, accounts: &[&Account], out: &mut String
             state.name().to_owned(),
             terms.limits.daily.to_string(),
             money(day.as_ref().and_then(|d| d.ceiling)),
-            money(day.as_ref().and_then(|d| d.committed)),
+            money(day.as_ref().map(|d| d.standing.committed)),
+            money(day.as_ref().map(|d| d.standing.spent)),
             money(terms.limits.hourly),
             money(terms.limits.lifetime),
             terms.zone,
@@ -264,6 +279,13 @@ fn list(query: &Query, manager: &dyn Manager) -> Answer {
         o.list("accounts", shown, |o, account| account_json(manager, account, o));
         o.some_number("next", next);
     })
+}
+
+fn day(date: &str, query: &Query, manager: &dyn Manager) -> Result<Answer, Failed> {
+    let Some(day) = super::day::number(date) else {
+        return Ok(Answer::error(404, true, "a day is a date such as 2026-01-31"));
+    };
+    Ok(table(manager.day(day, AccountId(query.from), query.most)?.text()))
 }
 
 fn named<'t>(tree: &'t Tree, name: &str) -> Result<&'t Account, Failed> {

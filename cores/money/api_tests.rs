@@ -60,7 +60,10 @@ fn budgets_are_added_changed_and_shown() {
     let summer = value(&get(&mut books, "/budget/accounts/summer"));
     assert_eq!(summer, all["accounts"][1]);
     assert_eq!((&summer["daily"], &summer["advertiser_is"]), (&11.37885.into(), &"paused".into()));
-    assert_eq!(summer["today"], serde_json::json!({"ceiling": 16.37885, "committed": 0}));
+    assert_eq!(
+        summer["today"],
+        serde_json::json!({"ceiling": 16.37885, "committed": 0, "spent": 0, "leased": 0, "quarantined": 0, "forfeit": 0})
+    );
     let first = value(&get(&mut books, "/budget/accounts?most=1"));
     assert_eq!((first["accounts"].as_array().map(Vec::len), &first["next"]), (Some(1), &2.into()));
     let rest = value(&get(&mut books, "/budget/accounts?from=2&most=1"));
@@ -80,9 +83,9 @@ fn people_get_tables() {
     let table = |books: &mut Ledger, target: &str| get(books, target).body;
     assert_eq!(
         table(&mut books, "/budget/accounts?format=table"),
-        "  account  state      daily     today  committed  hourly  lifetime  zone           pacing  dsp    seat  cid\n  \
-           acme     active       100       100          0       -         -  Europe/Berlin  asap    -      -     -\n  \
-           summer   active  11.37885  11.37885          0       2         -  Europe/Berlin  asap    north  s     c\n"
+        "  account  state      daily     today  committed  spent  hourly  lifetime  zone           pacing  dsp    seat  cid\n  \
+           acme     active       100       100          0      0       -         -  Europe/Berlin  asap    -      -     -\n  \
+           summer   active  11.37885  11.37885          0      0       2         -  Europe/Berlin  asap    north  s     c\n"
     );
     let shown = table(&mut books, "/budget/accounts/summer?format=table");
     assert!(shown.ends_with("\n  zone and hourly limit as shown hold from 2026-11-21T13:00:00.000Z on\n"), "{shown}");

@@ -8,6 +8,7 @@
 use super::{
     Accounts,
     api::{self, Answer, Call, Failed, Manager},
+    day::Page,
     store::{Batch, LedgerStore, OpenError, StoreError},
 };
 use outcry::{
@@ -16,7 +17,7 @@ use outcry::{
         core::{DirectoryBatch, Entry},
         file::apply_file,
         granter::{
-            Granter, HolderId, Violation,
+            Granter, HolderId, Standing, Violation,
             settle::{Final, RecoverFrom, Settled},
         },
         manage::{Known, Operation, apply},
@@ -27,7 +28,7 @@ use outcry::{
         window::BucketKey,
     },
     config::{Config, Dsp, Mistake, RateTable},
-    units::{Money, Now},
+    units::Now,
 };
 use std::{
     path::{Path, PathBuf},
@@ -146,6 +147,11 @@ impl Ledger {
     /// What was granted.
     pub fn granter(&self) -> &Granter {
         &self.granter
+    }
+
+    /// Where it is kept.
+    pub(super) fn store(&self) -> &LedgerStore {
+        &self.store
     }
 
     /// The names by which bids find campaigns that have not ended.
@@ -276,8 +282,13 @@ impl Manager for Ledger {
         self.store.history(account, most).map_err(|e| Failed::Store(e.to_string()))
     }
 
-    fn committed(&self, bucket: &BucketKey) -> Option<Money> {
-        Some(self.granter.bucket(bucket).map_or(Money(0), |row| row.committed))
+    fn standing(&self, bucket: &BucketKey) -> Standing {
+        let advertiser = self.tree.get(bucket.account).is_some_and(|a| a.owner == Owner::Advertiser);
+        self.granter.standing(bucket, advertiser, (self.clock)().boot_ns)
+    }
+
+    fn day(&self, day: u32, from: AccountId, most: usize) -> Result<Page, Failed> {
+        self.page(day, from, most).map_err(|e| Failed::Store(e.to_string()))
     }
 
     fn now_ms(&self) -> u64 {

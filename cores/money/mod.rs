@@ -9,9 +9,10 @@
 //! A start: [`ledger`] is opened, [`recover`] brings home what earlier starts held, then there are cores.
 //!
 //! Reading order: [`store`] (the file), [`ledger`] (what is in it, and who may change it), [`leases`], [`recover`]; [`api`] (what
-//! the admin port may ask), [`port`] (how it gets there), [`cli`] (who asks it).
+//! the admin port may ask), [`port`] (how it gets there), [`cli`] (who asks it), [`day`] (what an audit compares).
 pub mod api;
 pub mod cli;
+pub mod day;
 pub mod leases;
 pub mod ledger;
 pub mod port;

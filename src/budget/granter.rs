@@ -47,7 +47,7 @@ pub use self::{
     check::{Totals, Violation},
     line::{End, HolderId, Line, LineId},
     planted::Fault,
-    show::LineView,
+    show::{LineView, Standing},
     tidy::{ARCHIVE_DAYS, KEPT_MS},
 };
 use super::{

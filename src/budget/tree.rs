@@ -281,6 +281,14 @@ impl Tree {
         Some(buckets)
     }
 
+    /// The day of a campaign or an advertiser that is so many days after 1 January 1970: where windows that begin in it begin,
+    /// and where they do no more. In the zone that holds at noon UTC of that day. `None`: no such account, or after the year 2169.
+    pub fn day(&self, id: AccountId, day: u32) -> Option<(Period, Period)> {
+        let noon = day.checked_mul(DAY_MINUTES)?.checked_add(DAY_MINUTES / 2)?;
+        let (start, end) = self.get(id)?.calendar.at(noon).zone.date(day)?;
+        Some((Period(start), Period(end)))
+    }
+
     /// The window after the one that holds a moment.
     pub fn next_window(&self, campaign: AccountId, at_ms: u64) -> Option<Window> {
         self.window(campaign, self.window(campaign, at_ms)?.ends_ms)

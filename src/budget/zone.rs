@@ -103,6 +103,12 @@ impl Zone {
         Some((0, end))
     }
 
+    /// The day that is so many days after 1 January 1970: its first minute since 1970, and the first of the day after. One that
+    /// was left out here is empty. `None` after the year 2169.
+    pub fn date(&self, day: u32) -> Option<(u32, u32)> {
+        Some((self.start(day as usize)?, self.start(day as usize + 1)?))
+    }
+
     /// When the day that is so many days after 1 January 1970 begins.
     fn start(&self, day: usize) -> Option<u32> {
         let chunk = self.0.starts.get(day / CHUNK)?;

@@ -20,6 +20,21 @@ pub struct LineView {
     pub quarantined: bool,
 }
 
+/// How a limit stands: `committed = spent + leased + quarantined`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Standing {
+    /// Granted and not returned.
+    pub committed: Money,
+    /// Known to have been spent: for good, and by living holders as of their last cuts.
+    pub spent: Money,
+    /// With living holders, and not known to have been spent.
+    pub leased: Money,
+    /// With holders that are dead or did not renew in time: counts as spent until it is proven otherwise.
+    pub quarantined: Money,
+    /// Of what was spent, what no record proves.
+    pub forfeit: Money,
+}
+
 impl Granter {
     /// All money of the lines in memory. Looks at every line; [`Granter::audit`] checks them too.
     pub fn totals(&self, now_ns: u64) -> Totals {
@@ -60,15 +75,46 @@ impl Granter {
         self.books.buckets.get(key).map(|b| b.row)
     }
 
-    /// What is known to have been spent of a limit: for good, and as of the last cuts. The rest of `committed` is out.
-    pub fn spent(&self, key: &BucketKey) -> Money {
-        let counts = |w: &&super::books::Window| w.row.buckets.contains(key);
-        let lines = self.books.windows.values().filter(counts).flat_map(|w| &w.lines);
-        let known = lines.map(|slot| match slot.line.end {
-            End::Open => slot.line.known_spent().0,
-            _ => slot.line.spent().0,
-        });
-        Money(self.bucket(key).map_or(0, |row| row.folded.0) + known.sum::<i64>())
+    /// How a limit of a campaign or an advertiser stands. Looks at the campaign's windows, or at everybody's for an advertiser:
+    /// for people, some accounts at a time.
+    pub fn standing(&self, key: &BucketKey, advertiser: bool, now_ns: u64) -> Standing {
+        let row = self.bucket(key).unwrap_or_default();
+        let (committed, spent, forfeit) = (row.committed, row.folded, row.forfeit);
+        let mut standing = Standing { committed, spent, forfeit, ..Standing::default() };
+        let line = |account, period| LineKey { account: AccountId(account), period: Period(period) };
+        let (first, last) = if advertiser { (0, u32::MAX) } else { (key.account.0, key.account.0) };
+        let windows = self.books.windows.range(line(first, 0)..=line(last, u32::MAX));
+        let counts = |w: &super::books::Window| w.row.buckets.contains(key);
+        for slot in windows.filter(|(_, w)| counts(w)).flat_map(|(_, w)| &w.lines) {
+            let line = &slot.line;
+            match line.end {
+                End::Open => {
+                    let rest = line.out().0 - line.known_spent().0;
+                    let quarantined = self.is_quarantined(slot, now_ns);
+                    let place = if quarantined { &mut standing.quarantined } else { &mut standing.leased };
+                    place.0 += rest;
+                    standing.spent.0 += line.known_spent().0;
+                }
+                end => {
+                    standing.spent.0 += line.spent().0;
+                    standing.forfeit.0 += if end == End::Forfeit { line.spent().0 } else { 0 };
+                }
+            }
+        }
+        standing
+    }
+
+    /// What is in memory of a campaign's windows that begin from `from` on and before `until`: their lines, oldest first.
+    pub fn lines_between(
+        &self,
+        account: AccountId,
+        from: Period,
+        until: Period,
+    ) -> impl Iterator<Item = (LineId, Line)> {
+        let key = |period| LineKey { account, period };
+        let windows = (from < until).then(|| self.books.windows.range(key(from)..key(until)));
+        let lines = windows.into_iter().flatten().flat_map(|(key, w)| w.lines.iter().map(move |slot| (*key, slot)));
+        lines.map(|(key, slot)| (LineId { key, holder: slot.holder }, slot.line))
     }
 
     /// Starts of machines, with the frames that their cuts contain.
