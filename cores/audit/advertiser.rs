@@ -305,7 +305,7 @@ fn json_sum(what: &str, cur: Currency, sum: &Sum, whose: impl FnOnce(&mut Object
 }
 
 /// As [`Money`] is written; sums may be longer.
-fn money(nanos: i128) -> String {
+pub(super) fn money(nanos: i128) -> String {
     const NANOS: i128 = 1_000_000_000;
     match i64::try_from(nanos) {
         Ok(nanos) => Money(nanos).to_string(),

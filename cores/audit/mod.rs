@@ -9,6 +9,7 @@ mod frames;
 mod progress;
 mod range;
 mod raw;
+mod reconcile;
 mod replay;
 mod request;
 mod verify;
@@ -52,6 +53,9 @@ enum Command {
     /// Decide recorded auctions again, from their records alone.
     #[command(after_help = EXIT_CODES)]
     Replay(replay::ReplayArgs),
+    /// Compare what the ledger says was spent of budgets on a day with what the records say.
+    #[command(after_help = EXIT_CODES)]
+    Reconcile(reconcile::ReconcileArgs),
     /// Print a request and its answers as they were kept whole.
     #[command(after_help = EXIT_CODES)]
     Raw(raw::RawArgs),
@@ -90,6 +94,8 @@ enum AuditError {
     RawDirectory { path: PathBuf, source: io::Error },
     #[error("{path}: {source}. Is the disk failing? Copy the directory elsewhere and look at the copy")]
     Read { path: PathBuf, source: io::Error },
+    #[error("{0}")]
+    Ledger(String),
     #[error("the output cannot be written: {0}")]
     Output(io::Error),
     /// Whoever reads has read enough.
@@ -139,6 +145,7 @@ pub fn run(args: &AuditArgs) -> ExitCode {
         Command::Request(args) => request::run(args),
         Command::Advertiser(args) => advertiser::run(args),
         Command::Replay(args) => replay::run(args),
+        Command::Reconcile(args) => reconcile::run(args),
         Command::Raw(args) => raw::run(args),
     };
     match done {

@@ -25,6 +25,11 @@ fn to(text: &str) -> Result<u64, String> {
 }
 
 impl Range {
+    /// From a moment on, and before another; milliseconds since 1970.
+    pub(super) fn between(from: u64, to: u64) -> Range {
+        Range { from: Some(from), to: Some(to) }
+    }
+
     /// Are these all?
     pub(super) fn all(self) -> bool {
         self.from.is_none() && self.to.is_none()

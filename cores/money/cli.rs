@@ -157,12 +157,7 @@ pub fn run(args: &BudgetArgs) -> ExitCode {
 }
 
 fn asked(args: &BudgetArgs) -> Result<(u16, String), String> {
-    let address = address(args)?;
-    let request = request(args);
-    let answer = exchange(address, &request).map_err(|e| {
-        format!("{address}: {e}. Is the exchange running, and is that its `admin`? Name it with --config or --admin")
-    })?;
-    parsed(&answer).ok_or_else(|| format!("{address} did not answer as an exchange does; is that its `admin`?"))
+    ask(address(args)?, &request(args))
 }
 
 fn address(args: &BudgetArgs) -> Result<SocketAddr, String> {
@@ -257,6 +252,21 @@ fn body(args: &BudgetArgs) -> String {
         o.some_text("who", who.as_bytes());
     });
     out
+}
+
+/// Asks an exchange's admin port for a path: status and body.
+///
+/// # Errors
+/// Why nobody answered, and what to do next.
+pub(crate) fn fetch(address: SocketAddr, path: &str) -> Result<(u16, String), String> {
+    ask(address, &format!("GET {path} HTTP/1.1\r\nhost: outcry\r\nconnection: close\r\n\r\n"))
+}
+
+fn ask(address: SocketAddr, request: &str) -> Result<(u16, String), String> {
+    let answer = exchange(address, request).map_err(|e| {
+        format!("{address}: {e}. Is the exchange running, and is that its `admin`? Name it with --config or --admin")
+    })?;
+    parsed(&answer).ok_or_else(|| format!("{address} did not answer as an exchange does; is that its `admin`?"))
 }
 
 fn exchange(address: SocketAddr, request: &str) -> io::Result<Vec<u8>> {
