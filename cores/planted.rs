@@ -15,6 +15,10 @@ pub(crate) enum Fault {
     NoDeduplication,
     /// `no-reservation`: auctions are let in without room for their records, which are lost when there is none.
     NoReservation,
+    /// `settled-unread`: what a dead process spent since its last cut is not counted, and its money comes home.
+    SettledUnread,
+    /// `grant-not-kept`: a grant is used before it is durable, and never is.
+    GrantNotKept,
 }
 
 /// Is this fault to be committed?
@@ -40,6 +44,8 @@ fn named(name: &str) -> Option<Fault> {
         "no-checksum" => Fault::NoChecksum,
         "no-deduplication" => Fault::NoDeduplication,
         "no-reservation" => Fault::NoReservation,
+        "settled-unread" => Fault::SettledUnread,
+        "grant-not-kept" => Fault::GrantNotKept,
         other => panic!("OUTCRY_TEST_FAULT={other}: there is no such fault"),
     })
 }

@@ -153,6 +153,12 @@ class Running:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}{path}", timeout=5) as r:
             return r.read()
 
+    def post(self, path, what):
+        """Sends an object to the admin port; the answer's."""
+        url, head = f"http://127.0.0.1:{self.admin}{path}", {"content-type": "application/json"}
+        with urllib.request.urlopen(urllib.request.Request(url, json.dumps(what).encode(), head), timeout=15) as r:
+            return json.load(r)
+
     def metrics(self):
         """Every sample of the exposition: name with labels -> number."""
         lines = self.get("/metrics").decode().splitlines()

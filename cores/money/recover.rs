@@ -2,9 +2,12 @@
 //! Owns: nothing. Runs on: the main thread, at a start, when everything that was left is in the journal. Called by: `boot`.
 //! Never: takes a record for complete that lacks a frame; money of which nothing proves that it was not spent is spent.
 use super::ledger::{Ledger, LedgerError};
-use crate::journal::{
-    dir::Dir,
-    since::{self, Wanted},
+use crate::{
+    journal::{
+        dir::Dir,
+        since::{self, Wanted},
+    },
+    planted::{Fault, planted},
 };
 use outcry::{
     budget::{
@@ -84,6 +87,9 @@ fn finals(record: &Record<'_>, node: u32, epoch: u32, from: &RecoverFrom) -> Res
     }
     let (mut spent, mut unread) = (Spent::default(), None);
     let read = since::read(&mut Dir::new(record.dir), node, &wanted, &mut |frame| {
+        if planted(Fault::SettledUnread) {
+            return;
+        }
         if let Err(why) = spent.add(frame) {
             unread.get_or_insert_with(|| format!("frame {} of core {}: {why}", frame.header.seq, frame.header.writer));
         }

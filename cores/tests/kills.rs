@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 /// Kills in the ordinary run; `OUTCRY_KILLS` sets another number. The proof is `scripts/kills --kills 1000`, at the speed of a
 /// release build.
 const KILLS: &str = "40";
+const KILLS_WITH_BUDGETS: &str = "24";
 /// A fault that was not found within so many is not found.
 const KILLS_FOR_A_FAULT: &str = "100";
 
@@ -28,6 +29,15 @@ fn text(output: &Output) -> String {
 fn nothing_that_was_answered_is_missing_whenever_it_is_killed() {
     let many = std::env::var("OUTCRY_KILLS").unwrap_or_else(|_| KILLS.to_owned());
     let output = kills(&["--kills", &many], None);
+    println!("{}", text(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+}
+
+/// The same with budgets that end during the run: what was answered, what is recorded and what the ledger says are one sum.
+#[test]
+fn no_money_is_missing_or_spent_twice_whenever_it_is_killed() {
+    let many = std::env::var("OUTCRY_KILLS").unwrap_or_else(|_| KILLS_WITH_BUDGETS.to_owned());
+    let output = kills(&["--budgets", "--kills", &many], None);
     println!("{}", text(&output));
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
 }
@@ -75,4 +85,16 @@ fn a_start_that_reads_out_what_the_journal_has_is_found() {
 fn auctions_without_room_for_their_records_are_found() {
     let small = ["--box-bytes", "524288", "--commit-ms", "1000", "--serve-ms", "400"];
     finds("no-reservation", "an answered auction is not recorded", &small);
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn money_that_comes_home_though_it_was_spent_is_found() {
+    finds("settled-unread", "ledger", &["--budgets"]);
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn money_that_is_used_before_its_grant_is_durable_is_found() {
+    finds("grant-not-kept", "ledger", &["--budgets"]);
 }
