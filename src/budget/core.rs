@@ -280,7 +280,10 @@ impl CoreLedger {
         let head = &mut self.heads[slot as usize];
         let line = &mut self.lines[slot as usize][nth];
         if grant.stop {
+            // What was granted since the last one it took is in it, and is to be given back with the rest.
+            let done = line.grant(grant.granted);
             line.state.phase = Phase::Stops;
+            self.settled(slot, grant.line, done);
             self.note(slot);
             return;
         }

@@ -117,6 +117,17 @@ fn bids_find_their_account_and_no_other() {
     assert_eq!(l.can_pay(&Account { dsp_name: b"other", ..bid("s", "c") }, Money(1)), Answer::Yes, "another DSP");
 }
 
+/// Found by the disasters: what was granted after the last grant that the core had taken came with the stop alone, and was
+/// missing in its last statement.
+#[test]
+fn a_stop_brings_what_was_granted_since_the_last_grant() {
+    let mut l = ledger(small(4), 1);
+    l.grant(&grant(1, 0, 10, 9 * S));
+    l.grant(&CoreGrant { granted: Money(15), ..stop(1, 0) });
+    let [said] = lines(&mut l, 2 * S)[..] else { panic!("one line") };
+    assert_eq!((said.granted, said.returned, said.last), (Money(15), Money(15), true));
+}
+
 #[test]
 fn a_dsps_policy_decides_on_bids_without_an_account() {
     let default_account = AccountId(1);
