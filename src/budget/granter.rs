@@ -16,7 +16,7 @@
 //! | the same ask again | nothing is granted; it is answered with the lines as they are |
 //! | an older ask | not heard |
 //! | an ask of an older start of a machine | fenced |
-//! | an ask after the granter's own crash | what it changed had its number committed with it; what changed nothing may be heard again |
+//! | an ask after the granter's own crash | its number was committed before its answer left |
 //! | a statement that contradicts the books | changes nothing, stops the account ([`Violation`]) |
 //! | a wall clock that jumps | windows that are in the archive never begin again |
 //!
@@ -125,7 +125,9 @@ impl Granter {
             }
         }
         self.answer(accounts, ask, again, now, &mut reply.lines);
-        if self.books.touched() {
+        // Whatever it changed: if it were heard again after this granter's death, when its answer has come, it could be
+        // granted what its holder would never hear of.
+        if !again || self.books.touched() {
             self.books.holder_mut(holder).row.req = ask.req;
         }
         reply

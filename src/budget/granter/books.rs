@@ -107,6 +107,15 @@ impl Books {
         })
     }
 
+    /// Open lines of one account that one holder has.
+    pub(super) fn lines_open(&self, holder: HolderId, account: AccountId) -> impl Iterator<Item = LineId> {
+        let key = |period| LineKey { account, period: Period(period) };
+        self.windows.range(key(0)..=key(u32::MAX)).filter_map(move |(key, window)| {
+            let slot = &window.lines[window.place(holder).ok()?];
+            (slot.line.end == End::Open).then_some(LineId { key: *key, holder })
+        })
+    }
+
     // --- moving ------------------------------------------------------------------------------------
 
     /// A window is there and counts in all these buckets, with all that is out of it.

@@ -57,7 +57,15 @@ impl Granter {
                 let twice = self.books.slot(id).map_or(0, |slot| 2 * slot.line.granted.0);
                 wish = Some(Wish { want: Money(twice), price: Money(0) });
             }
+            let first = out.len();
             self.line(accounts, id, wish, now, out);
+            // It rests, and went to the archive since: only its holder knows its sums. What is not known and was never
+            // archived has been found when it was reported.
+            if self.books.slot(id).is_none()
+                && let Some(answer) = out.get_mut(first)
+            {
+                answer.granted = line.granted;
+            }
         }
         let mut touched = BTreeSet::new();
         for first in ask.first.iter().filter(|first| touched.insert(first.account)) {
@@ -65,13 +73,32 @@ impl Granter {
             let key = LineKey { account: first.account, period: window.map_or(Period(0), |w| w.period) };
             let id = LineId { key, holder };
             let wish = (!again).then_some(Wish { want: first.want, price: first.price });
-            // Had this start a line of it before, it would mistake all its sums for new money.
-            if window.is_none() || (!again && self.books.slot(id).is_some()) {
-                out.push(self.stop(id));
+            // Had this start a line of it before, it would mistake all its sums for new money. On a repetition an open one is
+            // what it was answered, as only what is closed is forgotten.
+            let had = self.books.slot(id).is_some_and(|slot| !again || slot.line.end != End::Open);
+            if window.is_none() || had {
+                let none = LineKey { period: Period(0), ..key };
+                out.push(self.stop(LineId { key: none, ..id }));
             } else {
                 self.line(accounts, id, wish, now, out);
             }
         }
+        if again {
+            self.answer_again(accounts, ask, now, out);
+        }
+    }
+
+    /// What else the answer that was lost may have granted: of a window that is over by now, or has begun. Only open lines:
+    /// the holder has none of these that it has forgotten.
+    fn answer_again<A: Accounts>(&mut self, accounts: &A, ask: &Ask, now: Now, out: &mut Vec<Granted>) {
+        let holder = HolderId { node: ask.node, epoch: ask.epoch };
+        let asked = ask.lines.iter().map(|line| line.line.account).chain(ask.first.iter().map(|first| first.account));
+        let mut more = Vec::new();
+        for account in asked.collect::<BTreeSet<_>>() {
+            let open = self.books.lines_open(holder, account);
+            more.extend(open.filter(|id| out.iter().all(|named| named.line != id.key)));
+        }
+        more.into_iter().for_each(|id| self.line(accounts, id, None, now, out));
     }
 
     /// One line, and that of the next window if it begins soon.
