@@ -147,6 +147,10 @@ pub(crate) struct Plan {
     pub(crate) advertiser_part: u64,
     /// A bid, nano-units.
     pub(crate) price: u64,
+    /// Now and then one of so many times the price.
+    pub(crate) largest: u64,
+    /// It is to show what a day leaves unspent.
+    pub(crate) market: bool,
     /// Steps with traffic.
     pub(crate) steps: u32,
     /// Of a step, milliseconds, at most.
@@ -194,6 +198,8 @@ impl Plan {
             bids: if large { bids.min(100) } else { bids },
             advertiser_part: *r.pick(&[300, 700, 1_000, 2_000]).unwrap_or(&1_000),
             price: *r.pick(&[1, 7, 1_000, 20_000_000]).unwrap_or(&7),
+            largest: bids.min(40),
+            market: false,
             steps: if large { 100 } else { r.between(100, 600) as u32 },
             step_ms: *r.pick(&[20, 100, 300, 1_000, 3_000]).unwrap_or(&100),
             traffic: *r.pick(&[300, 1_000, 3_000, 8_000]).unwrap_or(&1_000),
@@ -222,12 +228,14 @@ impl Plan {
             bids,
             advertiser_part: *r.pick(&[1_000, 3_000]).unwrap_or(&1_000),
             price: 20_000_000,
+            largest: 3,
+            market: true,
             steps,
             step_ms: 1_000,
             traffic: 2_500 * bids * campaigns / (u64::from(steps) * servers * cores),
             ring: 64,
             tickets: 512,
-            trouble: *r.pick(&[0, 10, 30]).unwrap_or(&0),
+            trouble: *r.pick(&[0, 10, 30, 100]).unwrap_or(&0),
             kinds: u32::MAX & !(1 << Trouble::Pause as u32),
             durable: r.chance(300),
             before: 24,

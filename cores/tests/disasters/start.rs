@@ -318,7 +318,7 @@ impl Start {
             let few = if r.chance(500) { offered.names.len().div_ceil(8) } else { offered.names.len() };
             let n = r.below(few as u64) as usize;
             // Now and then one that takes much of what may be left.
-            let times = if r.chance(30) { r.between(1, plan.bids.min(40)) } else { 1 };
+            let times = if r.chance(30) { r.between(1, plan.largest) } else { 1 };
             let price = (plan.price * times).max(1) as i64 - i64::from(plan.price > 100 && r.chance(300));
             let named = account(&offered.names[n]);
             match core.ledger.can_pay(&named, Money(price)) {

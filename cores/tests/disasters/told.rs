@@ -14,17 +14,18 @@ pub(crate) struct Sums {
 /// Percentiles that are shown.
 const SHOWN: [f64; 6] = [10.0, 25.0, 50.0, 75.0, 90.0, 99.0];
 
-/// Which days: how they are called, bids in a budget at least, trouble at most.
-const ROWS: [(&str, i64, u32); 6] = [
-    ("400 bids, nothing goes wrong", 400, 0),
-    ("400 bids, something now and then", 400, NOW_AND_THEN),
-    ("2,000 bids, now and then", 2_000, NOW_AND_THEN),
-    ("400 bids, much goes wrong", 400, 800),
-    ("400 bids, everything at once", 400, u32::MAX),
-    ("any budget, everything at once", 0, u32::MAX),
+/// Which days: how they are called, trouble at least and at most, in worlds that stand for a day or in all others.
+const ROWS: [(&str, u32, u32, bool); 5] = [
+    ("nothing goes wrong", 0, 0, true),
+    ("something now and then", 1, NOW_AND_THEN, true),
+    ("every few minutes", NOW_AND_THEN + 1, u32::MAX, true),
+    ("all of these", 0, u32::MAX, true),
+    ("short worlds, budgets from four bids", 0, u32::MAX, false),
 ];
 /// [`super::plan::Plan::trouble`] of worlds that stand for a day.
-pub(crate) const NOW_AND_THEN: u32 = 30;
+const NOW_AND_THEN: u32 = 30;
+/// The row of all worlds that stand for a day.
+const ALL: usize = 3;
 
 impl Sums {
     pub(crate) fn add(&mut self, done: Done) {
@@ -37,28 +38,32 @@ impl Sums {
         self.outcomes.extend(done.outcomes);
     }
 
-    /// Days of campaigns with at least so many bids in their budget, in worlds with at most so much trouble.
-    fn days(&self, bids: i64, trouble: u32) -> impl Iterator<Item = &Outcome> {
-        self.outcomes.iter().filter(move |o| o.budget >= bids * o.price && o.budget > 0 && o.trouble <= trouble)
+    fn days(&self, row: usize) -> impl Iterator<Item = &Outcome> {
+        let (_, least, most, market) = ROWS[row];
+        self.outcomes.iter().filter(move |o| o.market == market && o.budget > 0 && (least..=most).contains(&o.trouble))
     }
 
     /// What part of each was stranded, per cent, ascending.
-    fn stranded(&self, bids: i64, trouble: u32) -> Vec<f64> {
-        let parts = self.days(bids, trouble).map(|o| 100.0 * o.stranded as f64 / o.budget as f64);
+    fn stranded(&self, row: usize) -> Vec<f64> {
+        let parts = self.days(row).map(|o| 100.0 * o.stranded as f64 / o.budget as f64);
         let mut parts: Vec<f64> = parts.collect();
         parts.sort_by(f64::total_cmp);
         parts
     }
 
-    /// Of what could be spent and was wanted, what was.
-    pub(crate) fn utilisation(&self, bids: i64, trouble: u32) -> f64 {
-        let sum =
-            |of: fn(&Outcome) -> i64| self.days(bids, trouble).map(|o| of(o) as f64 / o.budget as f64).sum::<f64>();
+    fn used(&self, row: usize) -> f64 {
+        let sum = |of: fn(&Outcome) -> i64| self.days(row).map(|o| of(o) as f64 / o.budget as f64).sum::<f64>();
         sum(|o| o.spent) / sum(|o| o.spent + o.stranded).max(f64::MIN_POSITIVE)
     }
 
-    pub(crate) fn median(&self, bids: i64, trouble: u32) -> f64 {
-        percentile(&self.stranded(bids, trouble), 50.0)
+    /// Of what could be spent in a day, and was wanted, what was; with whatever went wrong.
+    pub(crate) fn utilisation(&self) -> f64 {
+        self.used(ALL)
+    }
+
+    /// Half of all days had at most so much stranded, per cent.
+    pub(crate) fn median(&self) -> f64 {
+        percentile(&self.stranded(ALL), 50.0)
     }
 
     pub(crate) fn tables(&self) -> String {
@@ -72,13 +77,13 @@ impl Sums {
             out,
             "\nDays of campaigns that more was wanted of than was left, and what of the day's budget was stranded:"
         );
-        let _ = write!(out, "{:<34} {:>8} {:>8}", "budget", "days", "used");
+        let _ = write!(out, "{:<38} {:>8} {:>8}", "", "days", "used");
         for p in SHOWN {
             let _ = write!(out, " {:>8}", format!("p{p}"));
         }
-        for (name, bids, trouble) in ROWS {
-            let parts = self.stranded(bids, trouble);
-            let _ = write!(out, "\n{name:<34} {:>8} {:>7.2}%", parts.len(), 100.0 * self.utilisation(bids, trouble));
+        for (row, (name, ..)) in ROWS.iter().enumerate() {
+            let parts = self.stranded(row);
+            let _ = write!(out, "\n{name:<38} {:>8} {:>7.2}%", parts.len(), 100.0 * self.used(row));
             for p in SHOWN {
                 let _ = write!(out, " {:>7.3}%", percentile(&parts, p));
             }
@@ -122,9 +127,8 @@ impl Sums {
                 share * 100.0
             );
         }
-        let lines = [(ROWS[4], "#c0392b"), (ROWS[1], "#e67e22"), (ROWS[0], "#2c7a4b")];
-        for (n, ((name, bids, trouble), colour)) in lines.into_iter().enumerate() {
-            let parts = self.stranded(bids, trouble);
+        for (n, (row, colour)) in [(2, "#c0392b"), (1, "#e67e22"), (0, "#2c7a4b")].into_iter().enumerate() {
+            let (name, parts) = (ROWS[row].0, self.stranded(row));
             let points: Vec<String> = (0..=400)
                 .map(|i| {
                     let part = 10f64.powf(f64::from(i) / 100.0 - 2.0);

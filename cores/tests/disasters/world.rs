@@ -51,9 +51,10 @@ pub(crate) struct Outcome {
     /// Could still have been spent, and bids for it had been refused.
     pub(crate) stranded: i64,
     pub(crate) budget: i64,
-    pub(crate) price: i64,
     /// How often something went wrong in this world: [`Plan::trouble`].
     pub(crate) trouble: u32,
+    /// The world was made to show this.
+    pub(crate) market: bool,
 }
 
 #[derive(Default)]
@@ -235,7 +236,7 @@ impl World {
         }
         self.network()?;
         self.measure(false);
-        let small = self.plan.campaigns <= 4 && self.plan.steps <= 1_000;
+        let small = self.plan.campaigns <= 4 && !self.plan.market;
         if small || self.r.chance(30) {
             self.check()?;
         }
@@ -622,8 +623,8 @@ impl World {
                     spent: self.truth.buckets.get(day).copied().unwrap_or(0),
                     stranded: room.max(0),
                     budget: tree.ceiling(day).map_or(0, |m| m.0),
-                    price: self.plan.price as i64,
                     trouble: self.plan.trouble,
+                    market: self.plan.market,
                 });
             }
         }
