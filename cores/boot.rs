@@ -221,7 +221,7 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
     if let Some(text) = budgets(&config)? {
         ledger.apply_file(&text)?;
     }
-    let accounts = Arc::new(Accounts::of(&ledger));
+    let accounts = Arc::new(Accounts::of(&ledger, config.budget.accounts));
 
     let first = core_config(&config, &mut slots, start, &accounts)?;
     for why in accounts.unknown(&config) {
@@ -472,6 +472,7 @@ fn reloader(
             ("raw.keep_days", config.raw.keep_days != running.raw.keep_days),
             ("raw.keep_bytes", config.raw.keep_bytes != running.raw.keep_bytes),
             ("raw.keeps_personal_data", config.raw.keeps_personal_data != running.raw.keeps_personal_data),
+            ("budget.accounts", config.budget.accounts != running.budget.accounts),
             ("http.connections", config.http.connections != running.http.connections),
             ("http.auctions", config.http.auctions != running.http.auctions),
         ];

@@ -81,10 +81,17 @@ pub const CLEAN_BYTES_MAX: usize = record::stopped::CLEAN_BYTES_MAX;
 
 // --- money ----------------------------------------------------------------------------------------
 
-/// Campaigns in a core's ledger: 100,000 that are active, and a tenth more whose windows are not over yet.
-pub const BUDGET_ACCOUNTS: usize = 100_000 + 10_000;
-/// Room for their seats and campaign ids: 44 bytes of each (a UUID and eight more) in pieces of 16.
-pub const BUDGET_NAME_BYTES: usize = BUDGET_ACCOUNTS * 48;
+/// Campaigns in a core's ledger: the default of what an operator may set, and what there is room for beyond those of the start
+/// (`budget.accounts`). At 256 bytes each this is 1 MB; 110,000, which are 100,000 and a tenth whose windows are not over
+/// yet, are 28 MB.
+pub const BUDGET_ACCOUNTS_DEFAULT: usize = 4_096;
+/// The least that may be set.
+pub const BUDGET_ACCOUNTS_MIN: usize = 64;
+/// Beyond the campaigns of a start there is room for one in so many, however few are configured: some are added, and some that
+/// ended have windows that are not over yet.
+pub const BUDGET_ACCOUNTS_SPARE: usize = 10;
+/// Room for each one's seat and campaign id: 44 bytes (a UUID and eight more) in pieces of 16.
+pub const BUDGET_NAME_BYTES: usize = 48;
 /// DSPs that accounts and configurations name: those of a configuration, and as many that were in one before.
 pub const BUDGET_DSP_NAMES: usize = 2 * DSPS_MAX;
 /// Changes of a core's directory that are applied in one go: at some 300 ns each less than 0.1 ms.
@@ -105,7 +112,7 @@ pub const BUDGET_REPORT_SLOTS: usize =
 pub const BUDGET_GRANT_SLOTS: usize = 4_096;
 /// Batches of names on their way to a core.
 pub const BUDGET_NAMES_SLOTS: usize = 4;
-/// Accounts that a tick looks at though nothing was heard of them (idle, expired): at 50 ticks a second all 110,000 in nine.
+/// Accounts that a tick looks at though nothing was heard of them (idle, expired): at 50 ticks a second 110,000 in nine.
 pub const BUDGET_SWEEP: usize = 256;
 /// Auctions whose delivery is not known: at the default of 4,096 in flight, four times that, as numbers are not dense.
 pub const BUDGET_TICKETS: usize = 4 * AUCTIONS_DEFAULT;

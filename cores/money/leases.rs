@@ -79,7 +79,15 @@ impl Leases {
                 work += 1;
             }
             frames += self.server.position(core);
-            while lane.names_back.pop().is_ok() {}
+            while let Ok(batch) = lane.names_back.pop() {
+                for (account, why) in batch.refused() {
+                    say(&format!(
+                        "ALARM: core {core} does not know account {}: {why}. Its bids are refused; set budget.accounts \
+                         higher and restart",
+                        account.0
+                    ));
+                }
+            }
         }
         if frames - self.frames_cut > CUT_FRAMES {
             self.frames_cut = frames;

@@ -27,6 +27,7 @@ use outcry::{
         core::{Capacity, CoreLedger, DirectoryBatch, Entry, Policy, Unbudgeted},
     },
     config::Config,
+    limits,
 };
 use std::{
     collections::BTreeMap,
@@ -38,19 +39,31 @@ use std::{
 pub struct Accounts {
     /// As of the start: later ones travel in batches.
     entries: Vec<Entry>,
+    /// Campaigns that each core has room for.
+    room: usize,
     names: Mutex<BTreeMap<String, AccountId>>,
 }
 
 impl Accounts {
-    /// Those of a ledger.
-    pub fn of(ledger: &Ledger) -> Accounts {
+    /// Those of a ledger. Cores are to have room for `room` campaigns at least.
+    pub fn of(ledger: &Ledger, room: usize) -> Accounts {
         let names = ledger.tree().list().map(|a| (a.name.clone(), a.id)).collect();
-        Accounts { entries: ledger.entries().collect(), names: Mutex::new(names) }
+        let entries: Vec<Entry> = ledger.entries().collect();
+        let room = room.max(entries.len() + entries.len() / limits::BUDGET_ACCOUNTS_SPARE);
+        Accounts { entries, room, names: Mutex::new(names) }
+    }
+
+    /// Tables do not grow while a core runs, so they are made for what may come. Names that are longer than usual have their
+    /// room beside the usual one.
+    fn capacity(&self) -> Capacity {
+        let usual = Capacity::of(self.room);
+        let long = self.entries.iter().map(|e| (e.seat.len() + e.cid.len()).saturating_sub(limits::BUDGET_NAME_BYTES));
+        Capacity { name_bytes: usual.name_bytes + long.map(|n| n.next_multiple_of(16)).sum::<usize>(), ..usual }
     }
 
     /// A core's ledger that knows them all.
     pub fn ledger(&self, seed: u64) -> CoreLedger {
-        let mut ledger = CoreLedger::new(Capacity::default(), seed);
+        let mut ledger = CoreLedger::new(self.capacity(), seed);
         let mut batch = DirectoryBatch::new();
         for entry in &self.entries {
             if let Err(entry) = batch.put(entry.clone()) {

@@ -72,11 +72,12 @@ pub struct Capacity {
     pub auctions: usize,
 }
 
-impl Default for Capacity {
-    fn default() -> Capacity {
+impl Capacity {
+    /// Of a core with so many campaigns whose names are as long as usual.
+    pub fn of(accounts: usize) -> Capacity {
         Capacity {
-            accounts: limits::BUDGET_ACCOUNTS,
-            name_bytes: limits::BUDGET_NAME_BYTES,
+            accounts,
+            name_bytes: accounts * limits::BUDGET_NAME_BYTES,
             dirty: limits::BUDGET_DIRTY_MAX,
             auctions: limits::BUDGET_TICKETS,
         }

@@ -281,7 +281,10 @@ impl Checker<'_, '_> {
             keeps_personal_data: self.get(raw, &schema::RAW_KEEPS_PERSONAL_DATA).value,
         };
         let budget = one(self, "budget");
-        let budget = BudgetRules { file: self.find(budget, &schema::BUDGET_FILE).map(|f| f.value) };
+        let budget = BudgetRules {
+            file: self.find(budget, &schema::BUDGET_FILE).map(|f| f.value),
+            accounts: self.get(budget, &schema::BUDGET_ACCOUNTS).size(),
+        };
         let rates = one(self, "rates");
         let rates = self.rates(rates);
         let mut exchanges = self.sections(top, "exchange");

@@ -157,6 +157,8 @@ const RAW_STREAM: u64 = 0x7261_7700;
 pub struct BudgetRules {
     /// Read at the start and at each reload ([`crate::config::budgets`]).
     pub file: Option<PathBuf>,
+    /// Campaigns that each core has room for at least.
+    pub accounts: usize,
 }
 
 /// Rules of all auctions.

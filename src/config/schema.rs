@@ -434,13 +434,20 @@ pub(super) const BUDGET_FILE: Key<Dir> = key(
     "Advertisers and campaigns with their budgets, read at the start and at each reload. Accounts that it does not name stay as \
      they are.",
 );
+pub(super) const BUDGET_ACCOUNTS: Key<Whole> = key(
+    "accounts",
+    Number(limits::BUDGET_ACCOUNTS_DEFAULT as u64),
+    count(limits::BUDGET_ACCOUNTS_MIN, limits::ACCOUNTS_MAX),
+    "Campaigns that each core has room for, 256 bytes each; at a start with more, for those and a tenth. Those added beyond \
+     that wait for a restart: until then their bids are refused.",
+);
 
 const BUDGET: Section = Section {
     name: "budget",
     path: "budget",
     shape: Shape::Once,
     meaning: "Budgets. They are kept in state_dir/ledger.redb and changed by `outcry budget` or by this file.",
-    keys: &[&BUDGET_FILE],
+    keys: &[&BUDGET_FILE, &BUDGET_ACCOUNTS],
     sections: &[],
 };
 

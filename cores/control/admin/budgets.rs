@@ -115,7 +115,7 @@ mod tests {
         handle.keep_budgets(BudgetPort(to_ledger));
         let ledger = std::thread::spawn(move || {
             let (ledger, _folder) = books("socket");
-            let accounts = Arc::new(Accounts::of(&ledger));
+            let accounts = Arc::new(Accounts::of(&ledger, 0));
             run(Desk { ledger, asked, leases: channel().0, accounts }, |_| ());
         });
         let added = ask(&handle, post(r#"{"account":"acme","do":"add_advertiser","daily":100}"#).as_bytes());

@@ -168,6 +168,8 @@ pub(super) struct Directory {
     by_account: Index,
     slots: Box<[Named]>,
     free: Vec<u32>,
+    /// Slots from here on were never used.
+    top: u32,
     names: Names,
 }
 
@@ -185,6 +187,7 @@ impl Directory {
             by_account: Index::new(accounts),
             slots: vec![Named::default(); accounts].into(),
             free: (0..accounts as u32).rev().collect(),
+            top: 0,
             names: Names::new(name_bytes),
         }
     }
@@ -192,6 +195,11 @@ impl Directory {
     pub(super) fn bytes(&self) -> usize {
         let per_account = size_of_val(&*self.slots) + self.free.capacity() * size_of::<u32>();
         per_account + self.by_name.bytes() + self.by_account.bytes() + self.names.bytes()
+    }
+
+    /// Slots that an account is or was at: the first so many.
+    pub(super) fn top(&self) -> usize {
+        self.top as usize
     }
 
     /// Slots that an account is at.
@@ -360,6 +368,7 @@ impl Directory {
             None => {
                 let slot = self.free.pop().ok_or(EntryRefused::Accounts)?;
                 self.by_account.insert(self.account_tag(entry.account), slot);
+                self.top = self.top.max(slot + 1);
                 slot
             }
         };

@@ -156,9 +156,10 @@ impl CoreLedger {
 
     /// Looks at some accounts, in turn, of which nothing was heard: what is idle, over, or about to end unasked is noted.
     fn sweep(&mut self) {
-        for _ in 0..limits::BUDGET_SWEEP.min(self.heads.len()) {
+        let slots = self.directory.top();
+        for _ in 0..limits::BUDGET_SWEEP.min(slots) {
             let slot = self.swept as u32;
-            self.swept = (self.swept + 1) % self.heads.len();
+            self.swept = (self.swept + 1) % slots;
             let now = self.now;
             let head = &mut self.heads[slot as usize];
             for at in [&mut head.charged_at, &mut head.seen_at, &mut head.asked_at] {

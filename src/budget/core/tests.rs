@@ -401,8 +401,9 @@ fn a_removed_accounts_money_goes_home_and_its_place_to_another() {
 /// For BUDGETS: `cargo test -p outcry budget::core::tests::memory -- --nocapture`.
 #[test]
 fn memory_is_bounded_for_each_campaign() {
-    let l = CoreLedger::new(Capacity::default(), SEED);
-    let (all, n) = (l.bytes(), limits::BUDGET_ACCOUNTS);
+    let n = 110_000;
+    let l = CoreLedger::new(Capacity::of(n), SEED);
+    let all = l.bytes();
     let fixed = l.tickets.bytes() + l.dirty.capacity() * 4;
     println!("a core's ledger: {all} bytes, {} a campaign with its names, {fixed} besides", (all - fixed) / n);
     assert!((all - fixed) / n <= 272);
