@@ -439,11 +439,26 @@ pub const fn mix(mut x: u64) -> u64 {
 /// A hash of bytes under a seed, eight at a step: a list of a hundred domains in a microsecond. Whoever knows the seed can
 /// find two texts of one hash.
 pub fn hash_bytes(seed: u64, bytes: &[u8]) -> u64 {
+    // The length is in the start, so the rest needs no padding.
+    mix(hash_on(mix(seed ^ (bytes.len() as u64) << 48), bytes))
+}
+
+/// A hash goes on with these bytes: for texts one behind the other, with one start, in which their lengths are, and one
+/// [`mix`] at the end.
+#[inline]
+pub(crate) fn hash_on(hash: u64, bytes: &[u8]) -> u64 {
     let step = |h: u64, word: u64| (h ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     let (words, rest) = bytes.as_chunks::<8>();
-    let whole = words.iter().fold(mix(seed ^ (bytes.len() as u64) << 48), |h, w| step(h, u64::from_le_bytes(*w)));
-    // The length is in the start, so the rest needs no padding.
-    mix(step(whole, rest_word(bytes, rest)))
+    step(words.iter().fold(hash, |h, w| step(h, u64::from_le_bytes(*w))), rest_word(bytes, rest))
+}
+
+/// Are these the same bytes? For short texts, where a call costs more than the comparison.
+#[inline]
+pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
+    let ((a_words, a_rest), (b_words, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    a.len() == b.len()
+        && a_words.iter().zip(b_words).all(|(a, b)| u64::from_le_bytes(*a) == u64::from_le_bytes(*b))
+        && rest_word(a, a_rest) == rest_word(b, b_rest)
 }
 
 /// The bytes of `rest`, fewer than eight at the end of `bytes`, as one number, the first highest. Where there are eight
@@ -552,6 +567,17 @@ mod tests {
             let rest = bytes.as_chunks::<8>().1;
             let want = rest.iter().fold(0, |word, b| word << 8 | u64::from(*b));
             prop_assert_eq!(rest_word(&bytes, rest), want);
+        }
+
+        #[test]
+        fn same_is_equal(a in proptest::collection::vec(0u8..2, 0..40), other in proptest::collection::vec(0u8..2, 0..40), at: usize) {
+            prop_assert!(same(&a, &a.clone()));
+            prop_assert_eq!(same(&a, &other), a == other);
+            let mut b = a.clone();
+            if let Some(byte) = at.checked_rem(a.len()).and_then(|at| b.get_mut(at)) {
+                *byte ^= 128;
+                prop_assert!(!same(&a, &b));
+            }
         }
 
         #[test]

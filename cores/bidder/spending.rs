@@ -4,7 +4,7 @@
 //! Full: what does not fit into a ring is told later.
 use crate::wiring::CoreMoneyEnds;
 use outcry::{
-    auction::{Account, Answer, Funds, Ticket, delivery::Freed},
+    auction::{Account, Answer, Funds, Place, Ticket, delivery::Freed},
     budget::{
         CoreReport,
         core::{Capacity, CoreLedger, Policy, Sink, Told},
@@ -122,17 +122,17 @@ pub(super) struct Paying<'a> {
 
 impl Funds for Paying<'_> {
     #[inline]
-    fn can_pay(&mut self, account: &Account<'_>, max: Money) -> Answer {
-        let answer = self.ledger.can_pay(account, max);
-        if answer == Answer::NoMoney {
+    fn can_pay(&mut self, account: &Account<'_>, max: Money) -> Result<Place, Answer> {
+        let found = self.ledger.can_pay(account, max);
+        if found == Err(Answer::NoMoney) {
             self.ledger.touch(account, max);
         }
-        answer
+        found
     }
 
     #[inline]
-    fn reserve(&mut self, account: &Account<'_>, amount: Money) -> Result<Ticket, Answer> {
-        let reserved = self.ledger.reserve(account, amount);
+    fn reserve(&mut self, account: &Account<'_>, place: Place, amount: Money) -> Result<Ticket, Answer> {
+        let reserved = self.ledger.reserve(account, place, amount);
         if reserved == Err(Answer::NoMoney) {
             self.ledger.touch(account, amount);
         }

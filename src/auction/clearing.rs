@@ -16,7 +16,7 @@
 //!   sets prices only for members of other groups: nobody could have bought the one impression at that price.
 //! - A bid in its floor's own currency is compared there, so that rounding refuses nobody who bid the floor.
 use super::{
-    funds::{Account, Answer, Funds, Ticket},
+    funds::{Account, Answer, Funds, Place, Ticket},
     input::{Inputs, NO_DEAL, NO_IMP},
 };
 use crate::{
@@ -105,6 +105,7 @@ struct Cand {
     fixed: bool,
     first: bool,
     standing: bool,
+    place: Place,
     own: Cpm,
     worth: Cpm,
     floor: Cpm,
@@ -254,6 +255,7 @@ impl Clearing<'_, '_> {
                 fixed,
                 first: at == 1,
                 standing: true,
+                place: Place::UNKNOWN,
                 own,
                 worth: if fixed { floor } else { own },
                 floor,
@@ -278,11 +280,13 @@ impl Clearing<'_, '_> {
             if c.standing {
                 // A test costs nothing, so nobody needs money for it.
                 let most = if self.inputs.test { Money(0) } else { self.money(&c, c.worth, Round::Up) };
-                let answer = self.funds.can_pay(&account(self.inputs, c.bid), most);
-                if answer != Answer::Yes {
-                    self.drop(at, answer.loss());
-                    if self.s.groups.get(c.group as usize).is_some_and(|g| g.live) {
-                        self.end_group(c.group as usize, Loss::Group);
+                match self.funds.can_pay(&account(self.inputs, c.bid), most) {
+                    Ok(place) => self.s.cands[at].place = place,
+                    Err(answer) => {
+                        self.drop(at, answer.loss());
+                        if self.s.groups.get(c.group as usize).is_some_and(|g| g.live) {
+                            self.end_group(c.group as usize, Loss::Group);
+                        }
                     }
                 }
             }
@@ -485,7 +489,8 @@ impl Clearing<'_, '_> {
 
     /// The bid wins if its money can be held; if not, it ends. False: it ended.
     fn reserve(&mut self, at: usize, win: Win) -> bool {
-        match self.funds.reserve(&account(self.inputs, win.input), win.reserved) {
+        let place = self.s.cands[at].place;
+        match self.funds.reserve(&account(self.inputs, win.input), place, win.reserved) {
             Ok(ticket) => {
                 self.out.wins.push(Win { account: ticket.account, period: ticket.period, ..win });
                 self.s.tickets.push(ticket);

@@ -68,15 +68,31 @@ pub struct Ticket {
     pub slot: u32,
 }
 
+/// Where funds found an account when they were asked whether it can pay, so that they need not look for it again in the same
+/// decision. Means nothing in another, nor to anybody else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place(pub u32);
+
+impl Place {
+    /// It was not looked for: [`Funds::reserve`] does.
+    pub const UNKNOWN: Place = Place(u32::MAX);
+    /// It was looked for, and needs no money.
+    pub const NOBODY: Place = Place(u32::MAX - 1);
+}
+
 /// One core's money as the decision sees it.
 pub trait Funds {
     /// Could `account` pay `max`? Reserves nothing; a bid that cannot be paid neither wins nor sets a price.
-    fn can_pay(&mut self, account: &Account<'_>, max: Money) -> Answer;
-    /// Holds `amount` for a winner, rounded up. Zero for requests with `test: 1`.
+    ///
+    /// # Errors
+    /// Why not, never [`Answer::Yes`].
+    fn can_pay(&mut self, account: &Account<'_>, max: Money) -> Result<Place, Answer>;
+    /// Holds `amount` for a winner, rounded up. Zero for requests with `test: 1`. `place` is what [`Funds::can_pay`] said of this
+    /// account in this decision, or [`Place::UNKNOWN`].
     ///
     /// # Errors
     /// Why not, never [`Answer::Yes`]; nothing is held then.
-    fn reserve(&mut self, account: &Account<'_>, amount: Money) -> Result<Ticket, Answer>;
+    fn reserve(&mut self, account: &Account<'_>, place: Place, amount: Money) -> Result<Ticket, Answer>;
     /// Gives back a hold of this very decision: a `group=1` seat reserves all or nothing.
     fn release(&mut self, ticket: Ticket, amount: Money);
     /// The decision stands: of what is held, `charge` is spent, and the rest, which is what rounding left, is free again.
@@ -89,11 +105,11 @@ pub trait Funds {
 pub struct Unlimited;
 
 impl Funds for Unlimited {
-    fn can_pay(&mut self, _: &Account<'_>, _: Money) -> Answer {
-        Answer::Yes
+    fn can_pay(&mut self, _: &Account<'_>, _: Money) -> Result<Place, Answer> {
+        Ok(Place::NOBODY)
     }
 
-    fn reserve(&mut self, _: &Account<'_>, _: Money) -> Result<Ticket, Answer> {
+    fn reserve(&mut self, _: &Account<'_>, _: Place, _: Money) -> Result<Ticket, Answer> {
         Ok(Ticket::default())
     }
 

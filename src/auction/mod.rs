@@ -34,7 +34,7 @@ mod textset;
 pub use clearing::{Decision, Win};
 pub use delivery::Delivery;
 pub use echo::names_another;
-pub use funds::{Account, Answer, Funds, Ticket, Unlimited};
+pub use funds::{Account, Answer, Funds, Place, Ticket, Unlimited};
 pub use offer::Offers;
 pub use record::{Record, replay};
 

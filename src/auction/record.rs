@@ -18,7 +18,7 @@ pub use room::{Shape, bound};
 
 use super::{
     clearing::{Decision, clear},
-    funds::{Account, Answer, Funds, Ticket},
+    funds::{Account, Answer, Funds, Place, Ticket},
     input::Inputs,
 };
 use crate::units::Money;
@@ -62,14 +62,14 @@ struct Heard<'a> {
 }
 
 impl Funds for Heard<'_> {
-    fn can_pay(&mut self, account: &Account<'_>, max: Money) -> Answer {
-        let answer = self.funds.can_pay(account, max);
-        self.answers.push(answer);
-        answer
+    fn can_pay(&mut self, account: &Account<'_>, max: Money) -> Result<Place, Answer> {
+        let found = self.funds.can_pay(account, max);
+        self.answers.push(found.err().unwrap_or(Answer::Yes));
+        found
     }
 
-    fn reserve(&mut self, account: &Account<'_>, amount: Money) -> Result<Ticket, Answer> {
-        let held = self.funds.reserve(account, amount);
+    fn reserve(&mut self, account: &Account<'_>, place: Place, amount: Money) -> Result<Ticket, Answer> {
+        let held = self.funds.reserve(account, place, amount);
         self.answers.push(held.err().unwrap_or(Answer::Yes));
         held
     }

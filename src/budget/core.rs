@@ -50,7 +50,7 @@ use super::{
     planted::{Fault, Planted},
 };
 use crate::{
-    auction::{Account, Answer, Funds, Ticket, delivery::Freed},
+    auction::{Account, Answer, Funds, Place, Ticket, delivery::Freed},
     limits,
     units::Money,
 };
@@ -414,6 +414,16 @@ impl CoreLedger {
         room
     }
 
+    /// Where the money of a bid is.
+    #[inline]
+    fn place(&self, account: &Account<'_>) -> Result<Place, Answer> {
+        match self.directory.find(account) {
+            Found::Slot(slot) => Ok(Place(slot)),
+            Found::Unbudgeted => Ok(Place::NOBODY),
+            Found::No => Err(Answer::NoAccount),
+        }
+    }
+
     /// Which line pays `amount`.
     #[inline]
     fn pays(&mut self, slot: u32, amount: Money) -> Result<usize, Answer> {
@@ -510,26 +520,23 @@ impl CoreLedger {
 
 impl Funds for CoreLedger {
     #[inline]
-    fn can_pay(&mut self, account: &Account<'_>, max: Money) -> Answer {
-        match self.directory.find(account) {
-            // Only a test costs nothing, and it needs no money.
-            Found::Slot(_) if max == Money(0) => Answer::Yes,
-            Found::Slot(slot) => match self.pays(slot, max) {
-                Ok(_) => Answer::Yes,
-                Err(why) => why,
-            },
-            Found::Unbudgeted => Answer::Yes,
-            Found::No => Answer::NoAccount,
+    fn can_pay(&mut self, account: &Account<'_>, max: Money) -> Result<Place, Answer> {
+        let place = self.place(account)?;
+        // Only a test costs nothing, and it needs no money.
+        if place != Place::NOBODY && max != Money(0) {
+            self.pays(place.0, max)?;
         }
+        Ok(place)
     }
 
     #[inline]
-    fn reserve(&mut self, account: &Account<'_>, amount: Money) -> Result<Ticket, Answer> {
-        let slot = match self.directory.find(account) {
-            Found::Slot(slot) => slot,
-            Found::Unbudgeted => return Ok(Ticket::default()),
-            Found::No => return Err(Answer::NoAccount),
-        };
+    fn reserve(&mut self, account: &Account<'_>, place: Place, amount: Money) -> Result<Ticket, Answer> {
+        let place = if place == Place::UNKNOWN { self.place(account)? } else { place };
+        debug_assert_eq!(Ok(place), self.place(account), "names come and go between decisions");
+        if place == Place::NOBODY {
+            return Ok(Ticket::default());
+        }
+        let slot = place.0;
         // A test is charged nothing, so it needs no line; it is nobody's win.
         if amount == Money(0) {
             return Ok(Ticket::default());

@@ -204,11 +204,13 @@ struct Purse {
 }
 
 impl Funds for Purse {
-    fn can_pay(&mut self, account: &Account<'_>, max: Money) -> Answer {
+    fn can_pay(&mut self, account: &Account<'_>, max: Money) -> Result<Place, Answer> {
         let yes = !self.broke.contains(&account.dsp.0) && self.budget.is_none_or(|b| max.0 <= b);
-        if yes { Answer::Yes } else { self.no.unwrap_or(Answer::NoMoney) }
+        if yes { Ok(Place(account.dsp.0.into())) } else { Err(self.no.unwrap_or(Answer::NoMoney)) }
     }
-    fn reserve(&mut self, account: &Account<'_>, amount: Money) -> Result<Ticket, Answer> {
+    fn reserve(&mut self, account: &Account<'_>, place: Place, amount: Money) -> Result<Ticket, Answer> {
+        let known = place == Place(account.dsp.0.into());
+        assert!(known || place == Place::UNKNOWN, "{place:?} is not what was said of {account:?}");
         let yes = self.budget.is_none_or(|b| self.held + amount.0 <= b) && !self.refuses.contains(&account.dsp.0);
         self.calls.push(format!("{}{}{}", if yes { '+' } else { '!' }, account.dsp.0, Cpm(amount.0)));
         if !yes {

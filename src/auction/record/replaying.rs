@@ -5,7 +5,7 @@ use super::Record;
 use crate::{
     auction::{
         clearing::{Decision, Win, clear},
-        funds::{Account, Answer, Funds, Ticket},
+        funds::{Account, Answer, Funds, Place, Ticket},
     },
     openrtb::codes::{Loss, Nbr},
     units::Money,
@@ -20,21 +20,21 @@ struct Told<'a> {
 }
 
 impl Told<'_> {
-    fn next(&mut self) -> Answer {
+    fn next(&mut self) -> Result<(), Answer> {
         self.asked += 1;
-        self.answers.get(self.asked - 1).copied().unwrap_or(Answer::NoMoney)
+        match self.answers.get(self.asked - 1).copied().unwrap_or(Answer::NoMoney) {
+            Answer::Yes => Ok(()),
+            no => Err(no),
+        }
     }
 }
 
 impl Funds for Told<'_> {
-    fn can_pay(&mut self, _: &Account<'_>, _: Money) -> Answer {
-        self.next()
+    fn can_pay(&mut self, _: &Account<'_>, _: Money) -> Result<Place, Answer> {
+        self.next().map(|()| Place::NOBODY)
     }
-    fn reserve(&mut self, _: &Account<'_>, _: Money) -> Result<Ticket, Answer> {
-        match self.next() {
-            Answer::Yes => Ok(Ticket::default()),
-            no => Err(no),
-        }
+    fn reserve(&mut self, _: &Account<'_>, _: Place, _: Money) -> Result<Ticket, Answer> {
+        self.next().map(|()| Ticket::default())
     }
     fn release(&mut self, _: Ticket, _: Money) {}
     fn charge(&mut self, _: Ticket, _: Money, _: Money) {}

@@ -39,27 +39,23 @@ struct Coin(u64, i64, i64);
 
 impl Coin {
     /// One no in `of`.
-    fn throw(&mut self, of: u64) -> Answer {
+    fn throw(&mut self, of: u64) -> Result<(), Answer> {
         self.0 = mix(self.0);
-        if self.0.is_multiple_of(of) { Answer::ALL[1 + (self.0 >> 32) as usize % 4] } else { Answer::Yes }
+        if self.0.is_multiple_of(of) { Err(Answer::ALL[1 + (self.0 >> 32) as usize % 4]) } else { Ok(()) }
     }
 }
 
 impl Funds for Coin {
-    fn can_pay(&mut self, _: &Account<'_>, _: Money) -> Answer {
-        self.throw(5)
+    fn can_pay(&mut self, _: &Account<'_>, _: Money) -> Result<Place, Answer> {
+        self.throw(5).map(|()| Place::UNKNOWN)
     }
-    fn reserve(&mut self, _: &Account<'_>, amount: Money) -> Result<Ticket, Answer> {
-        match self.throw(3) {
-            Answer::Yes => {
-                self.1 += amount.0;
-                let of = self.0 as u32;
-                let account = if of.is_multiple_of(4) { AccountId::NONE } else { AccountId(of) };
-                let period = if account.is_some() { Period(of >> 3) } else { Period::default() };
-                Ok(Ticket { account, period, slot: of })
-            }
-            no => Err(no),
-        }
+    fn reserve(&mut self, _: &Account<'_>, _: Place, amount: Money) -> Result<Ticket, Answer> {
+        self.throw(3)?;
+        self.1 += amount.0;
+        let of = self.0 as u32;
+        let account = if of.is_multiple_of(4) { AccountId::NONE } else { AccountId(of) };
+        let period = if account.is_some() { Period(of >> 3) } else { Period::default() };
+        Ok(Ticket { account, period, slot: of })
     }
     fn release(&mut self, _: Ticket, amount: Money) {
         self.1 -= amount.0;
@@ -74,10 +70,10 @@ impl Funds for Coin {
 struct Refusing;
 
 impl Funds for Refusing {
-    fn can_pay(&mut self, _: &Account<'_>, _: Money) -> Answer {
-        Answer::Yes
+    fn can_pay(&mut self, _: &Account<'_>, _: Money) -> Result<Place, Answer> {
+        Ok(Place::UNKNOWN)
     }
-    fn reserve(&mut self, account: &Account<'_>, _: Money) -> Result<Ticket, Answer> {
+    fn reserve(&mut self, account: &Account<'_>, _: Place, _: Money) -> Result<Ticket, Answer> {
         match u32::from(account.dsp.0) {
             0 => Err(Answer::Full),
             slot => Ok(Ticket { account: AccountId(slot), period: Period(29_000_000), slot }),

@@ -9,7 +9,7 @@ use crate::{
     auction::Account,
     budget::AccountId,
     limits::{BUDGET_BATCH_MAX, BUDGET_DSP_NAMES, DSPS_MAX, RECORD_TEXT_MAX},
-    units::{hash_bytes, mix},
+    units::{hash_on, mix, same},
 };
 
 /// Longest seat and campaign id together: bids with longer ones are refused before.
@@ -221,9 +221,10 @@ impl Directory {
     }
 
     #[inline]
-    fn name_tag(&self, dsp: u8, seat: &[u8], cid: &[u8]) -> u32 {
-        let seat = hash_bytes(self.seed ^ u64::from(dsp), seat);
-        (hash_bytes(seat, cid) >> 32) as u32
+    pub(super) fn name_tag(&self, dsp: u8, seat: &[u8], cid: &[u8]) -> u32 {
+        // Where one ends and the other begins is in the start.
+        let shape = u64::from(dsp) | (seat.len() as u64) << 8 | (cid.len() as u64) << 16;
+        (mix(hash_on(hash_on(mix(self.seed ^ shape), seat), cid)) >> 32) as u32
     }
 
     pub(super) fn slot_of(&self, account: AccountId) -> Option<u32> {
@@ -239,7 +240,7 @@ impl Directory {
                 return false;
             }
             let (s, c) = self.names.get(n.text, lens.0 + lens.1).split_at(lens.0);
-            s == seat && c == cid
+            same(s, seat) && same(c, cid)
         })
     }
 
@@ -248,7 +249,7 @@ impl Directory {
     fn row(&self, account: &Account<'_>) -> Option<u8> {
         let row = self.rows.get(usize::from(account.dsp.0)).copied().unwrap_or(NO_ROW);
         match self.dsps.get(usize::from(row)) {
-            Some(dsp) if dsp.name() == account.dsp_name => Some(row),
+            Some(dsp) if same(dsp.name(), account.dsp_name) => Some(row),
             _ => self.row_of(account.dsp_name),
         }
     }
@@ -367,8 +368,8 @@ impl Directory {
             Some(slot) => slot,
             None => {
                 let slot = self.free.pop().ok_or(EntryRefused::Accounts)?;
-                self.by_account.insert(self.account_tag(entry.account), slot);
                 self.top = self.top.max(slot + 1);
+                self.by_account.insert(self.account_tag(entry.account), slot);
                 slot
             }
         };

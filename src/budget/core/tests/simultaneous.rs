@@ -55,7 +55,7 @@ fn sell(left: i64, price: i64) -> (i64, i64) {
         for auction in 0..1_000 {
             let core = &mut cores[auction % CORES];
             seq += 1;
-            let Ok(ticket) = core.reserve(&bid("s", "c1"), Money(price)) else { continue };
+            let Ok(ticket) = reserve(core, &bid("s", "c1"), Money(price)) else { continue };
             core.charge(ticket, Money(price), Money(price));
             won += price;
             assert!(won <= left, "more was sold than there was: {won} of {left}");

@@ -208,8 +208,8 @@ impl World {
     fn reserve(&mut self, account: u32, amount: i64) -> Result<Option<Ticket>, TestCaseError> {
         let expected = self.answer(account, amount);
         let name = cid(account);
-        prop_assert_eq!(self.ledger.can_pay(&bid("s", &name), Money(amount)), expected);
-        let got = self.ledger.reserve(&bid("s", &name), Money(amount));
+        prop_assert_eq!(can_pay(&mut self.ledger, &bid("s", &name), Money(amount)), expected);
+        let got = reserve(&mut self.ledger, &bid("s", &name), Money(amount));
         prop_assert_eq!(got.map_or_else(|why| why, |_| Answer::Yes), expected);
         if let Ok(t) = got {
             prop_assert_eq!(Some((t.account.0, t.period.0)), self.current(account), "the window that runs pays");
