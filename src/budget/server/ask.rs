@@ -86,7 +86,9 @@ impl Server {
             Stage::Broken => return None,
             Stage::Stopping => line.granted,
             Stage::Resting => line.granted + line.short,
-            Stage::Open => line.want(cores, now_ns),
+            // A renewal that brings no money costs the granter's disk nothing.
+            Stage::Open if line.is_low(cores, now_ns) => line.want(cores, now_ns),
+            Stage::Open => line.granted,
         };
         let said = AskLine {
             line: line.key,
@@ -221,10 +223,15 @@ impl Server {
             0 => line.until_ns.min(now_ns),
             ms => line.until_ns.max(asked_ns.saturating_add(ms.saturating_mul(MS))),
         };
-        if (line.from_ns, line.until_ns) == (from_ns, until_ns) {
+        let earlier = from_ns < line.from_ns || until_ns < line.told_ns;
+        (line.from_ns, line.until_ns) = (from_ns, until_ns);
+        // Near the end each second counts: the window may end with it.
+        let soon = line.told_ns < now_ns.saturating_add(terms::RENEW_NS);
+        let later = if soon { 1 } else { terms::TELL_NS };
+        if !earlier && until_ns < line.told_ns.saturating_add(later) {
             return;
         }
-        (line.from_ns, line.until_ns) = (from_ns, until_ns);
+        line.told_ns = until_ns;
         for (core, sub) in subs.iter_mut().enumerate() {
             if sub.free() > 0 && sub.end == SubEnd::None && !std::mem::replace(&mut sub.queued, true) {
                 self.cores[core].queue.push_back(slot);

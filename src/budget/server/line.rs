@@ -134,6 +134,8 @@ pub(super) struct Line {
     pub from_ns: u64,
     /// May be used until.
     pub until_ns: u64,
+    /// All cores that have something of it know that they may use it until then, at least.
+    pub told_ns: u64,
     /// A bid on it was last seen.
     pub seen_ns: u64,
     /// Was last asked for.
@@ -213,7 +215,7 @@ impl Line {
     /// Seconds for which this line can go on without the granter: until the lease ends or the money does, whichever is
     /// first. Of a line that spends nothing: until the lease ends.
     pub(super) fn autonomy_s(&self, now_ns: u64) -> i64 {
-        let lease = (self.until_ns.saturating_sub(now_ns) / SECOND) as i64;
+        let lease = (self.told_ns.saturating_sub(now_ns) / SECOND) as i64;
         let rate = self.rate(now_ns);
         if rate == 0 { lease } else { lease.min(self.unused() / rate) }
     }

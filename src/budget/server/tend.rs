@@ -167,7 +167,7 @@ impl Server {
 
 impl Line {
     /// Less than a third of what it should hold is left, or a core lacks something.
-    fn is_low(&self, cores: usize, now_ns: u64) -> bool {
+    pub(super) fn is_low(&self, cores: usize, now_ns: u64) -> bool {
         let target = i128::from(self.target(cores, now_ns));
         self.short > 0 || i128::from(self.unused()) * 10 < target * 3
     }
@@ -180,7 +180,7 @@ impl Line {
 
     /// Its lease ends soon and a bid may come, or nothing was heard of it for long and its window may be over.
     fn is_to_be_renewed(&self, now_ns: u64) -> bool {
-        let ends_soon = self.until_ns < now_ns.saturating_add(terms::RENEW_NS);
+        let ends_soon = self.told_ns < now_ns.saturating_add(terms::RENEW_NS);
         let pause = if self.is_seen(now_ns) && ends_soon { terms::RENEW_AGAIN_NS } else { terms::DORMANT_NS };
         ends_soon && now_ns >= self.asked_ns.saturating_add(pause)
     }

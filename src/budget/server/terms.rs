@@ -9,6 +9,9 @@ pub(super) const RESEND_NS: u64 = 500 * MS;
 /// A lease is renewed when less than this is left of its 25 seconds: a granter that is gone for seven seconds is not missed,
 /// and what lies idle on every core is renewed every eighteen.
 pub(super) const RENEW_NS: u64 = 7 * SECOND;
+/// Cores hear of a later end only when it is so much later: whoever spends fast asks several times a second, and each answer
+/// moves the end.
+pub(super) const TELL_NS: u64 = 5 * SECOND;
 /// Between two renewals of a line that did not help, as the last ones before the end of its window do not.
 pub(super) const RENEW_AGAIN_NS: u64 = 3 * SECOND;
 /// Whoever wanted more and got nothing asks again after so long: another holder may have given back. Twice as
@@ -24,8 +27,9 @@ pub(super) const DORMANT_NS: u64 = 60 * SECOND;
 pub(super) const GIVE_BACK_NS: u64 = 5 * SECOND;
 /// An account of which the granter gives no window is asked for again after so long, in tenths of a second.
 pub(super) const QUIET_DS: u32 = 10;
-/// A cut at least so often.
-pub(super) const CUT_NS: u64 = 10 * SECOND;
+/// A cut at least so often. It stores every line that was spent from since the one before, so a third of them is nearly a third
+/// of the writing; what a start has to count is bounded by the frames after which the driver asks for one.
+pub(super) const CUT_NS: u64 = 30 * SECOND;
 /// Every line is looked at so often, whether or not anything was heard of it.
 pub(super) const SWEEP_NS: u64 = SECOND;
 /// Windows are at most 25 hours long, and one more when an account's time zone changes: of a line older than two the window
@@ -56,14 +60,19 @@ pub(super) fn rate(rate: i64, spent: i64, elapsed: u32) -> i64 {
         return spent.saturating_mul(10) / elapsed;
     }
     // Weighed by how long it was: rate * (1 - e/T) + spent * 10/e * e/T.
-    let old = (i128::from(rate) * i128::from(RATE_DS - elapsed) / i128::from(RATE_DS)) as i64;
+    let weight = RATE_DS - elapsed;
+    let old = rate.checked_mul(weight).map_or_else(|| rate / RATE_DS * weight, |all| all / RATE_DS);
     old.saturating_add(spent.saturating_mul(10) / RATE_DS)
 }
 
 /// That rate by now: nothing was heard since, so it was no higher than one unheard second would make it.
 pub(super) fn rate_by_now(rate: i64, elapsed: u32) -> i64 {
     let elapsed = i64::from(elapsed);
-    if elapsed <= RATE_DS { rate } else { (i128::from(rate) * i128::from(RATE_DS) / i128::from(elapsed)) as i64 }
+    match rate.checked_mul(RATE_DS) {
+        _ if elapsed <= RATE_DS => rate,
+        Some(all) => all / elapsed,
+        None => rate / elapsed * RATE_DS,
+    }
 }
 
 #[cfg(test)]
@@ -80,6 +89,7 @@ mod tests {
         assert!((900..=1_100).contains(&r), "{r}");
         assert_eq!(rate_by_now(r, 40), r);
         assert_eq!(rate_by_now(1_000, 400), 100);
+        assert_eq!((rate_by_now(i64::MAX, 400), rate(i64::MAX, 0, 20)), (i64::MAX / 400 * 40, i64::MAX / 40 * 20));
         assert_eq!(rate(r, 3_000, 100), 300, "after a silence, what it was over the silence");
     }
 }
