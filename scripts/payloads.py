@@ -211,6 +211,25 @@ def movement(b):
     return m
 
 
+def lease(b):
+    e = {"wall_ms": b.n(8), "did": [None, "settled", "ended", "stopped"][b.n(1)]}
+    if e["did"] == "stopped":
+        e |= {"account": b.n(4), "level": [None, "granter", "server"][b.n(1)], "invariant": b.text()}
+    else:
+        e |= {"node": f"{b.n(4):08x}", "epoch": b.n(4)}
+    if e["did"] == "settled":
+        e["complete"] = b.flags(1)[0]
+        e |= {name: b.n(size) for name, size in (("lines", 4), ("returned", 8), ("spent", 8), ("held", 8), ("forfeit", 8))}
+    if e["did"] == "ended":
+        e["lines"] = [
+            {"account": b.n(4), "period": b.n(4), "how": [None, "closed", "proven", "forfeit"][b.n(1)]}
+            | {name: b.n(8) for name in ("granted", "returned", "charged", "freed")}
+            for _ in range(b.n(1))
+        ]
+    b.end()
+    return e
+
+
 KINDS = {
     1: auction,
     2: delivery,
@@ -218,6 +237,7 @@ KINDS = {
     4: numbers(("status", 2), ("at", 4), ("head_bytes", 4), ("body_bytes", 4), ("digest", 8), ("exchange", 0),
                ("reason", 0), ("field", 0), ("path", 0)),
     5: movement,
+    6: lease,
     9: numbers(("wall_ms", 8), ("id", 8), ("old", 8), ("new", 8), ("by", 1)),
     10: numbers(("wall_ms", 8), ("node", 4), ("epoch", 4), ("boot_id", -16), ("cores", 2), ("configuration", 8),
                 ("version", 0), ("region", 0)),
@@ -298,6 +318,11 @@ def self_test():
     assert moved[0]["converted"] == {"from": "EUR", "rate": 1_083_700_000, "table": "2026-11-21"}
     assert (moved[0]["before"]["hourly"], moved[0]["after"]["lifetime"], moved[0]["after"]["extra"]) == (5 * 10**9, 9, (29_920_000, 1_500_000_000))
     assert (moved[0]["after"]["cid"], moved[0]["after"]["zone"], moved[1]["after"]["dsp"]) == ("c\u00e4", "Europe/Berlin", "")
+    with open(os.path.join(folder, "budget/event_v1.golden.txt")) as f:
+        settled, ended, stopped = [lease(Bytes(bytes.fromhex(line))) for line in f.read().split()]
+    assert (settled["node"], settled["epoch"], settled["complete"], settled["lines"], settled["forfeit"]) == ("000000ff", 3, True, 2, 1)
+    assert [(n["account"], n["how"], n["granted"] - n["returned"]) for n in ended["lines"]] == [(7, "proven", 6 * 10**9), (8, "forfeit", 10**10)]
+    assert (stopped["account"], stopped["level"], stopped["invariant"]) == (7, "server", "core_sums")
     assert refusals(Bytes(struct.pack("<QIB", 1, 1000, 1) + b"\x01x\x01\x08not_json\x02\0\0\0\0"))["refusals"] == \
         [{"exchange": "x", "reason": "not_json", "count": 2}]
     delivered = event(Bytes(bytes(18))), "late", 258

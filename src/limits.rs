@@ -76,6 +76,8 @@ pub const REFUSAL_SAMPLE_BYTES_MAX: usize = record::refusal_sample::BYTES_MAX;
 pub const STARTED_BYTES_MAX: usize = record::started::BYTES_MAX;
 /// A change of an account.
 pub const MOVEMENT_BYTES_MAX: usize = budget::movement::BYTES_MAX;
+/// What happened to leases: lines that ended, 64 of them.
+pub const LEASE_EVENT_BYTES_MAX: usize = budget::event::BYTES_MAX;
 /// The mark behind everything a process wrote.
 pub const CLEAN_BYTES_MAX: usize = record::stopped::CLEAN_BYTES_MAX;
 
@@ -199,8 +201,11 @@ pub const FROM_CORE_SLOTS: usize = 1 + 1 + 1 + 5;
 pub const TOTALS_BOXES: usize = 2;
 /// Slots from flush to control: the boxes, one more for the last totals when all are away, and one `Stopped`.
 pub const FLUSH_TO_CONTROL_SLOTS: usize = TOTALS_BOXES + 1 + 1;
-/// Slots from control to flush: the boxes, the one that control brought, one `Stop`, and two configurations.
+/// Slots from control to flush: the boxes, the one that control brought, one `Stop`, and two configurations or bundles of notes.
 pub const CONTROL_TO_FLUSH_SLOTS: usize = TOTALS_BOXES + 1 + 1 + 2;
+/// Notes on money in one bundle from control to flush: twenty bundles a second are more than a file of 100,000 budgets takes long
+/// for, and one bundle is a quarter of a megabyte at most.
+pub const NOTES_MAX: usize = 128;
 
 // --- money ----------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@
 //! Reading order: [`account`], [`tree`], [`window`], [`manage`], [`messages`], [`granter`], [`server`], [`mod@core`].
 pub mod account;
 pub mod core;
+pub mod event;
 pub mod file;
 pub mod granter;
 pub mod manage;

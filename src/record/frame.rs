@@ -48,7 +48,7 @@ pub enum Kind {
     RefusalSample = 4,
     /// Money moved on an account.
     Account = 5,
-    /// A lease granted, renewed, returned or expired.
+    /// Leases ended, a dead start was settled, an account was stopped: `budget::event`.
     Lease = 6,
     /// A notice of an exchange.
     Notice = 7,

@@ -34,5 +34,6 @@ const _: () = {
     assert!(refusals::KIND == Kind::Refusals as u8 && refusal_sample::KIND == Kind::RefusalSample as u8);
     assert!(configured::KIND == Kind::Config as u8 && started::KIND == Kind::Start as u8);
     assert!(crate::budget::movement::KIND == Kind::Account as u8);
+    assert!(crate::budget::event::KIND == Kind::Lease as u8);
     assert!(stopped::STOPPED == Kind::Stop as u8 && stopped::CLEAN == Kind::Clean as u8);
 };

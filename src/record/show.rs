@@ -15,6 +15,7 @@ mod account;
 mod auction;
 pub mod columns;
 pub mod json;
+mod lease;
 mod report;
 
 pub use account::{movement, terms};
@@ -34,7 +35,10 @@ use crate::{
         delivery::{self},
         record,
     },
-    budget::movement::{self, Movement},
+    budget::{
+        event::{self, Event},
+        movement::{self, Movement},
+    },
 };
 use json::Object;
 
@@ -46,6 +50,7 @@ pub fn name(kind: u8) -> Option<&'static str> {
         refusals::KIND => "refusals",
         refusal_sample::KIND => "refusal_sample",
         movement::KIND => "account",
+        event::KIND => "lease",
         configured::KIND => "configuration",
         started::KIND => "start",
         stopped::STOPPED => "stop",
@@ -117,6 +122,13 @@ pub fn show(kind: u8, version: u8, payload: &[u8], out: &mut String) -> Result<(
             Object::write(out, |o| {
                 o.word("type", "account");
                 account::movement(&m, o);
+            });
+        }
+        event::KIND => {
+            let e = Event::decode(version, payload)?;
+            Object::write(out, |o| {
+                o.word("type", "lease");
+                lease::event(&e, o);
             });
         }
         configured::KIND => {
