@@ -4,6 +4,7 @@
 use super::{
     End, Fault, HolderId, Line, LineId,
     check::Violation,
+    pass::Pass,
     planted::Planted,
     rows::{AccountRow, Archived, BucketRow, Change, HolderRow, Key, Row, WindowRow},
 };
@@ -62,6 +63,8 @@ pub(super) struct Books {
     touched: bool,
     archive: Vec<(Key, Archived)>,
     forget: Option<Period>,
+    /// An audit that is under way.
+    pub(super) pass: Option<Pass>,
     pub(super) planted: Planted,
 }
 
@@ -70,7 +73,7 @@ impl Window {
         self.lines.binary_search_by_key(&holder, |slot| slot.holder)
     }
 
-    fn out(&self) -> i64 {
+    pub(super) fn out(&self) -> i64 {
         self.lines.iter().map(|slot| slot.line.out().0).sum()
     }
 }
@@ -126,14 +129,17 @@ impl Books {
             return;
         }
         let new: Vec<BucketKey> = buckets.iter().filter(|b| !known.contains(b)).copied().collect();
+        let mut more = Buckets::default();
         for bucket in &new {
             known.push(*bucket);
+            more.push(*bucket);
             let entry = self.buckets.entry(*bucket).or_default();
             entry.row.committed.0 += out;
             entry.windows += 1;
             self.mark(Key::Bucket(*bucket));
         }
         if !new.is_empty() {
+            self.audited(key, &more, out, 1);
             self.windows.entry(key).or_default().row.buckets = known;
             self.mark(Key::Window(key));
         }
@@ -145,6 +151,7 @@ impl Books {
         if let Err(at) = window.place(id.holder) {
             window.lines.insert(at, Slot { holder: id.holder, line: Line::default(), until_ns: 0 });
             self.holders.entry(id.holder).or_default().lines += 1;
+            self.audited_line(id, 1);
             self.mark(Key::Line(id));
         }
     }
@@ -177,6 +184,7 @@ impl Books {
                 self.buckets.entry(key).or_default().row.committed.0 += more;
                 self.mark(Key::Bucket(key));
             }
+            self.audited(id.key, &buckets, more, 0);
         }
         if let Some(slot) = self.slot_mut(id) {
             slot.line = to;
@@ -217,8 +225,10 @@ impl Books {
     /// A window whose lines have nothing out goes to the archive; what was spent stays in its buckets.
     pub(super) fn fold(&mut self, key: LineKey) {
         let Some(window) = self.windows.remove(&key) else { return };
+        self.audited(key, &window.row.buckets, -window.out(), -1);
         let mut old = Archived::default();
         for slot in &window.lines {
+            self.audited_line(LineId { key, holder: slot.holder }, -1);
             old.spent.0 += slot.line.spent().0;
             if slot.line.end == End::Forfeit {
                 old.forfeit.0 += slot.line.spent().0;

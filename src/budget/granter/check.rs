@@ -1,15 +1,11 @@
 //! What must hold of the books, and what is found where it does not.
 //! Owns: the invariants' names. Called by: every step, for the line and the buckets it touches; `audit`, for all of them.
 //! Never: mends anything.
-use super::{
-    End, Granter, HolderId, LineId,
-    rows::{HolderState, Key},
-};
+use super::{End, Granter, HolderId, LineId, pass::Pass, rows::Key};
 use crate::{
     budget::{AccountId, window::BucketKey},
     units::Money,
 };
-use std::collections::BTreeMap;
 
 /// An invariant that does not hold. The account is stopped until a person has looked.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
@@ -131,9 +127,12 @@ impl Violation {
         }
     }
 
+    /// The largest code.
+    pub const CODES: usize = 13;
+
     /// The invariant behind a code, by name.
     pub fn name(code: u8) -> &'static str {
-        const NAMES: [&str; 13] = [
+        const NAMES: [&str; Violation::CODES] = [
             "known-line",
             "same-granted",
             "returned-rises-to-granted",
@@ -218,62 +217,33 @@ impl Totals {
 }
 
 impl Granter {
-    /// Sums everything anew and compares. Looks at every row: once a minute, at a start, and after each step of a test.
+    /// Sums everything anew and compares. Looks at every row at once: at a start, and after each step of a test;
+    /// [`Granter::audit_on`] where asks wait.
     ///
     /// # Errors
     /// The first invariant that does not hold.
     pub fn audit(&self, now_ns: u64) -> Result<Totals, Violation> {
-        let mut totals = Totals::default();
-        let mut sums: BTreeMap<BucketKey, (i64, u32)> = BTreeMap::new();
-        let mut lines: BTreeMap<HolderId, u32> = BTreeMap::new();
-        for (key, window) in &self.books.windows {
-            if window.row.buckets.is_empty() {
-                return Err(Violation::Missing(Key::Window(*key)));
-            }
-            let mut out = 0;
-            for slot in &window.lines {
-                let id = LineId { key: *key, holder: slot.holder };
-                let holder =
-                    self.books.holders.get(&slot.holder).ok_or(Violation::Missing(Key::Holder(slot.holder)))?;
-                if !slot.line.holds() {
-                    return Err(Violation::Equation(id));
-                }
-                let settled = holder.row.state == HolderState::Settled;
-                let line = &slot.line;
-                let fits = match line.end {
-                    End::Open => !settled || line.held > Money(0),
-                    End::Closed => true,
-                    End::Proven | End::Forfeit => settled,
-                };
-                if !fits {
-                    return Err(Violation::Orphan(id));
-                }
-                out += line.out().0;
-                totals.add(line, self.is_quarantined(slot, now_ns));
-                *lines.entry(slot.holder).or_default() += 1;
-            }
-            for bucket in window.row.buckets.iter() {
-                let sum = sums.entry(*bucket).or_default();
-                sum.0 += out;
-                sum.1 += 1;
-            }
+        let (mut pass, mut found) = (Pass::default(), Vec::new());
+        pass.step(self, now_ns, usize::MAX, &mut found);
+        found.first().map_or(Ok(pass.totals), |violation| Err(*violation))
+    }
+
+    /// Goes on with an audit, or begins one, by up to `most` rows; asks may come in between. Accounts whose rows do not add up
+    /// are stopped. Its changes are committed like an ask's. `Some`: it is over; each line is in the totals as it was when it
+    /// was looked at.
+    pub fn audit_on(&mut self, now_ns: u64, most: usize) -> Option<Totals> {
+        let (mut pass, mut found) = (self.books.pass.take().unwrap_or_default(), Vec::new());
+        let over = pass.step(self, now_ns, most, &mut found);
+        found.into_iter().for_each(|violation| self.violated(violation));
+        if over {
+            return Some(pass.totals);
         }
-        for (key, bucket) in &self.books.buckets {
-            let (out, windows) = sums.remove(key).unwrap_or_default();
-            let committed = bucket.row.folded.0 + out;
-            if bucket.row.committed.0 != committed || committed < 0 || bucket.windows != windows {
-                return Err(Violation::Bucket(*key));
-            }
-        }
-        if let Some((key, _)) = sums.pop_first() {
-            return Err(Violation::Missing(Key::Bucket(key)));
-        }
-        for (id, holder) in &self.books.holders {
-            if holder.lines != lines.get(id).copied().unwrap_or(0) {
-                return Err(Violation::Missing(Key::Holder(*id)));
-            }
-        }
-        debug_assert!(totals.conserved());
-        Ok(totals)
+        self.books.pass = Some(pass);
+        None
+    }
+
+    /// Is an audit under way?
+    pub fn is_auditing(&self) -> bool {
+        self.books.pass.is_some()
     }
 }

@@ -1,5 +1,6 @@
 //! The granter's tests: what each ask and settlement does, random worlds, and all worlds that are small.
 mod asks;
+mod auditing;
 mod model;
 mod random;
 mod settling;

@@ -47,10 +47,16 @@ fn step() -> impl Strategy<Value = Op> {
 }
 
 fn run(ops: &[Op], planted: Option<Fault>, mut did: impl FnMut(&Op)) -> Result<World, String> {
-    let mut world = world(planted);
+    let (mut world, mut audits) = (world(planted), Vec::new());
     for (at, op) in ops.iter().enumerate() {
         if world.apply(*op) {
             did(op);
+        }
+        // An audit that goes on between all this: money moves before and behind its place.
+        let now_ns = world.now().boot_ns;
+        audits.extend(world.granter.audit_on(now_ns, 2));
+        if audits.iter().any(|totals| !totals.conserved()) {
+            return Err(format!("{audits:?}"));
         }
         world.check().map_err(|why| format!("after step {at}, {op:?}: {why}"))?;
     }
