@@ -462,7 +462,7 @@ impl Bidder {
         self.flights.count() > 0 || self.ingress.waits_for_disk()
     }
 
-    /// Levels, for the once-a-second delta.
+    /// Levels, and what the money's ledger counted, for the once-a-second delta.
     pub fn set_gauges(&mut self) {
         let (open, idle) = self.egress.counts();
         let config_id = self.snapshots[self.current].as_ref().map_or(0, |s| s.config().id);
@@ -471,6 +471,7 @@ impl Bidder {
         self.metrics.gauge(Gauge::AuctionsInFlight, self.flights.count() as u64);
         self.metrics.gauge(Gauge::DspConnections, open as u64);
         self.metrics.gauge(Gauge::DspIdle, idle as u64);
+        self.spending.count(&mut self.metrics);
     }
 }
 

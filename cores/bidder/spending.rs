@@ -7,9 +7,10 @@ use outcry::{
     auction::{Account, Answer, Funds, Place, Ticket, delivery::Freed},
     budget::{
         CoreReport,
-        core::{Capacity, CoreLedger, Policy, Sink, Told},
+        core::{Capacity, CoreLedger, Figures, Policy, Sink, Told},
     },
     messages::CoreConfig,
+    record::{labels::Counter, metrics::CoreMetrics},
     units::{MS, Money, Now},
 };
 use rtrb::Producer;
@@ -23,18 +24,20 @@ pub struct Spending {
     ledger: CoreLedger,
     ends: Option<CoreMoneyEnds>,
     told_ns: u64,
+    /// Counted already.
+    counted: Figures,
 }
 
 impl Spending {
     /// No account is known, so nothing is limited, and nobody is told anything.
     pub fn unlimited() -> Spending {
         let none = Capacity { accounts: 0, name_bytes: 0, dirty: 0, auctions: 0 };
-        Spending { ledger: CoreLedger::new(none, 0), ends: None, told_ns: 0 }
+        Spending { ledger: CoreLedger::new(none, 0), ends: None, told_ns: 0, counted: Figures::default() }
     }
 
     /// With a ledger that knows its accounts, and a server.
     pub fn of(ledger: CoreLedger, ends: CoreMoneyEnds) -> Spending {
-        Spending { ledger, ends: Some(ends), told_ns: 0 }
+        Spending { ledger, ends: Some(ends), told_ns: 0, counted: Figures::default() }
     }
 
     /// This configuration is in force from now on.
@@ -64,7 +67,7 @@ impl Spending {
     /// The end of a turn: money and names in, what was spent and is wanted out. All that was charged and freed so far is in
     /// published frames, up to the one with the number `frame_seq`.
     pub(super) fn end_turn(&mut self, now: Now, frame_seq: u64) {
-        let Spending { ledger, ends: Some(ends), told_ns } = self else { return };
+        let Spending { ledger, ends: Some(ends), told_ns, .. } = self else { return };
         while let Ok(grant) = ends.from_leases.pop() {
             ledger.turn(now.boot_ns);
             ledger.grant(&grant);
@@ -92,6 +95,24 @@ impl Spending {
             self.ends = None;
         }
         said
+    }
+
+    /// Adds what the ledger has counted since this was called before.
+    pub(super) fn count(&mut self, metrics: &mut CoreMetrics) {
+        let (now, before) = (self.ledger.figures(), std::mem::replace(&mut self.counted, self.ledger.figures()));
+        for (counter, n, known) in [
+            (Counter::BudgetViolations, now.violations, before.violations),
+            (
+                Counter::BudgetGrantsIgnored,
+                now.grants_ignored + now.strangers_lost,
+                before.grants_ignored + before.strangers_lost,
+            ),
+            (Counter::BudgetTicksWithoutRoom, now.ticks_without_room, before.ticks_without_room),
+            (Counter::BudgetNotFreed, now.not_freed, before.not_freed),
+            (Counter::BudgetRefusedFull, now.refused_full, before.refused_full),
+        ] {
+            metrics.add(counter, n - known);
+        }
     }
 
     /// The ledger, to look at.

@@ -1,8 +1,8 @@
 //! What control shows to others in the process: the admin port, the demo, tests.
-//! Owns: the last totals, the state. Runs on: control writes; any thread but a bidder core or flush reads.
+//! Owns: the last totals, the last figures of money, the state. Runs on: control writes, and of money its threads; any thread but a bidder core or flush reads.
 //! Never: touched by a bidder core or by flush, so its lock is nobody's wait on the request path.
 use crate::money::port::BudgetPort;
-use outcry::record::{exposition::render_prometheus, totals::Totals};
+use outcry::record::{exposition::render_prometheus, money::MoneyFigures, totals::Totals};
 use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -31,6 +31,7 @@ struct Shared {
     state: State,
     alive: bool,
     totals: Box<Totals>,
+    money: MoneyFigures,
     dsp_names: Vec<String>,
 }
 
@@ -52,6 +53,7 @@ impl ControlHandle {
                 state: State::Starting,
                 alive: true,
                 totals: Box::new(Totals::new(cores, dsps)),
+                money: MoneyFigures::default(),
                 dsp_names: Vec::new(),
             }),
             changed: Condvar::new(),
@@ -113,7 +115,12 @@ impl ControlHandle {
     /// Appends the text of `/metrics`.
     pub fn render(&self, out: &mut String) {
         let shared = self.lock();
-        render_prometheus(&shared.totals, &shared.dsp_names, out);
+        render_prometheus(&shared.totals, &shared.money, &shared.dsp_names, out);
+    }
+
+    /// Changes what is shown of money. Called by the threads of ledger and leases, some times a minute.
+    pub fn set_money(&self, set: impl FnOnce(&mut MoneyFigures)) {
+        set(&mut self.lock().money);
     }
 
     /// From now on the admin port passes calls for budgets to this. The first one stays.

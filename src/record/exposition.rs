@@ -4,7 +4,8 @@
 use super::{
     labels::{AnswerKind, Delivered, DspResult, LossReason, Refusal, Stage},
     metrics::{Spread, Times},
-    table::{Kind, METRICS, Metric, Source},
+    money::MoneyFigures,
+    table::{Kind, METRICS, Metric, Source, Unit},
     totals::Totals,
 };
 use crate::{openrtb::codes::Outcome, units::DspIx};
@@ -15,7 +16,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Appends every metric. `dsp_names` are the names of the DSPs' rows; rows without a name are shown in sum as
 /// `other`, and only once something was counted there.
-pub fn render_prometheus(totals: &Totals, dsp_names: &[String], out: &mut String) {
+pub fn render_prometheus(totals: &Totals, money: &MoneyFigures, dsp_names: &[String], out: &mut String) {
     for metric in METRICS {
         let kind = match metric.kind {
             Kind::Counter => "counter",
@@ -24,7 +25,7 @@ pub fn render_prometheus(totals: &Totals, dsp_names: &[String], out: &mut String
             Kind::Summary => "summary",
         };
         put(out, format_args!("# HELP {0} {1}\n# TYPE {0} {2}\n", metric.name, metric.help, kind));
-        Page { totals, dsp_names, name: metric.name, out }.metric(metric);
+        Page { totals, money, dsp_names, name: metric.name, out }.metric(metric);
     }
 }
 
@@ -63,6 +64,7 @@ impl Display for Label<'_> {
 
 struct Page<'a> {
     totals: &'a Totals,
+    money: &'a MoneyFigures,
     dsp_names: &'a [String],
     name: &'static str,
     out: &'a mut String,
@@ -93,6 +95,26 @@ impl Page<'_> {
             Source::Journal(j) => self.plain(t.journal(j)),
             Source::Journals(label, js) => js.iter().for_each(|j| self.labelled(label, j.name(), t.journal(*j))),
             Source::Commits(bounds) => self.histogram(bounds, &t.commits),
+            Source::Money(m) => self.plain(self.money.get(m).map_or(0, |n| n.max(0) as u64)),
+            Source::Moneys(label, ms) => {
+                for (of, n) in ms.iter().filter_map(|m| Some((m.name(), self.money.get(*m)?))) {
+                    match metric.unit {
+                        Unit::Currency => self.labelled(label, of, Nanos(n)),
+                        Unit::Count | Unit::Seconds | Unit::Bytes => self.labelled(label, of, n),
+                    }
+                }
+            }
+            Source::MoneyTimes(sum, count) => {
+                let [sum, count] = [sum, count].map(|m| self.money.get(m).unwrap_or(0));
+                let (name, sum) = (self.name, Nanos(sum));
+                put(self.out, format_args!("{name}_sum {sum}\n{name}_count {count}\n"));
+            }
+            Source::Violations => {
+                for (level, invariant, n) in self.money.violations() {
+                    let name = self.name;
+                    put(self.out, format_args!("{name}{{level=\"{level}\",invariant=\"{invariant}\"}} {n}\n"));
+                }
+            }
             Source::DspAsked => self.each_dsp(|page, dsp, i| page.labelled("dsp", dsp, t.sum.dsps[i].asked)),
             Source::DspWins => self.each_dsp(|page, dsp, i| page.labelled("dsp", dsp, t.sum.dsps[i].wins)),
             Source::DspCharges => {
@@ -171,13 +193,22 @@ impl Page<'_> {
 mod tests {
     use super::*;
     use crate::record::{
-        labels::{Counter, Gauge},
+        labels::{Counter, Gauge, Money},
         metrics::CoreMetrics,
     };
 
     fn page(totals: &Totals, names: &[&str]) -> String {
         let mut out = String::new();
-        render_prometheus(totals, &names.iter().map(|n| n.to_string()).collect::<Vec<_>>(), &mut out);
+        let mut money = MoneyFigures::default();
+        money.set(Money::GranterLeased, 25_000_000_001);
+        money.set(Money::Asks, 7);
+        money.set(Money::RoundTripsNs, 1_500_000);
+        money.set(Money::Replies, 6);
+        money.set(Money::AutonomyLeast, 12);
+        money.set(Money::AutonomyMean, 23);
+        money.set_granter_violations([(10, 1)].into_iter());
+        money.set(Money::Stopped, 1);
+        render_prometheus(totals, &money, &names.iter().map(|n| n.to_string()).collect::<Vec<_>>(), &mut out);
         out
     }
 
@@ -203,17 +234,17 @@ mod tests {
     }
 
     #[test]
-    fn at_most_310_series_with_five_dsps() {
+    fn at_most_358_series_with_five_dsps() {
         let mut totals = some();
         let text = page(&totals, &["a", "b", "c", "d", "e"]);
-        assert!(series(&text) <= 310, "{} series", series(&text));
+        assert!(series(&text) <= 358, "{} series", series(&text));
         // The shared row comes on top only when a sixth DSP was there.
         let mut m = CoreMetrics::new(5);
         m.dsp_asked(DspIx(5));
         totals.merge(0, &m);
         let more = page(&totals, &["a", "b", "c", "d", "e"]);
         assert_eq!(series(&more), series(&text) + 18);
-        assert!(series(&more) <= 310, "{} series", series(&more));
+        assert!(series(&more) <= 358, "{} series", series(&more));
     }
 
     #[test]
@@ -242,6 +273,14 @@ mod tests {
             "outcry_dsp_outcomes_total{outcome=\"not_json\"} 1",
             "outcry_dsp_charges_total{dsp=\"b\\\"\\\\\\n\"} 0.001250000",
             "outcry_dsp_asked_total{dsp=\"a\"} 0",
+            "outcry_budget_ledger{what=\"leased\"} 25.000000001",
+            "outcry_budget_asks_total{what=\"asks\"} 7",
+            "outcry_budget_round_trip_seconds_sum 0.001500000",
+            "outcry_budget_round_trip_seconds_count 6",
+            "outcry_budget_autonomy_seconds{of=\"least\"} 12",
+            "outcry_budget_violations_total{level=\"ledger\",invariant=\"bucket-adds-up\"} 1",
+            "outcry_budget_violations_total{level=\"leases\",invariant=\"core_sums\"} 0",
+            "outcry_budget_stopped_accounts 1",
         ] {
             assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");
         }

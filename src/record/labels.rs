@@ -100,6 +100,16 @@ closed! {
         DspFailed = "failed",
         /// Connections to DSPs on which an answer that came too late was read to its end and thrown away.
         DspDrained = "drained",
+        /// Books of a core's leases that did not add up; the account was stopped on it.
+        BudgetViolations = "violations",
+        /// Grants that came too late, or of accounts that a core had no room for.
+        BudgetGrantsIgnored = "grants_ignored",
+        /// Statements to the leases that waited because their ring was full.
+        BudgetTicksWithoutRoom = "ticks_without_room",
+        /// Charges of answers that did not arrive and stayed, because their lease was over by then.
+        BudgetNotFreed = "not_freed",
+        /// Bids refused because a core had no room to note what they would owe.
+        BudgetRefusedFull = "refused_full",
     }
 }
 
@@ -142,6 +152,60 @@ closed! {
         Buffered = "buffered",
         /// Bytes that the fullest black box holds.
         LagBytes = "lag_bytes",
+    }
+}
+
+closed! {
+    /// Money above the bidder cores, as the threads of ledger and leases have it; no account by name.
+    Money {
+        /// Of the leases that the ledger remembers: granted.
+        GranterGranted = "granted",
+        /// Of that, came back.
+        GranterReturned = "returned",
+        /// Of leases with nothing out: did not come back.
+        GranterSpent = "spent",
+        /// Of what was spent: no record proves it.
+        GranterForfeit = "forfeit",
+        /// Reserved for notices.
+        GranterHeld = "held",
+        /// Out with holders that live.
+        GranterLeased = "leased",
+        /// Out with holders that are dead or did not renew.
+        GranterQuarantined = "quarantined",
+        /// Leases in the ledger.
+        GranterLines = "ledger",
+        /// Of those, in quarantine.
+        QuarantinedLines = "quarantined",
+        /// Leases of this machine.
+        ServerLines = "server",
+        /// Of those, ones that may be spent from.
+        ServerOpenLines = "server_open",
+        /// This machine was granted.
+        ServerGranted = "granted",
+        /// It gave back.
+        ServerReturned = "returned",
+        /// Its cores charged and did not free.
+        ServerSpent = "spent",
+        /// It has, with no core.
+        ServerFree = "free",
+        /// Its cores have and have not spent.
+        ServerOnCores = "on_cores",
+        /// Asks of the leases to the ledger.
+        Asks = "asks",
+        /// Leases in them.
+        AskedLines = "leases",
+        /// Asks that were sent again.
+        Resent = "resent",
+        /// Answers.
+        Replies = "replies",
+        /// Of all round trips, nanoseconds.
+        RoundTripsNs = "round_trips_ns",
+        /// Seconds until the first lease that is spent from runs dry without the ledger.
+        AutonomyLeast = "least",
+        /// Seconds of autonomy, each lease counted by what it spends.
+        AutonomyMean = "mean",
+        /// Accounts for which nothing is bought because something did not add up.
+        Stopped = "stopped",
     }
 }
 

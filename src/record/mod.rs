@@ -10,6 +10,7 @@ pub mod keys;
 pub mod labels;
 pub mod marker;
 pub mod metrics;
+pub mod money;
 pub mod personal;
 pub mod raw;
 pub mod refusal_sample;

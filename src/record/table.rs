@@ -1,7 +1,7 @@
 //! Every metric there is: name, type, unit, help, labels. What is not in [`METRICS`] is not exposed, and a test
 //! finds what is counted but not in it.
 //! Owns: nothing. Runs on: control renders it. Never: a label that is not a closed enum, names of DSPs apart.
-use super::labels::{Counter, Gauge, Journal};
+use super::labels::{Counter, Gauge, Journal, Money};
 
 /// Prometheus' types.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,6 +91,14 @@ pub enum Source {
     Journals(&'static str, &'static [Journal]),
     /// From record to disk, with these upper bounds in microseconds.
     Commits(&'static [u64]),
+    /// One series.
+    Money(Money),
+    /// A series per label value; none for what cannot be said.
+    Moneys(&'static str, &'static [Money]),
+    /// Nanoseconds in all, and how many times.
+    MoneyTimes(Money, Money),
+    /// By who looks after an invariant, and its name.
+    Violations,
 }
 
 /// One metric.
@@ -121,10 +129,10 @@ const OWN_US: &[u64] = &[25, 50, 100, 250, 500, 1_000, 3_000, 5_000, 10_000, 25_
 /// A commit is due every 20 ms unless set otherwise; a power cut takes what is younger.
 const COMMIT_US: &[u64] = &[5_000, 25_000, 100_000, 1_000_000, 5_000_000];
 
-/// All of them, in the order they are exposed. With five DSPs at most 310 series: each one is stored by somebody
-/// for weeks, from every machine.
+/// All of them, in the order they are exposed. With five DSPs at most 358 series: each one is stored by somebody
+/// for weeks, from every machine. Of them 49 tell of money: 20 are the invariants, since an alarm has to name the one that broke.
 pub const METRICS: &[Metric] = {
-    use self::{Counter as C, Gauge as G, Journal as J};
+    use self::{Counter as C, Gauge as G, Journal as J, Money as M};
     use Kind::*;
     use Unit::*;
     &[
@@ -344,6 +352,92 @@ pub const METRICS: &[Metric] = {
             "Auctions that were to be kept whole and are not, by reason; of not_json single messages.",
             Source::Counters("reason", &[C::RawRingFull, C::RawNotJson, C::RawNoRoom, C::RawFailed]),
         ),
+        row(
+            "outcry_budget_ledger",
+            Gauge,
+            Currency,
+            "Money of the leases that the ledger remembers: granted = returned + spent + held + leased + quarantined. Forfeit is part of spent.",
+            Source::Moneys(
+                "what",
+                &[
+                    M::GranterGranted,
+                    M::GranterReturned,
+                    M::GranterSpent,
+                    M::GranterForfeit,
+                    M::GranterHeld,
+                    M::GranterLeased,
+                    M::GranterQuarantined,
+                ],
+            ),
+        ),
+        row(
+            "outcry_budget_leases",
+            Gauge,
+            Currency,
+            "Money of this machine's leases: granted = returned + spent + free + on_cores.",
+            Source::Moneys(
+                "what",
+                &[M::ServerGranted, M::ServerReturned, M::ServerSpent, M::ServerFree, M::ServerOnCores],
+            ),
+        ),
+        row(
+            "outcry_budget_lease_count",
+            Gauge,
+            Count,
+            "Leases in the ledger, of them in quarantine; of this machine, of them open.",
+            Source::Moneys("where", &[M::GranterLines, M::QuarantinedLines, M::ServerLines, M::ServerOpenLines]),
+        ),
+        row(
+            "outcry_budget_asks_total",
+            Counter,
+            Count,
+            "Asks of the leases to the ledger, leases in them, asks that were sent again.",
+            Source::Moneys("what", &[M::Asks, M::AskedLines, M::Resent]),
+        ),
+        row(
+            "outcry_budget_round_trip_seconds",
+            Summary,
+            Seconds,
+            "From an ask to its answer, which is on disk.",
+            Source::MoneyTimes(M::RoundTripsNs, M::Replies),
+        ),
+        row(
+            "outcry_budget_autonomy_seconds",
+            Gauge,
+            Seconds,
+            "How long bidding goes on without the ledger: the first lease to run dry, and the mean by what each spends. Not there while nothing is spent.",
+            Source::Moneys("of", &[M::AutonomyLeast, M::AutonomyMean]),
+        ),
+        row(
+            "outcry_budget_core_events_total",
+            Counter,
+            Count,
+            "What should not happen to a core's leases.",
+            Source::Counters(
+                "what",
+                &[
+                    C::BudgetViolations,
+                    C::BudgetGrantsIgnored,
+                    C::BudgetTicksWithoutRoom,
+                    C::BudgetNotFreed,
+                    C::BudgetRefusedFull,
+                ],
+            ),
+        ),
+        row(
+            "outcry_budget_violations_total",
+            Counter,
+            Count,
+            "Invariants of money that were found not to hold. Anything but 0 is an alarm.",
+            Source::Violations,
+        ),
+        row(
+            "outcry_budget_stopped_accounts",
+            Gauge,
+            Count,
+            "Accounts of which the ledger grants nothing because something did not add up. Anything but 0 is an alarm.",
+            Source::Money(M::Stopped),
+        ),
         row("outcry_panics_total", Counter, Count, "Panics caught on bidder cores.", Source::Counter(C::Panics)),
         row(
             "outcry_config_reloads_total",
@@ -363,7 +457,7 @@ mod tests {
     fn every_counter_and_gauge_is_exposed_exactly_once() {
         let mut counters = Vec::new();
         let mut gauges = Vec::new();
-        let mut journal = Vec::new();
+        let (mut journal, mut money) = (Vec::new(), Vec::new());
         for m in METRICS {
             match m.source {
                 Source::Counter(c) => counters.push(c),
@@ -372,6 +466,9 @@ mod tests {
                 Source::Gauges(_, gs, _) => gauges.extend_from_slice(gs),
                 Source::Journal(j) => journal.push(j),
                 Source::Journals(_, js) => journal.extend_from_slice(js),
+                Source::Money(m) => money.push(m),
+                Source::Moneys(_, ms) => money.extend_from_slice(ms),
+                Source::MoneyTimes(sum, count) => money.extend([sum, count]),
                 _ => {}
             }
         }
@@ -381,6 +478,8 @@ mod tests {
         assert_eq!(gauges, Gauge::ALL);
         journal.sort();
         assert_eq!(journal, Journal::ALL);
+        money.sort();
+        assert_eq!(money, Money::ALL);
     }
 
     #[test]
