@@ -13,6 +13,7 @@ use crate::{
         ledger::{self, Desk, Ledger, LedgerError, ToLeases, ToLedger},
         port::BudgetPort,
         recover,
+        telling::Telling,
     },
     raw::{self, RawRole},
     state::{self, StateError},
@@ -20,7 +21,7 @@ use crate::{
     wiring::{WiringError, wire},
 };
 use outcry::{
-    budget::server::Server,
+    budget::{event::Level, server::Server},
     config::{self, Config, Durability, IoDriver, Mistake, plan},
     messages::CoreConfig,
     record::slots::{DspSlots, rows_for},
@@ -273,18 +274,26 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
         };
         threads.push(spawn(&format!("outcry-bid-{core}"), move || thread::run(seat))?);
     }
+    let handle = ControlHandle::new(cores, rows);
+    let (to_notes, notes) = channel();
+    let telling =
+        |level| Telling::new(level, to_notes.clone(), Arc::clone(&handle), |line| eprintln!("outcry: {line}"));
     let (to_ledger, from_leases) = channel();
     let (to_leases, told) = channel();
     let leases = {
         let server = Server::new(start.node, start.epoch, cores, turn::now().boot_ns);
         let leases = Leases::new(server, wiring.leases, to_ledger.clone(), told, turn::now())?;
-        spawn("outcry-leases", move || leases::run(leases, turn::now, |line| eprintln!("outcry: {line}")))?
+        let telling = telling(Level::Server);
+        spawn("outcry-leases", move || leases::run(leases, turn::now, telling))?
     };
     let ledger = {
-        let desk = Desk { ledger, asked: from_leases, leases: to_leases.clone(), accounts: Arc::clone(&accounts) };
-        spawn("outcry-ledger", move || ledger::run(desk, |line| eprintln!("outcry: {line}")))?
+        let accounts = Arc::clone(&accounts);
+        let desk =
+            Desk { ledger, asked: from_leases, leases: to_leases.clone(), accounts, telling: telling(Level::Granter) };
+        spawn("outcry-ledger", move || ledger::run(desk))?
     };
-    let handle = ControlHandle::new(cores, rows);
+    // These two are all who write notes: when they have ended there is none more.
+    drop(to_notes);
     handle.keep_budgets(BudgetPort(to_ledger.clone()));
     let control = {
         let (handle, ends, stop_ms, admin) = (Arc::clone(&handle), wiring.control, config.stop_ms, Some(admin));
@@ -298,6 +307,7 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
                 handle,
                 admin,
                 reload,
+                notes: Some(notes),
                 slots: names,
                 config: first,
                 stop_ms,

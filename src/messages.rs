@@ -11,12 +11,12 @@
 //! | [`ToCore`]       | control | bidder  | configuration, salt, drain       | control keeps it and tries again       |
 //! | [`FromCore`]     | bidder  | control | ready, drained, old configuration| the core keeps it and tries again      |
 //! | [`FlushToControl`]| flush  | control | totals of all cores              | the next second's say the same and more|
-//! | [`ControlToFlush`]| control| flush   | the totals' box back; a new configuration; stop | control keeps it and tries again |
+//! | [`ControlToFlush`]| control| flush   | the totals' box back; a new configuration; notes on money; stop | control keeps it and tries again |
 //!
 //! `raw` is the thread that keeps requests and answers whole. What is boxed is made once and goes back and forth; a ring slot
 //! stays within a cache line's quarter.
 use crate::{
-    budget::core::Policy,
+    budget::{core::Policy, event::Notes},
     config::Config,
     record::{configured::Configured, metrics::CoreMetrics, stopped::Why, totals::Totals, user::Salt},
     units::DspIx,
@@ -92,6 +92,9 @@ pub enum ControlToFlush {
     /// A configuration is in force from now on: to be recorded. Lost: the journal does not say when; its auctions name
     /// it all the same.
     Configured(Box<Configured>),
+    /// What was changed of accounts and happened to leases: to be recorded. Lost (the process dies): the ledger has it, and so has
+    /// the history of each account; the journal does not.
+    Noted(Box<Notes>),
     /// Every bidder core has ended: take what is left in the rings and end. Lost: the stop runs into its limit.
     Stop {
         /// Why.

@@ -13,11 +13,15 @@ pub use role::{ControlRole, StopCause, StopReason};
 use crate::wiring::{ControlEnds, WiringError};
 use notify::Notifier;
 use outcry::{
+    budget::event::Note,
     messages::CoreConfig,
     record::{slots::DspSlots, user::Salt},
     units::Now,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, mpsc::Receiver},
+    time::Duration,
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::MissedTickBehavior,
@@ -42,6 +46,8 @@ pub struct ControlContext {
     pub admin: Option<std::net::TcpListener>,
     /// Called at SIGHUP and at [`ControlHandle::request_reload`].
     pub reload: Reload,
+    /// What is to be recorded of money.
+    pub notes: Option<Receiver<Note>>,
     /// Rows of the DSPs of the first configuration, as its `CoreConfig::dsp_slots` have them.
     pub slots: DspSlots,
     /// Number and digest of the first configuration.
@@ -87,9 +93,12 @@ fn draw() -> std::io::Result<[u64; 2]> {
 }
 
 async fn live(context: ControlContext) -> Result<StopReason, ControlError> {
-    let ControlContext { ends, handle, admin, mut reload, slots, config, stop_ms, mut notifier, clock, mut log } =
+    let ControlContext { ends, handle, admin, mut reload, notes, slots, config, stop_ms, mut notifier, clock, mut log } =
         context;
     let mut role = ControlRole::new(ends, Arc::clone(&handle), slots, config, stop_ms, clock())?;
+    if let Some(notes) = notes {
+        role.carry(notes);
+    }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -233,6 +242,7 @@ mod tests {
                     handle,
                     admin: Some(admin),
                     reload: Box::new(|_| Err("nothing to read".into())),
+                    notes: None,
                     slots: DspSlots::new(1),
                     config: (1, 0),
                     stop_ms: 60_000,

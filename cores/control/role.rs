@@ -6,6 +6,8 @@
 use super::handle::{ControlHandle, State};
 use crate::wiring::{ControlEnds, WiringError};
 use outcry::{
+    budget::event::{Note, Notes},
+    limits::{NOTES_MAX, TOTALS_BOXES},
     messages::{ControlToFlush, CoreConfig, FlushToControl, FromCore, ToCore},
     record::{
         configured::{By, Configured},
@@ -19,7 +21,13 @@ use outcry::{
     units::{MS, Now},
 };
 use rtrb::PushError;
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        mpsc::{Receiver, TryRecvError},
+    },
+};
 
 /// A core whose deltas have not come for this long stands still. Ten of them are due in it.
 pub const STANDSTILL_NS: u64 = 10_000_000_000;
@@ -27,6 +35,11 @@ pub const STANDSTILL_NS: u64 = 10_000_000_000;
 /// What the stop of the cores leaves to do: they say so, and flush puts on disk what they left. Both look at their rings some
 /// times a second, and a disk may be slow; only what hangs takes all of it.
 pub const ENDING_NS: u64 = 10_000_000_000;
+
+/// When every core has ended, what the threads of money still have to say is waited for this long, as the last cut of the leases
+/// waits for the ledger's disk; nobody else is to wait for that longer.
+pub const NOTES_NS: u64 = 6_000_000_000;
+const _: () = assert!(NOTES_NS < ENDING_NS);
 
 /// Why the process stops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -121,6 +134,11 @@ pub struct ControlRole {
     /// The digest of the configuration in force, and changes of it that flush has not taken yet.
     config_hash: u64,
     configured: VecDeque<Box<Configured>>,
+    /// What is to be recorded of money, while its threads live, and the bundle that flush had no room for.
+    notes: Option<Receiver<Note>>,
+    bundle: Option<Box<Notes>>,
+    /// When every core had ended.
+    cores_ended_ns: Option<u64>,
     flush: FlushLife,
     stopping: Option<Stopping>,
     stop_ns: u64,
@@ -158,6 +176,9 @@ impl ControlRole {
             config_id: config.0,
             config_hash: config.1,
             configured: VecDeque::new(),
+            notes: None,
+            bundle: None,
+            cores_ended_ns: None,
             flush: FlushLife::Running,
             stopping: None,
             stop_ns: stop_ms.saturating_mul(MS).min(u64::MAX - ENDING_NS),
@@ -166,13 +187,18 @@ impl ControlRole {
         })
     }
 
+    /// Carries what is sent here to flush from now on. A stop waits until nobody is left who sends.
+    pub fn carry(&mut self, notes: Receiver<Note>) {
+        self.notes = Some(notes);
+    }
+
     /// Takes what is in the rings (they are some slots long) and passes on what waits. Returns messages moved.
     pub fn turn(&mut self, now: Now) -> usize {
         let mut work = 0;
         for at in 0..self.cores.len() {
             work += self.hear_core(at, now) + self.tell_core(at);
         }
-        work += self.hear_flush(now) + self.tell_flush();
+        work += self.hear_flush(now) + self.tell_flush(now);
         if self.stopping.is_none()
             && self.handle.state() == State::Starting
             && self.cores.iter().all(|c| c.life == Life::Ready)
@@ -373,6 +399,30 @@ impl ControlRole {
         work
     }
 
+    /// Is there a slot more than the boxes and the order to stop will need?
+    fn flush_has_room(&self) -> bool {
+        self.ends.to_flush.slots() > TOTALS_BOXES + 1 + 1
+    }
+
+    fn next_bundle(&mut self) -> Option<Box<Notes>> {
+        if self.bundle.is_some() {
+            return self.bundle.take();
+        }
+        let notes = self.notes.as_ref()?;
+        let mut bundle = Notes::default();
+        while bundle.0.len() < NOTES_MAX {
+            match notes.try_recv() {
+                Ok(note) => bundle.0.push(note),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    self.notes = None;
+                    break;
+                }
+            }
+        }
+        (!bundle.0.is_empty()).then(|| Box::new(bundle))
+    }
+
     fn show(&mut self, mut totals: Box<Totals>, now: Now) {
         for (at, core) in self.cores.iter_mut().enumerate() {
             let deltas = totals.deltas(at as u16);
@@ -388,10 +438,12 @@ impl ControlRole {
         }
     }
 
-    fn tell_flush(&mut self) -> usize {
+    fn tell_flush(&mut self, now: Now) -> usize {
         let everybody_ended = self.stopping.is_some() && self.cores.iter().all(|c| c.life == Life::Ended);
         let mut work = 0;
-        while let Some(configured) = self.configured.pop_front() {
+        while self.flush_has_room()
+            && let Some(configured) = self.configured.pop_front()
+        {
             if let Err(PushError::Full(ControlToFlush::Configured(configured))) =
                 self.ends.to_flush.push(ControlToFlush::Configured(configured))
             {
@@ -400,7 +452,21 @@ impl ControlRole {
             }
             work += 1;
         }
-        if self.flush == FlushLife::Running && everybody_ended {
+        while self.flush_has_room()
+            && let Some(bundle) = self.next_bundle()
+        {
+            if let Err(PushError::Full(ControlToFlush::Noted(bundle))) =
+                self.ends.to_flush.push(ControlToFlush::Noted(bundle))
+            {
+                self.bundle = Some(bundle);
+                return work;
+            }
+            work += 1;
+        }
+        let since = if everybody_ended { *self.cores_ended_ns.get_or_insert(now.boot_ns) } else { now.boot_ns };
+        let told = self.notes.is_none() || now.boot_ns - since > NOTES_NS;
+        let said = self.configured.is_empty() && self.bundle.is_none() && told;
+        if self.flush == FlushLife::Running && everybody_ended && said {
             let why = match self.stop_cause() {
                 Some(StopCause::CoreLost(_)) => Why::Panic,
                 Some(StopCause::FlushLost) => Why::Failed,

@@ -9,6 +9,7 @@ use crate::{
     planted::{Fault, planted},
 };
 use outcry::{
+    budget::event::Note,
     journal::{
         retention::Level,
         writer::{Class, Refusal},
@@ -56,10 +57,10 @@ struct Own {
 }
 
 impl Own {
-    fn note(&mut self, kind: Kind, version: u8, now: Now, encode: impl FnOnce(&mut Vec<u8>)) {
+    fn note(&mut self, kind: u8, version: u8, now: Now, encode: impl FnOnce(&mut Vec<u8>)) {
         self.seq += 1;
         let hlc = self.clock.tick(now.unix_ms()).0;
-        let header = Header { seq: self.seq, epoch: self.epoch, writer: WRITER_FLUSH, kind: kind as u8, version, hlc };
+        let header = Header { seq: self.seq, epoch: self.epoch, writer: WRITER_FLUSH, kind, version, hlc };
         let mut bytes = Vec::new();
         let at = frame::begin(&mut bytes);
         encode(&mut bytes);
@@ -110,12 +111,18 @@ impl<D: Disk> Keeper<D> {
 
     /// Records that the process has started.
     pub fn started(&mut self, start: &Started<'_>, now: Now) {
-        self.own.note(Kind::Start, started::VERSION, now, |out| start.encode(out));
+        self.own.note(Kind::Start as u8, started::VERSION, now, |out| start.encode(out));
     }
 
     /// Records that a configuration is in force.
     pub fn configured(&mut self, change: &Configured, now: Now) {
-        self.own.note(Kind::Config, configured::VERSION, now, |out| change.encode(out));
+        self.own.note(Kind::Config as u8, configured::VERSION, now, |out| change.encode(out));
+    }
+
+    /// Records what happened to money above the cores.
+    pub fn note(&mut self, note: &Note, now: Now) {
+        let (kind, version) = note.kind();
+        self.own.note(kind, version, now, |out| note.encode(out));
     }
 
     /// Reads what is in the boxes as far as the journal takes it, and lets go of what is durable.
@@ -257,10 +264,10 @@ impl<D: Disk> Keeper<D> {
     fn go_on_ending(&mut self, now: Now) {
         match self.end {
             End::Asked(stopped) => {
-                self.own.note(Kind::Stop, stopped::VERSION, now, |out| stopped.encode(out));
+                self.own.note(Kind::Stop as u8, stopped::VERSION, now, |out| stopped.encode(out));
                 let last = self.lanes.iter().map(|l| (l.consumer.identity().core, l.consumer.mark().seq())).collect();
                 let clean = Clean { wall_ms: now.unix_ms(), last };
-                self.own.note(Kind::Clean, stopped::VERSION, now, |out| clean.encode(out));
+                self.own.note(Kind::Clean as u8, stopped::VERSION, now, |out| clean.encode(out));
                 self.end = End::Marked;
             }
             End::Marked if self.own.waiting.is_empty() => {

@@ -11,6 +11,7 @@ pub mod run;
 
 use crate::wiring::{FlushEnds, FlushLane, WiringError};
 use outcry::{
+    budget::event::Note,
     limits::{DELTAS_PER_CORE, TOTALS_BOXES},
     messages::{ControlToFlush, FlushToControl, FromFlush, ToFlush},
     record::{
@@ -57,6 +58,7 @@ pub struct FlushRole {
     /// Something else on this thread is not at its end yet.
     held: bool,
     configured: VecDeque<Box<Configured>>,
+    notes: VecDeque<Note>,
     /// What the cores were told of the disk.
     disk_full: bool,
     /// The raw stream is waited for until then; 0: not yet.
@@ -77,6 +79,7 @@ impl FlushRole {
             phase: Phase::Running,
             held: false,
             configured: VecDeque::new(),
+            notes: VecDeque::new(),
             disk_full: false,
             raw_until_ns: 0,
         })
@@ -138,6 +141,17 @@ impl FlushRole {
         self.configured.pop_front()
     }
 
+    /// A note on money, to be recorded.
+    pub fn take_note(&mut self) -> Option<Note> {
+        self.notes.pop_front()
+    }
+
+    /// No records are kept.
+    pub fn forget_records(&mut self) {
+        self.configured.clear();
+        self.notes.clear();
+    }
+
     /// Where what this thread knows of the journal is shown.
     pub fn totals_mut(&mut self) -> &mut Totals {
         &mut self.totals
@@ -175,6 +189,7 @@ impl FlushRole {
             match order {
                 ControlToFlush::Empty(totals) => self.boxes.push(totals),
                 ControlToFlush::Configured(configured) => self.configured.push_back(configured),
+                ControlToFlush::Noted(notes) => self.notes.extend(notes.0),
                 ControlToFlush::Stop { why, unfinished } if self.phase == Phase::Running => {
                     self.phase = Phase::Stopping { why, unfinished };
                 }

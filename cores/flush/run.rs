@@ -108,6 +108,9 @@ fn turns<D: Disk>(mut role: FlushRole, mut keeper: Option<Keeper<D>>, pace: Pace
             while let Some(configured) = role.take_configured() {
                 keeper.configured(&configured, now);
             }
+            while let Some(note) = role.take_note() {
+                keeper.note(&note, now);
+            }
             if let Some(stopped) = role.stopping(now) {
                 keeper.end(stopped);
                 busy |= !keeper.ended();
@@ -116,6 +119,8 @@ fn turns<D: Disk>(mut role: FlushRole, mut keeper: Option<Keeper<D>>, pace: Pace
             keeper.show(role.totals_mut());
             role.tell_disk_full(keeper.disk_full());
             role.hold(!keeper.ended());
+        } else {
+            role.forget_records();
         }
         if role.finished() {
             return;

@@ -5,11 +5,15 @@
 //!
 //! It ends when every core has: the ends of their rings are gone, and what they said last has been heard. The last cut goes to
 //! the ledger then, so that the next start has nothing to count.
-use super::ledger::{ToLeases, ToLedger};
+use super::{
+    ledger::{ToLeases, ToLedger},
+    telling::Telling,
+};
 use crate::wiring::{LeasesEnds, WiringError};
 use outcry::{
     budget::{core::DirectoryBatch, server::Server},
     limits,
+    record::labels::Money,
     units::{MS, Now},
 };
 use std::{
@@ -24,6 +28,8 @@ const REST: Duration = Duration::from_millis(5);
 const LONG_REST: Duration = Duration::from_millis(20);
 /// Nothing was said for so long.
 const QUIET_NS: u64 = 1_000 * MS;
+/// Metrics hear this often how things stand.
+const SHOW_NS: u64 = 1_000 * MS;
 /// Frames between two cuts at most: at some 850 bytes each a quarter of a gigabyte, which a start reads in a second.
 const CUT_FRAMES: u64 = 300_000;
 /// The last cut is waited for so long: the ledger's disk may be slow, and the journal knows it all anyway.
@@ -45,6 +51,7 @@ pub struct Leases {
     told: Receiver<ToLeases>,
     frames_cut: u64,
     spoke_ns: u64,
+    shown_ns: u64,
     /// All cores have ended; then.
     ending_ns: u64,
 }
@@ -63,11 +70,21 @@ impl Leases {
     ) -> Result<Leases, WiringError> {
         ends.check()?;
         let names = ends.lanes.iter().map(|_| Names::default()).collect();
-        Ok(Leases { server, ends, names, to_ledger, told, frames_cut: 0, spoke_ns: now.boot_ns, ending_ns: 0 })
+        Ok(Leases {
+            server,
+            ends,
+            names,
+            to_ledger,
+            told,
+            frames_cut: 0,
+            spoke_ns: now.boot_ns,
+            shown_ns: now.boot_ns,
+            ending_ns: 0,
+        })
     }
 
     /// Moves what there is to be moved. False: every core has ended and the ledger knows all, or does not answer.
-    pub fn turn(&mut self, now: Now, say: &mut dyn FnMut(&str)) -> bool {
+    pub fn turn(&mut self, now: Now, telling: &mut Telling) -> bool {
         let mut work = 0;
         let mut frames = 0;
         let mut alive = false;
@@ -81,11 +98,12 @@ impl Leases {
             frames += self.server.position(core);
             while let Ok(batch) = lane.names_back.pop() {
                 for (account, why) in batch.refused() {
-                    say(&format!(
-                        "ALARM: core {core} does not know account {}: {why}. Its bids are refused; set budget.accounts \
-                         higher and restart",
+                    let text = format!(
+                        "core {core} does not know account {}: {why}. Its bids are refused; set budget.accounts higher and \
+                         restart",
                         account.0
-                    ));
+                    );
+                    telling.alarm("directory-has-room", Some(*account), &text, now);
                 }
             }
         }
@@ -112,7 +130,9 @@ impl Leases {
             asked = self.to_ledger.send(ToLedger::Ask(Box::new(ask.clone()))).is_ok();
         }
         while let Some(violation) = self.server.violation() {
-            say(&format!("ALARM: {violation:?}: bidding for the account is stopped"));
+            let (of, at) = (violation.invariant.name(), violation.line);
+            let text = format!("{violation:?}: bidding for the account is stopped");
+            telling.alarm(of, Some(at.account), &text, now);
         }
         for (core, (lane, names)) in self.ends.lanes.iter_mut().zip(&mut self.names).enumerate() {
             let room = lane.to_core.slots().min(limits::BUDGET_GRANT_SLOTS);
@@ -132,8 +152,37 @@ impl Leases {
         if work > 0 || asked {
             self.spoke_ns = now.boot_ns;
         }
+        if now.boot_ns.saturating_sub(self.shown_ns) >= SHOW_NS {
+            self.shown_ns = now.boot_ns;
+            self.show(telling);
+        }
         let over = now.boot_ns.saturating_sub(self.ending_ns) > LAST_NS;
         !(self.ending_ns > 0 && (over || self.server.is_cut()))
+    }
+
+    fn show(&self, telling: &mut Telling) {
+        let (held, counted) = (*self.server.holding(), *self.server.totals());
+        telling.figures(|m| {
+            for (figure, value) in [
+                (Money::ServerLines, held.lines.into()),
+                (Money::ServerOpenLines, held.lines_open.into()),
+                (Money::ServerGranted, held.granted),
+                (Money::ServerReturned, held.returned),
+                (Money::ServerSpent, held.spent),
+                (Money::ServerFree, held.free),
+                (Money::ServerOnCores, held.on_cores),
+                (Money::Asks, counted.asks.into()),
+                (Money::AskedLines, counted.asked_lines.into()),
+                (Money::Resent, counted.resent.into()),
+                (Money::Replies, counted.replies.into()),
+                (Money::RoundTripsNs, counted.round_trips_ns.into()),
+            ] {
+                m.set(figure, value);
+            }
+            m.set(Money::AutonomyLeast, held.autonomy_least_s.map(i128::from));
+            m.set(Money::AutonomyMean, held.autonomy_mean_s().map(i128::from));
+            m.set_server_violations(counted.violations);
+        });
     }
 
     /// How long until there may be something to do again.
@@ -142,11 +191,12 @@ impl Leases {
     }
 }
 
-/// Runs until every core has ended.
-pub fn run(mut leases: Leases, clock: impl Fn() -> Now, mut say: impl FnMut(&str)) {
+/// Runs until every core has ended; then the ledger has nobody to answer any more, and ends too.
+pub fn run(mut leases: Leases, clock: impl Fn() -> Now, mut telling: Telling) {
     loop {
         let now = clock();
-        if !leases.turn(now, &mut say) {
+        if !leases.turn(now, &mut telling) {
+            drop(leases.to_ledger.send(ToLedger::Stop));
             return;
         }
         std::thread::sleep(leases.rest(now));

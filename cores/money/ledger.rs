@@ -10,15 +10,18 @@ use super::{
     api::{self, Answer, Call, Failed, Manager},
     day::Page,
     store::{Batch, LedgerStore, OpenError, StoreError},
+    telling::Telling,
 };
 use crate::planted::{Fault, planted};
 use outcry::{
     budget::{
         AccountId,
         core::{DirectoryBatch, Entry},
+        event::{Ended, Event, Note, What},
         file::apply_file,
         granter::{
-            Granter, HolderId, Standing, Violation,
+            Granter, HolderId, Standing, Totals, Violation,
+            rows::{Change, Row},
             settle::{Final, RecoverFrom, Settled},
         },
         manage::{Known, Operation, apply},
@@ -29,6 +32,7 @@ use outcry::{
         window::BucketKey,
     },
     config::{Config, Dsp, Mistake, RateTable},
+    record::labels::Money as Figure,
     units::Now,
 };
 use std::{
@@ -106,8 +110,10 @@ pub struct Ledger {
     dsps: Vec<Dsp>,
     file: PathBuf,
     clock: Clock,
-    /// What was changed and is to be told to the cores and written into the journal.
+    /// What was changed and is to be told to the cores.
     moved: Vec<Movement>,
+    /// What happened to leases and is to be recorded.
+    events: Vec<Event>,
     /// Why the store is not used any more.
     failed: Option<String>,
 }
@@ -134,7 +140,19 @@ impl Ledger {
         store.load(&mut |row| rows.push(row))?;
         let granter = Granter::load(rows, clock()).map_err(LedgerError::Books)?;
         let state_dir = state_dir.to_path_buf();
-        Ok(Ledger { state_dir, store, tree, granter, rates, dsps, file, clock, moved: Vec::new(), failed: None })
+        Ok(Ledger {
+            state_dir,
+            store,
+            tree,
+            granter,
+            rates,
+            dsps,
+            file,
+            clock,
+            moved: Vec::new(),
+            events: Vec::new(),
+            failed: None,
+        })
     }
 
     /// The same, from what is on disk.
@@ -173,6 +191,8 @@ impl Ledger {
     pub fn settle(&mut self, holder: HolderId, finals: &[Final], complete: bool) -> Result<Settled, LedgerError> {
         let settled = self.granter.settle(holder, finals, complete);
         self.keep_rows()?;
+        let wall_ms = (self.clock)().unix_ms();
+        self.events.push(Event { wall_ms, what: What::Settled { holder, complete, settled } });
         Ok(settled)
     }
 
@@ -195,6 +215,16 @@ impl Ledger {
     pub fn tidy(&mut self, now: Now) -> Result<(), LedgerError> {
         self.granter.tidy(&self.tree, now, TIDY);
         self.keep_rows()
+    }
+
+    /// Goes on with an audit, or begins one. `Some`: it is over.
+    ///
+    /// # Errors
+    /// The store.
+    pub fn audit(&mut self, now: Now) -> Result<Option<Totals>, LedgerError> {
+        let over = self.granter.audit_on(now.boot_ns, AUDITED);
+        self.keep_rows()?;
+        Ok(over)
     }
 
     /// Makes the accounts what a file says. Returns how many changes it took.
@@ -227,6 +257,11 @@ impl Ledger {
         if self.granter.has_changes() {
             let changes = self.granter.changes();
             Store::commit(&mut self.store, &changes).inspect_err(|e| self.failed = Some(e.to_string()))?;
+            let ended = changes.iter().filter_map(|change| match change {
+                Change::Put(Row::Line(id, line)) => Some((id.holder, Ended::of(id.key, line)?)),
+                _ => None,
+            });
+            self.events.extend(Event::ended((self.clock)().unix_ms(), ended.collect()));
         }
         Ok(())
     }
@@ -301,8 +336,16 @@ impl Manager for Ledger {
 
 /// Windows and limits that are looked at in one go.
 const TIDY: usize = 256;
-/// It tidies this often, and waits no longer for something else to do.
+/// Rows that an audit looks at in one go: at some 0.6 us each, a few milliseconds in which nobody is answered.
+const AUDITED: usize = 4_096;
+/// Audits begin this often, nanoseconds.
+const AUDIT_NS: u64 = 60_000_000_000;
+/// The thread tidies this often, nanoseconds.
+const TIDY_NS: u64 = 1_000_000_000;
+/// How long the thread waits for something to do.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The same while an audit goes on.
+const SHORT_PATIENCE: Duration = Duration::from_millis(1);
 
 /// The ledger's thread.
 pub struct Desk {
@@ -314,16 +357,22 @@ pub struct Desk {
     pub leases: Sender<ToLeases>,
     /// Names that configurations look up.
     pub accounts: Arc<Accounts>,
+    /// Who else hears of it.
+    pub telling: Telling,
 }
 
 /// Answers until it is told to stop.
-pub fn run(desk: Desk, mut say: impl FnMut(&str)) {
-    let Desk { ledger, asked, leases, accounts } = desk;
+pub fn run(desk: Desk) {
+    let Desk { ledger, asked, leases, accounts, mut telling } = desk;
     let clock = ledger.clock;
     let mut ledger = Ok(ledger);
-    let mut tidied_ns = 0;
+    let mut upkeep = Upkeep::default();
+    if let Ok(open) = &mut ledger {
+        report(open, &leases, &accounts, &mut telling);
+    }
     loop {
-        let message = match asked.recv_timeout(PATIENCE) {
+        let auditing = ledger.as_ref().is_ok_and(|open: &Ledger| open.granter.is_auditing());
+        let message = match asked.recv_timeout(if auditing { SHORT_PATIENCE } else { PATIENCE }) {
             Ok(ToLedger::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             Ok(message) => Some(message),
             Err(RecvTimeoutError::Timeout) => None,
@@ -332,12 +381,12 @@ pub fn run(desk: Desk, mut say: impl FnMut(&str)) {
             Ok(open) => open,
             Err(closed) => match Closed::open(closed) {
                 Ok(open) => {
-                    say("the ledger is open again");
+                    telling.say("the ledger is open again");
                     open
                 }
                 Err(failure) => {
                     let Failure { why, closed } = *failure;
-                    say(&format!("ALARM: nothing is granted: {why}"));
+                    telling.alarm("ledger-is-open", None, &format!("nothing is granted: {why}"), clock());
                     ledger = Err(closed);
                     continue;
                 }
@@ -357,33 +406,80 @@ pub fn run(desk: Desk, mut say: impl FnMut(&str)) {
                 file.map_or(Ok(0), |text| open.apply_file(&text)).map(drop)
             }
         };
-        // However busy it is.
-        let done = match done {
-            Ok(()) if now.boot_ns.saturating_sub(tidied_ns) >= PATIENCE.as_nanos() as u64 => {
-                tidied_ns = now.boot_ns;
-                open.tidy(now)
-            }
-            done => done,
-        };
-        for movement in std::mem::take(&mut open.moved) {
-            tell(&open.tree, &movement, &leases, &accounts);
-        }
-        for violation in open.granter.take_violations() {
-            say(&format!("ALARM: {violation}: nothing more is granted of the account"));
-        }
+        let done =
+            done.and_then(|()| if open.failed.is_none() { upkeep.go_on(&mut open, now, &mut telling) } else { Ok(()) });
+        report(&mut open, &leases, &accounts, &mut telling);
         ledger = match done {
             Err(why @ LedgerError::File { .. }) => {
-                say(&why.to_string());
+                telling.say(&why.to_string());
                 Ok(open)
             }
             Err(why) => {
-                say(&format!("ALARM: the ledger failed and is opened anew: {why}"));
+                telling.alarm("ledger-is-written", None, &format!("the ledger is opened anew: {why}"), now);
                 open.anew().map_err(|failure| failure.closed)
             }
             Ok(()) if open.failed.is_some() => open.anew().map_err(|failure| failure.closed),
             Ok(()) => Ok(open),
         };
     }
+}
+
+/// What is done now and then, in between.
+#[derive(Default)]
+struct Upkeep {
+    tidied_ns: u64,
+    audited_ns: u64,
+}
+
+impl Upkeep {
+    fn go_on(&mut self, ledger: &mut Ledger, now: Now, telling: &mut Telling) -> Result<(), LedgerError> {
+        if now.boot_ns.saturating_sub(self.tidied_ns) >= TIDY_NS {
+            self.tidied_ns = now.boot_ns;
+            ledger.tidy(now)?;
+        }
+        if !ledger.granter.is_auditing() && now.boot_ns.saturating_sub(self.audited_ns) < AUDIT_NS {
+            return Ok(());
+        }
+        self.audited_ns = now.boot_ns;
+        if let Some(totals) = ledger.audit(now)? {
+            telling.figures(|m| {
+                for (figure, money) in [
+                    (Figure::GranterGranted, totals.granted),
+                    (Figure::GranterReturned, totals.returned),
+                    (Figure::GranterSpent, totals.spent),
+                    (Figure::GranterForfeit, totals.forfeit),
+                    (Figure::GranterHeld, totals.held),
+                    (Figure::GranterLeased, totals.leased),
+                    (Figure::GranterQuarantined, totals.quarantined),
+                ] {
+                    m.set(figure, i128::from(money.0));
+                }
+                m.set(Figure::GranterLines, i128::from(totals.lines));
+                m.set(Figure::QuarantinedLines, i128::from(totals.quarantined_lines));
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What was changed and found is told to whom it concerns.
+fn report(ledger: &mut Ledger, leases: &Sender<ToLeases>, accounts: &Accounts, telling: &mut Telling) {
+    for movement in std::mem::take(&mut ledger.moved) {
+        tell(&ledger.tree, &movement, leases, accounts);
+        telling.note(Note::Movement(Box::new(movement)));
+    }
+    ledger.events.drain(..).for_each(|event| telling.note(Note::Event(event)));
+    let now = (ledger.clock)();
+    let violations = ledger.granter.take_violations();
+    for violation in &violations {
+        let name = Violation::name(violation.code());
+        telling.alarm(name, violation.account(), &format!("{violation}: nothing more is granted of the account"), now);
+    }
+    if !violations.is_empty() {
+        telling.figures(|m| m.set_granter_violations(ledger.granter.violations_found()));
+    }
+    let stopped = ledger.granter.stopped().count() as i128;
+    telling.figures(|m| m.set(Figure::Stopped, stopped));
 }
 
 /// The cores hear of accounts that are new or over, and of limits that are other ones.

@@ -8,8 +8,8 @@
 //! ```
 //! A start: [`ledger`] is opened, [`recover`] brings home what earlier starts held, then there are cores.
 //!
-//! Reading order: [`store`] (the file), [`ledger`] (what is in it, and who may change it), [`leases`], [`recover`]; [`api`] (what
-//! the admin port may ask), [`port`] (how it gets there), [`cli`] (who asks it), [`day`] (what an audit compares).
+//! Reading order: [`store`] (the file), [`ledger`] (what is in it, and who may change it), [`leases`], [`recover`], [`telling`] (what
+//! others hear); [`api`] (what the admin port may ask), [`port`] (how it gets there), [`cli`] (who asks it), [`day`] (what an audit compares).
 pub mod api;
 pub mod cli;
 pub mod day;
@@ -18,6 +18,7 @@ pub mod ledger;
 pub mod port;
 pub mod recover;
 pub mod store;
+pub mod telling;
 
 use api::Manager;
 use ledger::Ledger;

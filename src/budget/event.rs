@@ -252,6 +252,10 @@ fn line(r: &mut Reader<'_>) -> Read<Ended> {
     Ok(Ended { line, how, granted: r.money()?, returned: r.money()?, charged: r.money()?, freed: r.money()? })
 }
 
+/// A bundle of notes on its way to the record, at most [`crate::limits::NOTES_MAX`].
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Notes(pub Vec<Note>);
+
 /// What the record is to say of money besides what auctions say.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Note {

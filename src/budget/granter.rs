@@ -28,6 +28,7 @@ mod books;
 mod check;
 mod grant;
 mod line;
+mod pass;
 mod planted;
 mod report;
 pub mod rows;

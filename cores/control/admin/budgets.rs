@@ -78,8 +78,10 @@ mod tests {
             Accounts,
             api::tests::books,
             ledger::{Desk, run},
+            telling::tests::telling,
         },
     };
+    use outcry::budget::event::Level;
     use std::sync::{Arc, mpsc::channel};
 
     #[test]
@@ -116,7 +118,8 @@ mod tests {
         let ledger = std::thread::spawn(move || {
             let (ledger, _folder) = books("socket");
             let accounts = Arc::new(Accounts::of(&ledger, 0));
-            run(Desk { ledger, asked, leases: channel().0, accounts }, |_| ());
+            let (telling, ..) = telling(Level::Granter);
+            run(Desk { ledger, asked, leases: channel().0, accounts, telling });
         });
         let added = ask(&handle, post(r#"{"account":"acme","do":"add_advertiser","daily":100}"#).as_bytes());
         assert!(added.starts_with("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"), "{added}");

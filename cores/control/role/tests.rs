@@ -2,7 +2,15 @@
 use super::*;
 use crate::wiring::{Wiring, wire};
 use outcry::config::{AuctionRules, Config, Cpus, Dsp, Durability, Http, IoDriver, RateTable, RawRules, RecordRules};
+use outcry::{
+    budget::{
+        AccountId,
+        event::{Event, Level, What},
+    },
+    limits::CONTROL_TO_FLUSH_SLOTS,
+};
 use outcry::{openrtb::request::Media, units::Cpm};
+use std::sync::mpsc::channel;
 
 const S: u64 = 1_000_000_000;
 
@@ -311,4 +319,76 @@ fn a_salt_reaches_every_core_and_waits_for_room() {
     assert!(matches!(m.bidders[0].from_control.pop(), Ok(ToCore::Salt(Salt { id: 7, .. }))));
     m.role.turn(at(S));
     assert!(m.bidders[0].from_control.pop().is_err(), "once");
+}
+
+fn note(wall_ms: u64) -> Note {
+    let what = What::Stopped { account: AccountId(1), level: Level::Granter, invariant: "a".to_owned() };
+    Note::Event(Event { wall_ms, what })
+}
+
+/// What flush has been told of money, and whether it was told to stop.
+fn heard(m: &mut Machine) -> (Vec<u64>, bool) {
+    let (mut notes, mut stop) = (Vec::new(), false);
+    while let Ok(message) = m.flush.from_control.pop() {
+        match message {
+            ControlToFlush::Noted(bundle) => notes.extend(bundle.0.iter().map(|note| match note {
+                Note::Event(event) => event.wall_ms,
+                Note::Movement(movement) => movement.wall_ms,
+            })),
+            ControlToFlush::Stop { .. } => stop = true,
+            ControlToFlush::Empty(_) | ControlToFlush::Configured(_) => {}
+        }
+        assert!(!stop || m.flush.from_control.is_empty(), "the order to stop is the last");
+    }
+    (notes, stop)
+}
+
+#[test]
+fn every_note_gets_to_flush_in_order_however_slow_it_is() {
+    let (mut m, (to_notes, notes)) = (ready(1), channel());
+    m.role.carry(notes);
+    let all: Vec<u64> = (0..NOTES_MAX as u64 * 5 + 1).collect();
+    all.iter().for_each(|n| to_notes.send(note(*n)).unwrap());
+    m.role.turn(at(S));
+    m.role.turn(at(S));
+    // Room for the boxes and for the order to stop is left.
+    assert!(m.flush.from_control.slots() <= CONTROL_TO_FLUSH_SLOTS - (TOTALS_BOXES + 1 + 1));
+    let mut got = Vec::new();
+    while got.len() < all.len() {
+        let (notes, stop) = heard(&mut m);
+        assert!(!notes.is_empty() && !stop);
+        got.extend(notes);
+        m.role.turn(at(S));
+    }
+    assert_eq!(got, all);
+}
+
+#[test]
+fn a_stop_waits_for_who_still_writes_notes_but_not_forever() {
+    for gone in [true, false] {
+        let (mut m, (to_notes, notes)) = (ready(1), channel());
+        m.role.carry(notes);
+        m.role.signal(at(S));
+        m.role.turn(at(S));
+        drain(&mut m, 0, 0);
+        m.role.turn(at(2 * S));
+        assert_eq!(heard(&mut m), (vec![], false), "the ledger may have something to say yet");
+        let all: Vec<u64> = (0..NOTES_MAX as u64 * 9).collect();
+        all.iter().for_each(|n| to_notes.send(note(*n)).unwrap());
+        if gone {
+            drop(to_notes);
+        }
+        let (mut got, mut told) = (Vec::new(), false);
+        for turn in 0..20 {
+            m.role.turn(at(2 * S + turn));
+            let (notes, stop) = heard(&mut m);
+            got.extend(notes);
+            told |= stop;
+        }
+        assert_eq!((got == all, told), (true, gone));
+        if !gone {
+            m.role.turn(at(2 * S + NOTES_NS + 1));
+            assert!(heard(&mut m).1, "it hangs");
+        }
+    }
 }

@@ -321,17 +321,17 @@ impl Start {
             let times = if r.chance(30) { r.between(1, plan.largest) } else { 1 };
             let price = (plan.price * times).max(1) as i64 - i64::from(plan.price > 100 && r.chance(300));
             let named = account(&offered.names[n]);
-            match core.ledger.can_pay(&named, Money(price)) {
-                Answer::Yes => {}
-                why => {
+            let place = match core.ledger.can_pay(&named, Money(price)) {
+                Ok(place) => place,
+                Err(why) => {
                     if why == Answer::NoMoney && times == 1 {
                         (offered.refused)(n, price);
                     }
                     core.ledger.touch(&named, Money(price));
                     continue;
                 }
-            }
-            let Ok(ticket) = core.ledger.reserve(&named, Money(price)) else { continue };
+            };
+            let Ok(ticket) = core.ledger.reserve(&named, place, Money(price)) else { continue };
             if r.chance(20) {
                 // A group that could not all be paid.
                 core.ledger.release(ticket, Money(price));
