@@ -1,7 +1,13 @@
 //! `outcry check`: every mistake of a configuration, or the plan that would run.
 //! Owns: nothing. Runs on: the main thread of its own process. Called by: main. Never: listens, connects, pins.
-use crate::{bidder::ring, io_probe, out::out, topology};
+use crate::{
+    bidder::{ring, turn},
+    io_probe,
+    out::out,
+    topology,
+};
 use outcry::{
+    budget::{core::Unbudgeted, file::apply_file, manage::Known, tree::Tree},
     config::{self, Config, Durability, IoDriver, plan::Plan},
     limits,
 };
@@ -18,10 +24,12 @@ const DSP_CONNECTION_BYTES: u64 = 2 * 1024;
 /// The rings of one core: 64 bytes a submission, 16 a completion.
 const RING_BYTES: u64 = ring::BYTES;
 
-/// Checks the file at `path`, prints what is found, and says how that ended: success when it would run here.
+/// Checks the file at `path`, and the file of budgets that it names, prints what is found, and says how that ended: success when
+/// it would run here.
 /// `explain` adds the reason of each decision, and what each CPU does and why.
 pub fn run(path: &Path, explain: bool) -> ExitCode {
-    let (config, mut plan) = match load(path) {
+    let loaded = load(path).and_then(|(config, plan)| Ok((budgets(&config)?, config, plan)));
+    let (budgets, config, mut plan) = match loaded {
         Ok(loaded) => loaded,
         Err(lines) => {
             lines.iter().for_each(|line| eprintln!("{line}"));
@@ -33,7 +41,7 @@ pub fn run(path: &Path, explain: bool) -> ExitCode {
     }
     let (line, runs) = driver(config.io_driver, &io_probe::probe());
     let explained = if explain { format!("\n{}", plan.explanation) } else { String::new() };
-    out(&format!("{}{explained}\nio        {line}\n", render(&config, &plan)));
+    out(&format!("{}{budgets}{explained}\nio        {line}\n", render(&config, &plan)));
     if runs { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -50,6 +58,34 @@ pub fn load(path: &Path) -> Result<(Config, Plan), Vec<String>> {
     })?;
     let plan = config::plan::plan(&topology::machine(), &config.cpus).map_err(|error| vec![of_file(&error)])?;
     Ok((config, plan))
+}
+
+/// What is said of budgets: the file's are tried on an empty ledger, as what the exchange has is not to be read while it runs.
+///
+/// # Errors
+/// What is wrong with the file of budgets, in lines for the operator.
+fn budgets(config: &Config) -> Result<String, Vec<String>> {
+    let mut text = format!("\nbudgets: {}\n", config.state_dir.join("ledger.redb").display());
+    if let Some(path) = &config.budget.file {
+        let of_file = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+        let read = fs::read_to_string(path).map_err(|error| vec![of_file(&format!("cannot be read: {error}"))])?;
+        let now_ms = turn::now().unix_ms();
+        let (mut tree, known) = (Tree::default(), Known { rates: &config.rates, dsps: &config.dsps, now_ms });
+        apply_file(&mut tree, &read, &known)
+            .map_err(|mistakes| mistakes.iter().map(|m| of_file(m)).collect::<Vec<_>>())?;
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {} accounts in {}, set at the start and at each reload", tree.len(), path.display());
+    }
+    for dsp in &config.dsps {
+        let what = match (&dsp.default_account, dsp.unbudgeted) {
+            (Some(account), _) => format!("are paid by account \"{account}\""),
+            (None, Some(Unbudgeted::Allow)) => "are not limited".to_owned(),
+            (None, Some(Unbudgeted::Refuse)) => "are refused".to_owned(),
+            (None, None) => "are not limited until an account names the DSP, then refused".to_owned(),
+        };
+        let _ = writeln!(text, "  bids of {} that name no account {what}", dsp.name);
+    }
+    Ok(text)
 }
 
 /// What would carry the bytes, and whether the exchange would start.
