@@ -27,8 +27,8 @@ pub struct Record<'a> {
     pub dir: &'a Path,
     /// The last frame of each writer that is durable now.
     pub positions: &'a Positions,
-    /// The start whose end was looked into, and whether its record lacks nothing. Earlier ones were looked into by the starts
-    /// after them; whatever those could not settle they left as it was.
+    /// The start whose end was looked into, and whether its record lacks nothing. A start settles those before it or does not
+    /// begin, so of any other there is no marker any more: it was lost, or the ledger was put back to an older state.
     pub last: Option<(u32, bool)>,
 }
 
@@ -66,10 +66,11 @@ pub fn recover(
 
 /// The sums of all lines of a start, or why they are not known.
 fn finals(record: &Record<'_>, node: u32, epoch: u32, from: &RecoverFrom) -> Result<Vec<Final>, String> {
-    if let Some((last, false)) = record.last
-        && last == epoch
-    {
-        return Err("its record is not complete".to_owned());
+    match record.last {
+        Some((last, true)) if last == epoch => {}
+        Some((last, false)) if last == epoch => return Err("its record is not complete".to_owned()),
+        // Without its marker the journal may lack an end that nobody misses.
+        _ => return Err("nothing tells how it ended".to_owned()),
     }
     let cores = record.positions.iter().filter(|((of, writer), _)| *of == epoch && *writer < WRITER_CONTROL);
     let wanted: BTreeMap<_, _> = cores
@@ -108,4 +109,23 @@ fn finals(record: &Record<'_>, node: u32, epoch: u32, from: &RecoverFrom) -> Res
     sums.into_iter()
         .map(|(line, sum)| Ok(Final { line, charged: money(sum.charged)?, freed: money(sum.freed)?, held: Money(0) }))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An empty journal proves only of the start whose end was looked into, and was found whole, that nothing was spent.
+    #[test]
+    fn a_record_proves_nothing_unless_its_end_is_known() {
+        let dir = std::env::temp_dir().join(format!("outcry-recover-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a folder");
+        let positions = Positions::default();
+        let of = |last| finals(&Record { dir: &dir, positions: &positions, last }, 1, 7, &RecoverFrom::default());
+        assert_eq!(of(Some((7, true))), Ok(vec![]));
+        for last in [None, Some((7, false)), Some((8, true)), Some((6, true))] {
+            assert!(of(last).is_err(), "{last:?}");
+        }
+        std::fs::remove_dir_all(&dir).expect("it is empty");
+    }
 }
