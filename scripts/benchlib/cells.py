@@ -1,5 +1,5 @@
 """One run of one variant (floor, bare runtime, product) under one load: what one of its auctions took."""
-import json, os, re, shlex, shutil, signal, subprocess, sys, tempfile, threading, time
+import contextlib, json, os, re, shlex, shutil, signal, subprocess, sys, tempfile, threading, time
 from benchlib.machine import (Quota, Void, counts_cycles, fresh_port, get, read, rss_bytes, stop, threads, ticks_ns,
                               wait_ready, wait_up)
 
@@ -48,9 +48,25 @@ warm = 64
 connections = 4096
 """
 
+CONFIG_BUDGET = """
+[budget]
+file = "{file}"
+"""
+CAMPAIGNS = 8           # of each DSP: what the meter's DSPs bid for
 
-# The product and what its records survive.
-PRODUCTS = {"product": "process", "unrecorded": "none", "power": "power"}
+
+# The product and what its records survive. `budgeted` pays every bid from a budget; the others have none.
+PRODUCTS = {"product": "process", "unrecorded": "none", "power": "power", "budgeted": "process"}
+
+
+def budgets(dsps):
+    """A file of budgets that last, a campaign for each DSP and cid."""
+    text = '[[advertiser]]\nname = "all"\ndaily = 100000000\n'
+    for dsp in range(dsps):
+        for k in range(CAMPAIGNS):
+            text += (f'[[advertiser.campaign]]\nname = "dsp-{dsp + 1}.cid{k}"\ndsp = "dsp-{dsp + 1}"\nseat = "s1"\ncid = "cid{k}"\n'
+                     "daily = 1000000\n")
+    return text
 
 
 class Bench:
@@ -108,6 +124,11 @@ class Bench:
                 with open(config, "w") as f:
                     f.write(CONFIG.format(port=port, admin=admin, state=state, bidders=cpus, other=other, path=PATH,
                                           durability=PRODUCTS[variant]))
+                    if variant == "budgeted":
+                        file = os.path.join(state, "budgets.toml")
+                        with open(file, "w") as b:
+                            b.write(budgets(self.opt.dsps))
+                        f.write(CONFIG_BUDGET.format(file=file))
                     f.write("".join(CONFIG_DSP.format(i=i + 1, up=up + i) for i in range(self.opt.dsps)))
                 cmds = [[os.path.join(self.bin, "outcry"), "serve", "--config", config]]
                 if self.opt.product_cmd:
@@ -196,6 +217,22 @@ class Bench:
                 self.voids += 1
                 print(f"void: {args[1]} clients, {args[0]}: {e}", flush=True)
         return None
+
+    def say(self, name, **switches):
+        """What a program of the benches prints, whatever it thinks of it."""
+        return subprocess.run(self.tool(name, **switches), capture_output=True, text=True).stdout
+
+    @contextlib.contextmanager
+    def serving(self, variant, delay_us):
+        """A variant with its DSPs, for requests of the caller's own; its port."""
+        up = fresh_port(self.opt.dsps)
+        dsps, servers = self.start_dsps(up, delay_us), []
+        try:
+            servers, port, _ = self.start(variant, up)
+            yield port
+        finally:
+            for process in servers + dsps:
+                stop(process, signal.SIGTERM if process in servers else signal.SIGKILL)
 
     def dsp_stats(self, up):
         """Requests, their bytes, refused, CPU time in nanoseconds."""

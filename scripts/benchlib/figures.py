@@ -1,6 +1,6 @@
 """The figures: each measures, prints what it saw, and gives lines of (name, value, must, met or None for information)."""
-import os, re, resource, shutil, statistics, subprocess, time
-from benchlib import micro
+import http.client, os, re, resource, shutil, statistics, subprocess, time
+from benchlib import cells, micro
 from benchlib.machine import Quota, Void, get
 
 RATIO_MAX = 1.30        # whole process / floor, 256 clients
@@ -12,8 +12,13 @@ OWN_LIMITS = ((0.99, 1_000), (0.999, 3_000))  # share of auctions, microseconds 
 MEMORY_MAX = 16 * 1024  # bytes an auction in flight
 FLIGHT = (256, 3072)
 CORES_MAX = 1.05        # CPU an auction on two cores / on one, over the floor's same ratio
+MONEY_INSTRUCTIONS = 250  # of a check and a reservation among 100,000 campaigns
+MONEY_READS = 3         # random reads of a table of that size that they may take
+MONEY_SHARE_MAX = 0.03  # of the floor: what budgets take of the bidder thread
+MONEY_WHOLE_MAX = 1.50  # whole process / floor with records and budgets
+LEASES_MAX = 0.05       # of a CPU: what 32 cores' leases take of the server and the ledger
 RECORD_MAX = 0.05       # of the floor: what records take of the bidder thread
-VARIANTS = ["floor", "bare", "product", "unrecorded", "power"]
+VARIANTS = ["floor", "bare", "product", "unrecorded", "power", "budgeted"]
 # Beside the floor stands the product without its records: what those take is a figure of its own (`record`).
 OWN = "unrecorded"
 SPLIT = ["floor", "bare", OWN]
@@ -133,6 +138,66 @@ def record(b):
         lines += [("record_bytes", size / records, "-", None),
                   ("commit_p99_ms", quantile({le * 1e6: n for le, n in commits.items()}, 0.99), "-", None)]
     return lines
+
+
+def money(b):
+    """What budgets cost: instructions and reads of a check and a reservation, memory, leases, of the bidder thread."""
+    lines, value = [], None
+    if shutil.which("valgrind"):
+        files = micro.make_inputs(b.top, os.path.join(b.bin, "floor-requests"))
+        value, whole = (micro.count(os.path.join(b.bin, "micro"), case, files["mix"], b.dir) for case in ("reserve", "charge"))
+        print(f"instructions with 100,000 campaigns: check and reserve {value:.0f}; charged, noted and delivered as well {whole:.0f}")
+    else:
+        print("money: needs valgrind (Debian: apt-get install valgrind)")
+    lines.append(("money_reserve_insn", value, f"<= {MONEY_INSTRUCTIONS}", lambda v: v <= MONEY_INSTRUCTIONS))
+    said = b.say("micro", case="ledger")
+    number = lambda what, text=said: float(re.search(what.replace("#", r"([\d.]+)"), text).group(1))
+    lines += [
+        ("money_reserve_reads", MONEY_READS * number("reserve # ns") / number("reads # ns"), f"<= {MONEY_READS}", lambda v: v <= MONEY_READS),
+        ("money_bytes_a_campaign", number("# a campaign"), "-", None),
+        ("money_bytes_besides", number("# besides"), "-", None),
+        ("money_build_ms", number("built in # ms"), "-", None),
+    ]
+    leases = b.say("leases", seconds=20, dir=b.dir)
+    share = {who: number(f"{who} # %", leases) / 100 for who in ("server", "ledger", "together")}
+    lines += [("leases_cpu", share["together"], f"<= {LEASES_MAX}", lambda v: v <= LEASES_MAX),
+              ("leases_cpu_server", share["server"], "-", None), ("leases_cpu_ledger", share["ledger"], "-", None),
+              ("autonomy_mean_s", number(r"autonomy, mean: Some\(#\)", leases), "-", None)]
+    print(said + leases, end="", flush=True)
+    waits = [w for w in (first_touch(b) for _ in range(5)) if w is not None]
+    print("first touch, ms: " + ", ".join(f"{w:.0f}" for w in waits), flush=True)
+    lines.append(("first_touch_ms", statistics.median(waits) if waits else None, "-", None))
+    found = rounds_of(b, 256, b.rounds, b.ms, ["floor", "product", "budgeted"])
+    share = [(r["budgeted"]["cycles_bidder"] - r["product"]["cycles_bidder"]) / r["floor"]["cycles"] for r in found if len(r) == 3]
+    return lines + [
+        ("money_bidder_share", statistics.median(share) if share else None, f"<= {MONEY_SHARE_MAX}", lambda v: v <= MONEY_SHARE_MAX),
+        ("cpu256_with_money", ratio(found, "budgeted", "floor"), f"<= {MONEY_WHOLE_MAX}", lambda v: v <= MONEY_WHOLE_MAX),
+        ("cpu256_without_money", ratio(found, "product", "floor"), "-", None),
+    ]
+
+
+def first_touch(b):
+    """Milliseconds from the answer to a bid that no core had money for to the first answer that was paid; None: it won at once."""
+    with open(b.requests, "rb") as f:
+        bodies = [line.strip() for line, _ in zip(f, range(40))]
+    with b.serving("budgeted", 1_000) as port:
+        conn = http.client.HTTPConnection("127.0.0.1", port)
+
+        def bids(body):
+            conn.request("POST", cells.PATH, body, {"Content-Type": "application/json"})
+            answer = conn.getresponse()
+            answer.read()
+            return answer.status == 200
+
+        # Requests that get no bid at all find no money either: those are left after a second.
+        for body in bodies:
+            begun, won = bids(body), False
+            since = time.monotonic()
+            while not begun and not won and time.monotonic() < since + 1:
+                won = bids(body)
+            if won:
+                return (time.monotonic() - since) * 1e3
+    return None
 
 
 def durability(b):
@@ -281,4 +346,4 @@ def cores(b):
     ]
 
 
-ALL = dict(cpu256=cpu256, cpu64=cpu64, cpu1024=cpu1024, record=record, durability=durability, allocs=allocs, parse=parse, own=own, memory=memory, cores=cores)
+ALL = dict(cpu256=cpu256, cpu64=cpu64, cpu1024=cpu1024, record=record, durability=durability, money=money, allocs=allocs, parse=parse, own=own, memory=memory, cores=cores)
