@@ -1,7 +1,8 @@
 //! After warm-up a bidder core allocates nothing for an auction: banner, video and several impressions; bids, no-bids,
-//! timeouts, rejections, refused requests; over real sockets and in the state machines alone.
+//! timeouts, rejections, refused requests; paid from budgets, not paid, not delivered; over real sockets.
 mod common;
 use common::{Server, ok, post, read_answer};
+use outcry::record::labels::{Delivered, LossReason};
 use std::{
     alloc::{GlobalAlloc, Layout},
     cell::Cell,
@@ -57,6 +58,10 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 fn bid(request: &serde_json::Value, price: &str) -> String {
+    bid_of(request, "k", price)
+}
+
+fn bid_of(request: &serde_json::Value, cid: &str, price: &str) -> String {
     let bids: Vec<String> = request["imp"]
         .as_array()
         .into_iter()
@@ -64,7 +69,7 @@ fn bid(request: &serde_json::Value, price: &str) -> String {
         .map(|imp| {
             let impid = imp["id"].as_str().unwrap_or("");
             format!(
-                r#"{{"id":"b","impid":"{impid}","price":{price},"adm":"<a href='${{AUCTION_PRICE}}'>{}</a>","adomain":["x.example"],"crid":"c","cid":"k","nurl":"https://x.example/?p=${{AUCTION_PRICE}}"}}"#,
+                r#"{{"id":"b","impid":"{impid}","price":{price},"adm":"<a href='${{AUCTION_PRICE}}'>{}</a>","adomain":["x.example"],"crid":"c","cid":"{cid}","nurl":"https://x.example/?p=${{AUCTION_PRICE}}"}}"#,
                 "m".repeat(600)
             )
         })
@@ -121,8 +126,98 @@ fn all_pods() -> String {
     r#"{"id":"pod","imp":[{"id":"1","video":{"mimes":["video/mp4"],"poddur":60,"maxseq":3}}]}"#.to_string()
 }
 
+/// Runs rounds of so many auctions until three in a row allocate nothing. Warm-up ends where pools have grown to what this
+/// traffic needs at its busiest; how soon that is depends on how answers happen to overlap. An allocation that belongs to an
+/// auction would never let three rounds pass.
+fn quiet_at_last(auctions: usize, round: &mut dyn FnMut()) {
+    let (mut quiet, mut rounds) = (0, 0);
+    while quiet < 3 {
+        let before = BIDDER_ALLOCATIONS.load(Ordering::Relaxed);
+        round();
+        rounds += 1;
+        let new = BIDDER_ALLOCATIONS.load(Ordering::Relaxed) - before;
+        quiet = if new == 0 { quiet + 1 } else { 0 };
+        assert!(rounds < 60, "after {rounds} rounds of {auctions} auctions there are still {new} allocations in one");
+    }
+}
+
+/// Bids of the campaign that the request's id begins with.
+fn buyer(request: &serde_json::Value) -> Vec<u8> {
+    let id = request["id"].as_str().unwrap_or("");
+    let cid = id.split('-').next().unwrap_or("");
+    if cid == "gone" {
+        std::thread::sleep(std::time::Duration::from_millis(20)); // its client leaves meanwhile
+    }
+    ok(&bid_of(request, if cid == "gone" { "rich" } else { cid }, "1.75"))
+}
+
+const BUDGETS: &str = r#"
+[[advertiser]]
+name = "acme"
+daily = 1000000
+[[advertiser.campaign]]
+name = "rich"
+dsp = "dsp-0"
+seat = "s"
+cid = "rich"
+daily = 100000
+[[advertiser.campaign]]
+name = "poor"
+dsp = "dsp-0"
+seat = "s"
+cid = "poor"
+daily = "0.000001"
+"#;
+
+/// One at a time: allocations are counted for all bidder threads of the process.
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+/// Won and charged; refused for lack of money, and for lack of an account; charged and not delivered.
+#[test]
+fn an_auction_with_budgets_allocates_nothing_after_warm_up() {
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let file = std::env::temp_dir().join(format!("outcry-allocations-{}.toml", std::process::id()));
+    std::fs::write(&file, BUDGETS).expect("write");
+    let server = Server::start_with(&[buyer], &format!("[budget]\nfile = \"{}\"\n", file.display()));
+    let requests = ["rich", "poor", "unknown", "gone"].map(|kind| {
+        let body = format!(r#"{{"id":"{kind}-1","tmax":200,"imp":[{}],"site":{{"domain":"a.example"}}}}"#, IMPS[0]);
+        (kind, post(&body, "").into_bytes())
+    });
+    let mut conn = server.connect();
+    let mut bids = 0;
+    let mut round = || {
+        for (kind, request) in &requests {
+            for _ in 0..4 {
+                if *kind == "gone" {
+                    let mut leaving = server.connect();
+                    leaving.write_all(request).expect("write");
+                    // It is reset, so that nothing can be written to it.
+                    socket2::SockRef::from(&leaving).set_linger(Some(std::time::Duration::ZERO)).expect("a socket");
+                    continue;
+                }
+                loop {
+                    conn.write_all(request).expect("write");
+                    let won = read_answer(&mut conn).status == 200;
+                    bids += u64::from(won);
+                    // There is money for it, and more comes.
+                    if won || *kind != "rich" {
+                        break;
+                    }
+                }
+            }
+        }
+    };
+    quiet_at_last(4 * requests.len(), &mut round);
+    std::fs::remove_file(&file).expect("removed");
+    let totals = server.totals();
+    let (funds, account) = (totals.losses(LossReason::NoFunds), totals.losses(LossReason::NoAccount));
+    let left = totals.deliveries(Delivered::ClientLeft);
+    assert!(bids > 0 && funds > 0 && account > 0 && left > 0, "{bids} won, {funds}, {account}, {left} left");
+}
+
 #[test]
 fn an_auction_allocates_nothing_after_warm_up() {
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let server = Server::start_with(
         &[moody, steady],
         // Half of them are kept whole as well.
@@ -142,21 +237,8 @@ fn an_auction_allocates_nothing_after_warm_up() {
             }
         }
     };
-    // Warm-up ends where pools have grown to what this traffic needs at its busiest; how soon that is depends on how
-    // answers happen to overlap. An allocation that belongs to an auction would never let three rounds pass.
-    let (mut quiet, mut rounds) = (0, 0);
-    while quiet < 3 {
-        let before = BIDDER_ALLOCATIONS.load(Ordering::Relaxed);
-        round();
-        rounds += 1;
-        let new = BIDDER_ALLOCATIONS.load(Ordering::Relaxed) - before;
-        quiet = if new == 0 { quiet + 1 } else { 0 };
-        assert!(
-            rounds < 60,
-            "after {rounds} rounds of {} auctions there are still {new} allocations in one",
-            3 * requests.len()
-        );
-    }
+    let auctions = 3 * requests.len();
+    quiet_at_last(auctions, &mut round);
     assert!(BIDDER_ALLOCATIONS.load(Ordering::Relaxed) > 0, "the bidder thread is not counted");
     assert_eq!(statuses.keys().copied().collect::<Vec<_>>(), [200, 204, 400], "all kinds of answers: {statuses:?}");
 }
