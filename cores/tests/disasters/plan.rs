@@ -236,7 +236,7 @@ impl Plan {
             ring: 64,
             tickets: 512,
             trouble: *r.pick(&[0, 10, 30, 100]).unwrap_or(&0),
-            kinds: u32::MAX & !(1 << Trouble::Pause as u32),
+            kinds: !(1 << Trouble::Pause as u32),
             durable: r.chance(300),
             before: 24,
             zone: r.below(ZONES.len() as u64) as usize,

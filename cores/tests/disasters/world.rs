@@ -131,8 +131,8 @@ impl World {
         let some_zone = |r: &mut Rng| Some(if r.chance(700) { zone } else { ZONES[r.below(7) as usize].0 }.to_owned());
         let limits = |r: &mut Rng, daily: u64| Changes {
             daily: Some(Money(daily as i64)),
-            hourly: r.chance(200).then(|| Some(Money((daily / 2) as i64))),
-            lifetime: r.chance(200).then(|| Some(Money((daily + daily / 2) as i64))),
+            hourly: r.chance(200).then_some(Some(Money((daily / 2) as i64))),
+            lifetime: r.chance(200).then_some(Some(Money((daily + daily / 2) as i64))),
             zone: some_zone(r),
             pacing: None,
         };
