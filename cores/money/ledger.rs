@@ -28,7 +28,7 @@ use outcry::{
         messages::{Ask, Reply},
         movement::{Deed, Movement},
         store::Store,
-        tree::{Account, Owner, State, Tree},
+        tree::{Account, Owner, Tree},
         window::BucketKey,
     },
     config::{Config, Dsp, Mistake, RateTable},
@@ -173,9 +173,9 @@ impl Ledger {
         &self.store
     }
 
-    /// The names by which bids find campaigns that have not ended.
+    /// The names by which bids find campaigns. Those that have ended too: their bids are refused, not without a budget.
     pub fn entries(&self) -> impl Iterator<Item = Entry> {
-        self.tree.list().filter(|account| account.state != State::Ended).filter_map(entry)
+        self.tree.list().filter_map(entry)
     }
 
     /// Starts of `node` before `epoch` whose money is not home, with what is known of each.
@@ -485,21 +485,15 @@ fn report(ledger: &mut Ledger, leases: &Sender<ToLeases>, accounts: &Accounts, t
 /// The cores hear of accounts that are new or over, and of limits that are other ones.
 fn tell(tree: &Tree, movement: &Movement, leases: &Sender<ToLeases>, accounts: &Accounts) {
     let Some(account) = tree.get(movement.account) else { return };
-    let mut batch = Box::new(DirectoryBatch::new());
-    match movement.deed {
-        Deed::Add => {
-            accounts.add(&account.name, account.id);
-            if let Some(entry) = entry(account) {
-                // An empty batch has room.
-                let _ = batch.put(entry);
-                drop(leases.send(ToLeases::Names(batch)));
-            }
-        }
-        Deed::End => {
-            batch.remove(account.id);
+    // What has ended stays known, so that its bids are refused and not without a budget.
+    if movement.deed == Deed::Add {
+        accounts.add(&account.name, account.id);
+        if let Some(entry) = entry(account) {
+            let mut batch = Box::new(DirectoryBatch::new());
+            // An empty batch has room.
+            let _ = batch.put(entry);
             drop(leases.send(ToLeases::Names(batch)));
         }
-        _ => {}
     }
     // What is set of an advertiser concerns all its campaigns.
     for campaign in tree.list().filter(|a| a.id == account.id || a.advertiser() == account.id) {

@@ -134,6 +134,8 @@ struct Dsp {
     /// Accounts that name it.
     accounts: u32,
     configured: bool,
+    /// An account names it that there was no room for.
+    lacking: bool,
     policy: Policy,
 }
 
@@ -164,6 +166,8 @@ pub(super) struct Directory {
     dsps: Vec<Dsp>,
     /// Rows of the DSPs of the configuration that is in force.
     rows: [u8; DSPS_MAX],
+    /// Some DSP that an account or a configuration names has no row.
+    rowless: bool,
     by_name: Index,
     by_account: Index,
     slots: Box<[Named]>,
@@ -183,6 +187,7 @@ impl Directory {
             seed,
             dsps: Vec::with_capacity(BUDGET_DSP_NAMES),
             rows: [NO_ROW; DSPS_MAX],
+            rowless: false,
             by_name: Index::new(accounts),
             by_account: Index::new(accounts),
             slots: vec![Named::default(); accounts].into(),
@@ -255,15 +260,15 @@ impl Directory {
     }
 
     fn row_of(&self, name: &[u8]) -> Option<u8> {
-        let used = |d: &Dsp| d.accounts > 0 || d.configured;
+        let used = |d: &Dsp| d.accounts > 0 || d.configured || d.lacking;
         self.dsps.iter().position(|d| used(d) && d.name() == name).map(|row| row as u8)
     }
 
     /// Where the money of a bid is.
     #[inline]
     pub(super) fn find(&self, account: &Account<'_>) -> Found {
-        // No account and no configuration knows this DSP.
-        let Some(row) = self.row(account) else { return Found::Unbudgeted };
+        // No account and no configuration knows this DSP; or one does, and there was no room to note it.
+        let Some(row) = self.row(account) else { return if self.rowless { Found::No } else { Found::Unbudgeted } };
         let dsp = &self.dsps[usize::from(row)];
         if dsp.accounts > 0 {
             let tag = self.name_tag(row, account.seat, account.cid);
@@ -281,7 +286,7 @@ impl Directory {
         }
         match dsp.policy.unbudgeted {
             Some(Unbudgeted::Allow) => Found::Unbudgeted,
-            None if dsp.accounts == 0 => Found::Unbudgeted,
+            None if dsp.accounts == 0 && !dsp.lacking => Found::Unbudgeted,
             _ => Found::No,
         }
     }
@@ -303,6 +308,7 @@ impl Directory {
                 None => all = false,
             }
         }
+        self.rowless |= !all;
         all
     }
 
@@ -314,8 +320,8 @@ impl Directory {
         let mut text = [0; RECORD_TEXT_MAX];
         text.get_mut(..name.len())?.copy_from_slice(name);
         let policy = Policy::default();
-        let new = Dsp { name: text, len: name.len() as u8, accounts: 0, configured: false, policy };
-        if let Some(row) = self.dsps.iter().position(|d| d.accounts == 0 && !d.configured) {
+        let new = Dsp { name: text, len: name.len() as u8, accounts: 0, configured: false, lacking: false, policy };
+        if let Some(row) = self.dsps.iter().position(|d| d.accounts == 0 && !d.configured && !d.lacking) {
             self.dsps[row] = new;
             return Some(row as u8);
         }
@@ -335,6 +341,10 @@ impl Directory {
         }
         for entry in &batch.put {
             if let Err(why) = self.put(entry) {
+                // An account names this DSP, if one that is not known here: it is not one without a budget.
+                if let Some(row) = self.row_for(&entry.dsp) {
+                    self.dsps[usize::from(row)].lacking = true;
+                }
                 batch.refused.push((entry.account, why));
             }
         }
@@ -348,7 +358,10 @@ impl Directory {
         if entry.dsp.len() > RECORD_TEXT_MAX {
             return Err(EntryRefused::Never);
         }
-        let dsp = self.row_for(&entry.dsp).ok_or(EntryRefused::Dsps)?;
+        let Some(dsp) = self.row_for(&entry.dsp) else {
+            self.rowless = true;
+            return Err(EntryRefused::Dsps);
+        };
         let tag = self.name_tag(dsp, seat, cid);
         let known = self.slot_of(entry.account);
         match self.named(tag, dsp, seat, cid) {

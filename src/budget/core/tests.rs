@@ -418,3 +418,28 @@ fn memory_is_bounded_for_each_campaign() {
     println!("a core's ledger: {all} bytes, {} a campaign with its names, {fixed} besides", (all - fixed) / n);
     assert!((all - fixed) / n <= 272);
 }
+
+/// A campaign that finds no room is not one without a budget.
+#[test]
+fn a_dsp_whose_only_account_finds_no_room_is_refused() {
+    let mut l = CoreLedger::new(Capacity { accounts: 0, ..small(4) }, SEED);
+    assert_eq!(can_pay(&mut l, &bid("s", "c1"), Money(1)), Answer::Yes, "nobody names the DSP");
+    let mut batch = DirectoryBatch::new();
+    let entry = Entry { account: AccountId(1), dsp: (*b"dsp").into(), seat: (*b"s").into(), cid: (*b"c1").into() };
+    batch.put(entry).expect("room in the batch");
+    l.apply(&mut batch);
+    assert_eq!(batch.refused(), [(AccountId(1), EntryRefused::Accounts)]);
+    assert_eq!(can_pay(&mut l, &bid("s", "c1"), Money(1)), Answer::NoAccount);
+    assert_eq!(can_pay(&mut l, &Account { dsp_name: b"other", ..bid("s", "c1") }, Money(1)), Answer::Yes);
+    // Nor is one for which there is no row.
+    let name = |n: usize| format!("dsp-{n}").into_bytes();
+    let mut n = 0;
+    while !batch.refused().iter().any(|(_, why)| *why == EntryRefused::Dsps) {
+        batch.clear();
+        let (seat, cid) = ((*b"s").into(), (*b"c").into());
+        batch.put(Entry { account: AccountId(2), dsp: name(n).into(), seat, cid }).expect("room in the batch");
+        l.apply(&mut batch);
+        n += 1;
+    }
+    assert_eq!(can_pay(&mut l, &Account { dsp_name: &name(n - 1), ..bid("s", "c") }, Money(1)), Answer::NoAccount);
+}
