@@ -55,6 +55,15 @@ fn a_window_begins_whenever_the_day_of_either_does() {
 }
 
 #[test]
+fn a_day_is_where_the_account_is_at_home() {
+    let tree = tree(("America/New_York", None), ("Asia/Tokyo", None));
+    let day = |id| tree.day(AccountId(id), NOW / DAY_MINUTES).map(|(from, until)| (from.0, until.0));
+    assert_eq!(day(1), Some((NOW + 300, NOW + 300 + DAY_MINUTES)));
+    assert_eq!(day(2), Some((NOW - 540, NOW - 540 + DAY_MINUTES)));
+    assert_eq!((day(3), tree.day(AccountId(1), u32::MAX)), (None, None));
+}
+
+#[test]
 fn a_window_names_each_bucket() {
     let tree = tree(("UTC", Some(10)), ("Asia/Kathmandu", Some(20)));
     let window = tree.window(CAMPAIGN, u64::from(NOW + 70) * MINUTE).unwrap();

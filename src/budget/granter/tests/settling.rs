@@ -51,6 +51,27 @@ fn a_complete_record_brings_the_rest_home() {
     assert_eq!(end(&desk), (End::Proven, 54));
 }
 
+/// What people are told of the day's limit: committed, spent, leased, quarantined, forfeit.
+fn standing(desk: &Desk) -> [i64; 5] {
+    let s = desk.granter.standing(&bucket(10, Span::Day, START_MIN), false, desk.now.boot_ns);
+    assert_eq!(s.committed.0, s.spent.0 + s.leased.0 + s.quarantined.0);
+    [s.committed, s.spent, s.leased, s.quarantined, s.forfeit].map(|m| m.0)
+}
+
+#[test]
+fn a_limit_stands_as_its_lines_do() {
+    let mut desk = dead();
+    assert_eq!(standing(&desk), [90, 35, 55, 0, 0]);
+    desk.ask(&Ask { node: 1, epoch: 2, req: 1, lines: vec![ten(0, 0, 20)], ..Ask::default() });
+    assert_eq!(standing(&desk), [110, 35, 20, 55, 0]);
+    settle(&mut desk, &[], false);
+    assert_eq!(standing(&desk), [110, 90, 20, 0, 90]);
+    let lines = desk.granter.lines_between(AccountId(10), Period(START_MIN), Period(START_MIN + 1));
+    assert_eq!(lines.map(|(id, line)| (id.holder.epoch, line.out().0)).collect::<Vec<_>>(), [(1, 90), (2, 20)]);
+    let none = |from, until| desk.granter.lines_between(AccountId(10), Period(from), Period(until)).count();
+    assert_eq!((none(START_MIN + 1, START_MIN + 9), none(START_MIN - 9, START_MIN), none(9, 1)), (0, 0, 0));
+}
+
 #[test]
 fn a_line_that_the_record_does_not_name_was_not_touched_since_its_cut() {
     let mut desk = dead();
