@@ -123,6 +123,18 @@ impl FlushRole {
         self.phase == Phase::Finished || (self.phase != Phase::Running && self.ends.to_control.is_abandoned())
     }
 
+    /// Has the order to stop come? Then what is left to do takes some turns.
+    pub fn is_ending(&self) -> bool {
+        self.phase != Phase::Running
+    }
+
+    /// Has the order to stop come since the last turn? Between turns, so that it is not slept through.
+    pub fn is_told_to_end(&mut self) -> bool {
+        let before = self.is_ending();
+        self.take_orders();
+        self.is_ending() && !before
+    }
+
     /// Has the order to stop come? Then every bidder core has ended.
     pub fn stopping(&self, now: Now) -> Option<Stopped> {
         match self.phase {

@@ -18,6 +18,8 @@ pub const REST: Duration = Duration::from_millis(50);
 pub(super) const DISK_REST: Duration = Duration::from_micros(250);
 /// A look at the journal this often while something is waited for that tells nobody.
 pub(super) const LOOK: Duration = Duration::from_millis(5);
+/// An order to stop is heard within this, however rarely commits are.
+const HEARING: Duration = Duration::from_millis(100);
 /// The shortest wait for a write: waiting for no time would be a spin.
 const SHORTEST: Duration = Duration::from_millis(1);
 
@@ -125,6 +127,8 @@ fn turns<D: Disk>(mut role: FlushRole, mut keeper: Option<Keeper<D>>, pace: Pace
         if role.finished() {
             return;
         }
+        // An end goes over several turns, which do not wait for a commit each.
+        let rest = if role.is_ending() { rest.min(LOOK) } else { rest };
         let until_ns = now.boot_ns + if busy { 0 } else { rest.as_nanos() as u64 };
         loop {
             let left = Duration::from_nanos(until_ns.saturating_sub(clock().boot_ns));
@@ -147,10 +151,10 @@ fn turns<D: Disk>(mut role: FlushRole, mut keeper: Option<Keeper<D>>, pace: Pace
                     keeper.wait(left.min(LOOK));
                     break;
                 }
-                _ if !left.is_zero() => std::thread::sleep(left),
+                _ if !left.is_zero() => std::thread::sleep(left.min(HEARING)),
                 _ => break,
             }
-            if left.is_zero() {
+            if left.is_zero() || role.is_told_to_end() {
                 break;
             }
         }

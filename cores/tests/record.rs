@@ -113,6 +113,19 @@ fn what_was_answered_is_on_record_after_a_kill() {
     verified(&dir);
 }
 
+/// An end does not wait for the commits that it takes.
+#[test]
+fn however_rarely_it_commits_it_ends_in_order() {
+    let dir = Dir::new();
+    let record =
+        format!("[record]\nbox_dir = {:?}\ncommit_ms = 10000\nsegment_bytes = 8388608\nbox_bytes = 1048576\n", dir.1);
+    let serving = Serving::start(&dir.config("", &[("high", dsp(high))], &format!("{ONE_CORE}{record}")));
+    let ids = answered(&mut connect(serving.listen), "rare", 3);
+    serving.stop();
+    let frames = journal(&dir);
+    assert_eq!((auctions(&frames, &ids).len(), *kinds(&frames).last().expect("frames")), (3, "clean"));
+}
+
 #[test]
 fn with_durability_power_no_answer_is_ahead_of_the_disk() {
     let dir = Dir::new();
