@@ -148,7 +148,7 @@ const RUNS: u64 = 300;
 /// Enough to be looked at.
 const WRONGS_MAX: usize = 20;
 /// A planted mistake is found within so many worlds.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 3_000;
 
 #[test]
 fn every_planted_mistake_is_found() {
