@@ -97,8 +97,12 @@ impl Pair {
 /// All that is compared.
 #[derive(Default)]
 struct Books {
-    campaigns: BTreeMap<AccountId, Campaign>,
-    holders: BTreeMap<HolderId, Holder>,
+    /// With the page that a campaign is from.
+    campaigns: BTreeMap<AccountId, (usize, Campaign)>,
+    /// Of each page: sums are as of the frames that were known then.
+    holders: Vec<BTreeMap<HolderId, Holder>>,
+    /// The exchange runs: a start that the ledger has not heard of may be its own.
+    running: bool,
     pairs: BTreeMap<Key, Pair>,
     day: u32,
     node: u32,
@@ -125,18 +129,15 @@ impl Books {
                 pair.ledger += i128::from(old.spent.0);
                 pair.forfeit += i128::from(old.forfeit.0);
             }
-            self.campaigns.insert(campaign.id, campaign);
+            self.campaigns.insert(campaign.id, (self.holders.len(), campaign));
         }
-        // Frames only rise from page to page, and so do the sums: a start is as its campaigns' page has it.
-        for (id, holder) in page.holders {
-            self.holders.entry(id).or_insert(holder);
-        }
+        self.holders.push(page.holders);
     }
 
     /// Does a window count to the day?
     fn holds(&self, key: LineKey) -> bool {
         let (from, until) = match self.campaigns.get(&key.account) {
-            Some(c) => (c.from, c.until),
+            Some((_, c)) => (c.from, c.until),
             None => (Period(self.day * 1440), Period((self.day + 1) * 1440)),
         };
         (from..until).contains(&key.period)
@@ -159,9 +160,16 @@ impl Books {
         if own.is_none() && self.pairs.contains_key(&(line, ARCHIVE)) {
             return ((line, ARCHIVE), true);
         }
-        let frames = self.holders.get(&holder).filter(|h| h.live || own.is_some_and(|p| !p.over)).map(|h| &h.frames);
-        let known = |frames: &Vec<u64>| frames.get(usize::from(frame.header.writer)).copied().unwrap_or(0);
-        ((line, holder), frames.is_none_or(|frames| frame.header.seq <= known(frames)))
+        let page = self.campaigns.get(&line.account).map_or(self.holders.len().saturating_sub(1), |(page, _)| *page);
+        let heard = self.holders.get(page).is_none_or(|holders| match holders.get(&holder) {
+            Some(known) if known.live || own.is_some_and(|p| !p.over) => {
+                frame.header.seq <= known.frames.get(usize::from(frame.header.writer)).copied().unwrap_or(0)
+            }
+            Some(_) => true,
+            // It had not asked for anything when the ledger was asked.
+            None => !self.running || holders.range(holder..).any(|(later, _)| later.node == holder.node),
+        });
+        ((line, holder), heard)
     }
 }
 
@@ -198,7 +206,7 @@ fn moved(frame: &Frame<'_>) -> Result<Vec<Moved>, outcry::record::RecordError> {
 /// True: the two are equal, and all could be read.
 pub(super) fn run(args: &ReconcileArgs) -> Result<bool, AuditError> {
     let mut journal = Journal::open(&args.place)?;
-    let mut books = Books { day: args.day, node: journal.node, ..Books::default() };
+    let mut books = Books { day: args.day, node: journal.node, running: args.admin.is_some(), ..Books::default() };
     for page in pages(args, journal.path())? {
         books.add(page);
     }
@@ -273,7 +281,8 @@ fn pages(args: &ReconcileArgs, journal: &Path) -> Result<Vec<Page>, AuditError> 
 
 /// Waits until the journal has what the ledger has heard of: frames pass through the black box. What it still lacks.
 fn wait(books: &Books, journal: &Path) -> Vec<String> {
-    let live = books.holders.iter().filter(|(id, h)| id.node == books.node && h.live);
+    // Numbers of frames rise from page to page.
+    let live = books.holders.iter().flatten().filter(|(id, h)| id.node == books.node && h.live);
     let wanted: BTreeMap<_, _> = live
         .flat_map(|(id, h)| h.frames.iter().enumerate().map(move |(core, upto)| ((id.epoch, core as u16), *upto)))
         .filter(|((_, core), upto)| *upto > 0 && *core < WRITER_CONTROL)
@@ -337,7 +346,7 @@ fn print(books: &Books, args: &ReconcileArgs, out: &mut Out) -> Result<(), Audit
 }
 
 fn name(books: &Books, id: AccountId) -> String {
-    books.campaigns.get(&id).map_or_else(|| format!("account {}", id.0), |c| c.name.clone())
+    books.campaigns.get(&id).map_or_else(|| format!("account {}", id.0), |(_, c)| c.name.clone())
 }
 
 /// A record that may explain a difference.
