@@ -45,7 +45,7 @@ struct Core<'a> {
 impl Core<'_> {
     fn bid(&mut self, campaign: u32) {
         let cid = self.cids[campaign as usize].as_bytes();
-        let account = Account { dsp: DspIx(0), dsp_name: b"north", seat: b"s", cid };
+        let account = Account::of(DspIx(0), b"north", b"s", cid);
         self.auctions += 1;
         let held = self.ledger.can_pay(&account, PRICE).and_then(|place| self.ledger.reserve(&account, place, PRICE));
         match held {

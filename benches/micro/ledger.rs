@@ -2,7 +2,7 @@
 //! Owns: the ledger and the names of its campaigns. Called by: `micro`.
 use crate::counted;
 use outcry::{
-    auction::{Account, Funds, Place},
+    auction::{Account, Answer, Funds, Place, Ticket, Unlimited},
     budget::{
         AccountId, CoreGrant, LineKey, Period,
         core::{Capacity, CoreLedger, DirectoryBatch, Entry, Policy},
@@ -17,10 +17,23 @@ const S: u64 = 1_000_000_000;
 pub(crate) struct Ledger {
     core: CoreLedger,
     names: Vec<(String, String)>,
+    /// Of each name what an auction knows when it decides, its place in the configuration, and its two keys.
+    keys: Vec<(u64, u64)>,
 }
 
-fn account<'a>((seat, cid): &'a (String, String)) -> Account<'a> {
-    Account { dsp: DspIx(0), dsp_name: b"dsp-0", seat: seat.as_bytes(), cid: cid.as_bytes() }
+fn account<'a>((seat, cid): &'a (String, String), (dsp_key, seat_key): (u64, u64)) -> Account<'a> {
+    Account { dsp: DspIx(0), dsp_key, seat_key, seat: seat.as_bytes(), cid: cid.as_bytes() }
+}
+
+/// As the decision does it: by way of a table of functions.
+fn check_and_reserve(funds: &mut dyn Funds, account: &Account<'_>, count: bool) -> Result<Ticket, Answer> {
+    let (funds, account) = (black_box(funds), black_box(account));
+    let mut held = Err(Answer::NoAccount);
+    counted(count, || {
+        let place = funds.can_pay(account, Money(1_000)).unwrap_or(Place::UNKNOWN);
+        held = funds.reserve(account, place, Money(900));
+    });
+    black_box(held)
 }
 
 impl Ledger {
@@ -57,28 +70,36 @@ impl Ledger {
             let line = LineKey { account: AccountId(i as u32 + 1), period: Period(1) };
             core.grant(&CoreGrant { line, granted: Money(1 << 40), until_ns: 100 * S, ..CoreGrant::default() });
         }
-        Ledger { core, names }
+        let keys = names.iter().map(|(seat, cid)| Account::of(DspIx(0), b"dsp-0", seat.as_bytes(), cid.as_bytes()));
+        let keys = keys.map(|account| (account.dsp_key, account.seat_key)).collect();
+        Ledger { core, names, keys }
     }
 
     /// A bid that can be paid and wins, of one campaign after another in no order.
     pub(crate) fn check_and_reserve(&mut self, count: bool, i: usize) {
-        let name = &self.names[(mix(i as u64) % CAMPAIGNS as u64) as usize];
-        let Ledger { core, .. } = self;
-        counted(count, || {
-            let account = account(black_box(name));
-            let place = core.can_pay(&account, Money(1_000)).unwrap_or(Place::UNKNOWN);
-            let ticket = core.reserve(&account, place, Money(900));
-            assert!(black_box(ticket).is_ok());
-        });
+        let at = (mix(i as u64) % CAMPAIGNS as u64) as usize;
+        let Ledger { core, names, keys } = self;
+        let (name, keys) = (&names[at], keys[at]);
+        let account = account(name, keys);
+        let held = check_and_reserve(core, &account, count);
+        assert!(held.is_ok());
+    }
+
+    /// The same of funds that everybody has: what the bench takes itself.
+    pub(crate) fn nothing(&mut self, count: bool, i: usize) {
+        let at = (mix(i as u64) % CAMPAIGNS as u64) as usize;
+        let account = account(&self.names[at], self.keys[at]);
+        assert!(check_and_reserve(&mut Unlimited, &account, count).is_ok());
     }
 
     /// Check, reserve, charge, note for the delivery, and forget it.
     pub(crate) fn whole(&mut self, count: bool, i: usize) {
-        let name = &self.names[(mix(i as u64) % CAMPAIGNS as u64) as usize];
-        let Ledger { core, .. } = self;
+        let at = (mix(i as u64) % CAMPAIGNS as u64) as usize;
+        let Ledger { core, names, keys } = self;
+        let (name, keys) = (&names[at], keys[at]);
         let seq = i as u64 + 1;
+        let account = black_box(account(name, keys));
         counted(count, || {
-            let account = account(black_box(name));
             let place = core.can_pay(&account, Money(1_000)).unwrap_or(Place::UNKNOWN);
             let ticket = core.reserve(&account, place, Money(900)).unwrap_or_default();
             core.charge(ticket, Money(900), Money(899));
@@ -109,8 +130,10 @@ impl Ledger {
         const OPS: usize = 50_000;
         let (mut reads, mut checks, mut at) = (Vec::new(), Vec::new(), 0);
         // The names are read in order before, as they would be in an answer just received.
-        let picked: Vec<_> =
-            (0..OPS).map(|i| ledger.names[(mix(i as u64) % CAMPAIGNS as u64) as usize].clone()).collect();
+        let picked: Vec<_> = (0..OPS)
+            .map(|i| (mix(i as u64) % CAMPAIGNS as u64) as usize)
+            .map(|at| (ledger.names[at].clone(), ledger.keys[at]))
+            .collect();
         for _ in 0..9 {
             let begin = Instant::now();
             for _ in 0..3 * OPS {
@@ -119,8 +142,8 @@ impl Ledger {
             reads.push(black_box(begin.elapsed()));
             black_box(at);
             let begin = Instant::now();
-            for name in &picked {
-                let account = account(name);
+            for (name, keys) in &picked {
+                let account = account(name, *keys);
                 let place = ledger.core.can_pay(&account, Money(1_000)).unwrap_or(Place::UNKNOWN);
                 black_box(ledger.core.reserve(&account, place, Money(900)).is_ok());
             }

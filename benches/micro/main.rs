@@ -114,6 +114,10 @@ fn main() {
             let mut ledger = ledger::Ledger::new();
             rounds(n, bodies.len(), |count, i| ledger.check_and_reserve(count, i))
         }
+        "reserve_nothing" => {
+            let mut ledger = ledger::Ledger::new();
+            rounds(n, bodies.len(), |count, i| ledger.nothing(count, i))
+        }
         "charge" => {
             let mut ledger = ledger::Ledger::new();
             rounds(n, bodies.len(), |count, i| ledger.whole(count, i))
@@ -125,7 +129,7 @@ fn main() {
         "auction_ask" => core::auctions(&posts, n, core::Half::Ask),
         "auction_hear" => core::auctions(&posts, n, core::Half::Hear),
         other => panic!(
-            "case={other}: there are parse, fill_tape, request_head, response, splice, digest, begin, judge, decide, record, publish, reserve, charge, answer, auction, auction_ask, auction_hear, ledger"
+            "case={other}: there are parse, fill_tape, request_head, response, splice, digest, begin, judge, decide, record, publish, reserve, reserve_nothing, charge, answer, auction, auction_ask, auction_hear, ledger"
         ),
     };
     println!("{ops}");

@@ -591,7 +591,8 @@ impl Clearing<'_, '_> {
 fn account(inputs: &Inputs, bid: u16) -> Account<'_> {
     let bid = &inputs.bids[bid as usize];
     let leg = &inputs.legs[bid.leg as usize];
-    Account { dsp: leg.dsp, dsp_name: inputs.text(leg.name), seat: inputs.text(bid.seat), cid: inputs.text(bid.cid) }
+    let (seat, cid) = (inputs.text(bid.seat), inputs.text(bid.cid));
+    Account { dsp: leg.dsp, dsp_key: leg.dsp_key, seat_key: bid.seat_key, seat, cid }
 }
 
 fn add(a: Worth, b: Worth) -> Worth {

@@ -4,20 +4,40 @@
 use crate::{
     budget::{AccountId, Period},
     openrtb::codes::Loss,
-    units::{DspIx, Money},
+    units::{DspIx, Money, hash_bytes},
 };
 
-/// Whose money a bid spends. Names, so that an implementation may key on what survives reloads.
+/// Whose money a bid spends. Names and hashes of names, so that an implementation may key on what survives reloads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Account<'a> {
     /// The DSP's place in the running configuration.
     pub dsp: DspIx,
-    /// Its configured name.
-    pub dsp_name: &'a [u8],
+    /// [`dsp_key`] of its configured name: names are the operator's, and a ledger takes no two of one key.
+    pub dsp_key: u64,
+    /// [`seat_key`] of both: where to begin to look. Bidders choose seats, so it proves nothing.
+    pub seat_key: u64,
     /// `seatbid.seat`, empty when absent. Whole: bids of longer seats than a record keeps are refused.
     pub seat: &'a [u8],
     /// `bid.cid`, empty when absent. Whole, likewise.
     pub cid: &'a [u8],
+}
+
+/// Tells DSPs apart.
+pub fn dsp_key(name: &[u8]) -> u64 {
+    hash_bytes(0, name)
+}
+
+/// Tells the seats of all DSPs apart, as far as hashes do.
+pub fn seat_key(dsp_key: u64, seat: &[u8]) -> u64 {
+    hash_bytes(dsp_key, seat)
+}
+
+impl<'a> Account<'a> {
+    /// Of names alone; an auction has the keys already.
+    pub fn of(dsp: DspIx, dsp_name: &[u8], seat: &'a [u8], cid: &'a [u8]) -> Account<'a> {
+        let dsp_key = dsp_key(dsp_name);
+        Account { dsp, dsp_key, seat_key: seat_key(dsp_key, seat), seat, cid }
+    }
 }
 
 /// What the funds say of an account. The numbers stand in records: new ones are added, none is given again.

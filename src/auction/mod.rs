@@ -194,7 +194,7 @@ impl Auction {
         let leg = Leg {
             dsp,
             name: i.keep_bytes(name.as_bytes()),
-            dsp_key: hash_bytes(0, name.as_bytes()),
+            dsp_key: funds::dsp_key(name.as_bytes()),
             imps,
             outcome: None,
             closed_by_decision: false,
@@ -409,7 +409,7 @@ impl Auction {
             _ => {
                 let seat = i.keep(bid.seat, bytes);
                 // Of a longer one the bid cannot take part, and then nobody looks at its key.
-                (seat, hash_bytes(dsp_key, i.text(seat)))
+                (seat, funds::seat_key(dsp_key, i.text(seat)))
             }
         };
         *last_seat = Some((bid.seatbid, seat, seat_key));

@@ -28,7 +28,7 @@
 //! grant begins the same line anew only if its end is later than any seen before: an old one is known by that.
 //!
 //! # Where things are
-//! [`directory`] finds a bid's account, `line` is the arithmetic, `sizing` says how much is wanted and kept, `report` tells
+//! [`directory`] finds a bid's account, `slot` is what is kept of it, `line` is the arithmetic, `sizing` says how much is wanted and kept, `report` tells
 //! it, `tickets` waits for deliveries.
 pub mod directory;
 mod index;
@@ -37,6 +37,7 @@ mod moment;
 mod names;
 mod report;
 mod sizing;
+mod slot;
 #[cfg(test)]
 mod tests;
 mod tickets;
@@ -57,6 +58,7 @@ use crate::{
 use directory::{Directory, Found};
 use line::{Line, Phase};
 use moment::Moment;
+use slot::Slot;
 use tickets::{Charged, Tickets};
 
 /// How much of everything there is room for.
@@ -110,59 +112,6 @@ pub struct Figures {
     pub refused_full: u64,
 }
 
-/// What a core keeps of an account besides its lines.
-#[derive(Clone, Copy, Debug)]
-struct Head {
-    /// A recent bid: rises at once, falls slowly.
-    price: Money,
-    /// Nano-units a second.
-    rate: u64,
-    charged_at: Moment,
-    seen_at: Moment,
-    asked_at: Moment,
-    /// When the lines of the same windows ended that were forgotten before these began: grants up to then were theirs.
-    before: [Moment; 2],
-    /// On the list of what the next tick tells.
-    dirty: bool,
-    /// On the list of what cannot wait.
-    urgent: bool,
-    /// An equation was broken.
-    broken: bool,
-    /// It was asked for money at `asked_at`, and none has come.
-    asked: bool,
-}
-
-impl Head {
-    /// Of an account of which nothing was ever seen.
-    fn new(now: Moment) -> Head {
-        let long_ago = now.before(LONG_AGO);
-        Head {
-            price: Money(0),
-            rate: 0,
-            charged_at: long_ago,
-            seen_at: long_ago,
-            asked_at: long_ago,
-            before: [now; 2],
-            dirty: false,
-            urgent: false,
-            broken: false,
-            asked: false,
-        }
-    }
-}
-
-/// What was longer ago counts as this, before it is so long ago that it seems to come.
-const LONG_AGO: u32 = Moment::units(86_400_000_000_000);
-impl Head {
-    /// A bid of this price came: is it larger than those of late? They rise at once and fall slowly.
-    #[inline]
-    fn saw(&mut self, price: Money) -> bool {
-        let larger = price > self.price;
-        self.price = if larger { price } else { Money(self.price.0 - (self.price.0 - price.0.max(0)) / 8) };
-        larger
-    }
-}
-
 /// A want is not told again before this, unless the bid is larger: its answer may be on the way, or be "nothing is left".
 const ASK_AGAIN: u32 = Moment::units(1_000_000_000);
 /// A delivery is known by then: a deadline, and the time a client has to take its answer.
@@ -172,9 +121,6 @@ const DELIVERED: u32 = Moment::units(10_000_000_000);
 #[derive(Debug)]
 pub struct CoreLedger {
     directory: Directory,
-    heads: Box<[Head]>,
-    /// The window that runs, and the one before or after it.
-    lines: Box<[[Line; 2]]>,
     /// Slots with something to tell; as long as it may be only when deliveries fail while nobody listens.
     dirty: Vec<u32>,
     dirty_max: usize,
@@ -198,8 +144,6 @@ impl CoreLedger {
     pub fn new(capacity: Capacity, seed: u64) -> CoreLedger {
         CoreLedger {
             directory: Directory::new(capacity.accounts, capacity.name_bytes, seed),
-            heads: vec![Head::new(Moment::now(0)); capacity.accounts].into(),
-            lines: vec![[Line::default(); 2]; capacity.accounts].into(),
             dirty: Vec::with_capacity(capacity.dirty + limits::BUDGET_DIRTY_RESERVE),
             dirty_max: capacity.dirty,
             urgent: Vec::with_capacity(limits::BUDGET_URGENT_MAX),
@@ -223,8 +167,7 @@ impl CoreLedger {
 
     /// Bytes that it holds.
     pub fn bytes(&self) -> usize {
-        let per_account = size_of_val(&*self.heads) + size_of_val(&*self.lines);
-        per_account + self.directory.bytes() + self.tickets.bytes() + self.dirty.capacity() * size_of::<u32>()
+        self.directory.bytes() + self.tickets.bytes() + self.dirty.capacity() * size_of::<u32>()
     }
 
     /// What was counted.
@@ -278,8 +221,8 @@ impl CoreLedger {
         let Some(nth) = self.nth(slot, grant.line.period).or_else(|| self.begin(slot, grant, from, until)) else {
             return self.stranger(grant);
         };
-        let head = &mut self.heads[slot as usize];
-        let line = &mut self.lines[slot as usize][nth];
+        let Slot { head, lines, .. } = &mut self.directory.table[slot as usize];
+        let line = &mut lines[nth];
         if grant.stop {
             // What was granted since the last one it took is in it, and is to be given back with the rest.
             let done = line.grant(grant.granted);
@@ -315,7 +258,7 @@ impl CoreLedger {
         if grant.stop || !until.after(self.now) {
             return None;
         }
-        let lines = &mut self.lines[slot as usize];
+        let lines = &mut self.directory.table[slot as usize].lines;
         // Of a line that is forgotten its end must stay known until it has come: by that its old grants are known.
         let (now, period) = (self.now, grant.line.period);
         let is_free = |l: &Line| match l.state.phase {
@@ -330,7 +273,7 @@ impl CoreLedger {
         if renewed && !until.after(lines[nth].until) {
             return None;
         }
-        self.heads[slot as usize].before[nth] = lines[nth].until;
+        self.directory.table[slot as usize].head.before[nth] = lines[nth].until;
         lines[nth] = Line::new(grant.line.period, from, until);
         lines[nth].state.renewed = renewed;
         Some(nth)
@@ -352,18 +295,28 @@ impl CoreLedger {
     /// The line of a window, if there is one.
     #[inline]
     fn nth(&self, slot: u32, period: Period) -> Option<usize> {
-        let lines = &self.lines[slot as usize];
+        let lines = &self.directory.table[slot as usize].lines;
         (0..2).find(|&n| lines[n].is_there() && lines[n].period == period)
     }
 
     /// The line that may be used now, stopped or not: windows follow each other, so there is one at most.
     #[inline]
     fn current(&self, slot: u32) -> Option<usize> {
-        let lines = &self.lines[slot as usize];
-        if self.planted.has(Fault::ExpiredUsed) {
-            return (0..2).find(|&n| lines[n].is_there() && !lines[n].from.after(self.now));
+        self.current_of(&self.directory.table[slot as usize].lines).map(|(nth, _)| nth)
+    }
+
+    #[inline]
+    fn current_of<'a>(&self, lines: &'a [Line; 2]) -> Option<(usize, &'a Line)> {
+        let now = self.now;
+        let usable = |line: &Line| match self.planted.has(Fault::ExpiredUsed) {
+            true => line.is_there() && !line.from.after(now),
+            false => line.usable(now),
+        };
+        let [first, second] = lines;
+        if usable(first) {
+            return Some((0, first));
         }
-        (0..2).find(|&n| lines[n].usable(self.now))
+        usable(second).then_some((1, second))
     }
 
     // --- a bid comes --------------------------------------------------------------------------------
@@ -371,18 +324,18 @@ impl CoreLedger {
     /// A bid of this price has come and will be decided on soon: if its line cannot pay it, the end of this turn asks for
     /// money. Not for requests with `test: 1`.
     pub fn touch(&mut self, account: &Account<'_>, price: Money) {
-        let Found::Slot(slot) = self.directory.find(account) else { return };
+        let Found::Slot(slot, _) = self.directory.find(account) else { return };
         let nth = self.current(slot);
-        let head = &mut self.heads[slot as usize];
+        let head = &mut self.directory.table[slot as usize].head;
         head.seen_at = self.now;
         let larger = head.saw(price);
         let (free, stop) = match nth {
             Some(nth) => {
-                let line = &self.lines[slot as usize][nth];
+                let line = &self.directory.table[slot as usize].lines[nth];
                 (line.free, line.stops())
             }
             // One that is stopped and over is not asked for either, until it is forgotten.
-            None => (Money(0), self.lines[slot as usize].iter().any(|l| l.is_there() && l.stops())),
+            None => (Money(0), self.directory.table[slot as usize].lines.iter().any(|l| l.is_there() && l.stops())),
         };
         let asked = head.asked && head.asked_at.age(self.now) < ASK_AGAIN && !larger;
         if free >= price || stop || asked || head.urgent || head.broken || self.fenced {
@@ -402,7 +355,7 @@ impl CoreLedger {
 
     #[inline]
     fn note_up_to(&mut self, slot: u32, max: usize) -> bool {
-        let head = &mut self.heads[slot as usize];
+        let head = &mut self.directory.table[slot as usize].head;
         if head.dirty {
             return true;
         }
@@ -414,25 +367,14 @@ impl CoreLedger {
         room
     }
 
-    /// Where the money of a bid is.
+    /// Which line pays `amount`: its number among the two of each slot.
     #[inline]
-    fn place(&self, account: &Account<'_>) -> Result<Place, Answer> {
-        match self.directory.find(account) {
-            Found::Slot(slot) => Ok(Place(slot)),
-            Found::Unbudgeted => Ok(Place::NOBODY),
-            Found::No => Err(Answer::NoAccount),
-        }
-    }
-
-    /// Which line pays `amount`.
-    #[inline]
-    fn pays(&mut self, slot: u32, amount: Money) -> Result<usize, Answer> {
-        let head = &self.heads[slot as usize];
+    fn pays(&self, at: u32, slot: &Slot, amount: Money) -> Result<Place, Answer> {
+        let Slot { head, lines, .. } = slot;
         if head.broken || self.fenced {
             return Err(Answer::Paused);
         }
-        let nth = self.current(slot).ok_or(Answer::NoMoney)?;
-        let line = &self.lines[slot as usize][nth];
+        let (nth, line) = self.current_of(lines).ok_or(Answer::NoMoney)?;
         if line.stops() {
             return Err(Answer::Paused);
         }
@@ -440,10 +382,9 @@ impl CoreLedger {
             return Err(Answer::NoMoney);
         }
         if !head.dirty && self.dirty.len() >= self.dirty_max {
-            self.figures.refused_full += 1;
             return Err(Answer::Full);
         }
-        Ok(nth)
+        Ok(Place(at * 2 + nth as u32))
     }
 
     // --- it is decided ------------------------------------------------------------------------------
@@ -487,7 +428,7 @@ impl CoreLedger {
         if !self.note_up_to(slot, max) {
             return false;
         }
-        let done = self.lines[slot as usize][nth].deliver_not(charge);
+        let done = self.directory.table[slot as usize].lines[nth].deliver_not(charge);
         self.settled(slot, LineKey { account: ticket.account, period: ticket.period }, done);
         done.is_ok()
     }
@@ -495,11 +436,17 @@ impl CoreLedger {
     /// The line of a ticket, if it is still there: a slot may have become another account's.
     #[inline]
     fn held(&self, ticket: Ticket) -> Option<usize> {
-        let there = ticket.account != AccountId::NONE && (ticket.slot as usize) < self.lines.len();
+        let there = ticket.account != AccountId::NONE && (ticket.slot as usize) < self.directory.table.len();
         if !there || self.directory.account(ticket.slot) != ticket.account {
             return None;
         }
         self.nth(ticket.slot, ticket.period)
+    }
+
+    #[cold]
+    fn full(&mut self) -> Answer {
+        self.figures.refused_full += 1;
+        Answer::Full
     }
 
     /// What a change came to: if it did not add up, bidding for the account ends.
@@ -512,7 +459,7 @@ impl CoreLedger {
 
     #[cold]
     fn violated(&mut self, slot: u32, violation: Violation) {
-        self.heads[slot as usize].broken = true;
+        self.directory.table[slot as usize].head.broken = true;
         self.figures.violations += 1;
         self.violation = Some(violation);
     }
@@ -521,42 +468,58 @@ impl CoreLedger {
 impl Funds for CoreLedger {
     #[inline]
     fn can_pay(&mut self, account: &Account<'_>, max: Money) -> Result<Place, Answer> {
-        let place = self.place(account)?;
-        // Only a test costs nothing, and it needs no money.
-        if place != Place::NOBODY && max != Money(0) {
-            self.pays(place.0, max)?;
+        match self.directory.find(account) {
+            // Only a test costs nothing, and it needs no money.
+            Found::Slot(..) if max == Money(0) => Ok(Place::NOBODY),
+            Found::Slot(at, slot) => match self.pays(at, slot, max) {
+                Err(Answer::Full) => Err(self.full()),
+                pays => pays,
+            },
+            Found::Unbudgeted => Ok(Place::NOBODY),
+            Found::No => Err(Answer::NoAccount),
         }
-        Ok(place)
     }
 
     #[inline]
     fn reserve(&mut self, account: &Account<'_>, place: Place, amount: Money) -> Result<Ticket, Answer> {
-        let place = if place == Place::UNKNOWN { self.place(account)? } else { place };
-        debug_assert_eq!(Ok(place), self.place(account), "names come and go between decisions");
+        let place = if place == Place::UNKNOWN { self.can_pay(account, amount)? } else { place };
+        // A test is charged nothing, so it needs no line; it is nobody's win.
         if place == Place::NOBODY {
             return Ok(Ticket::default());
         }
-        let slot = place.0;
-        // A test is charged nothing, so it needs no line; it is nobody's win.
-        if amount == Money(0) {
-            return Ok(Ticket::default());
+        let (slot, nth) = (place.0 / 2, (place.0 % 2) as usize);
+        debug_assert!(
+            matches!(self.directory.find(account), Found::Slot(now, _) if now == slot),
+            "names come and go between decisions"
+        );
+        debug_assert_eq!(Some(nth), self.current(slot), "so does time");
+        // Within one decision only the money can have become less, the room been taken, or a violation been found.
+        let Slot { head, lines, named } = &mut self.directory.table[slot as usize];
+        let line = &mut lines[nth];
+        if head.broken {
+            return Err(Answer::Paused);
         }
-        let nth = self.pays(slot, amount)?;
-        let account = self.directory.account(slot);
-        let line = &mut self.lines[slot as usize][nth];
-        let period = line.period;
+        if line.free < amount {
+            return Err(Answer::NoMoney);
+        }
+        if !head.dirty {
+            if self.dirty.len() >= self.dirty_max {
+                return Err(self.full());
+            }
+            head.dirty = true;
+            self.dirty.push(slot);
+        }
+        let (account, period) = (named.account, line.period);
         if let Err(invariant) = line.reserve(amount) {
             self.violated(slot, Violation { line: LineKey { account, period }, invariant });
             return Err(Answer::Paused);
         }
-        // There is room, or it was on the list.
-        self.note(slot);
         Ok(Ticket { account, period, slot })
     }
 
     fn release(&mut self, ticket: Ticket, amount: Money) {
         let Some(nth) = self.held(ticket) else { return };
-        let done = self.lines[ticket.slot as usize][nth].release(amount);
+        let done = self.directory.table[ticket.slot as usize].lines[nth].release(amount);
         self.settled(ticket.slot, LineKey { account: ticket.account, period: ticket.period }, done);
     }
 
@@ -564,9 +527,9 @@ impl Funds for CoreLedger {
     fn charge(&mut self, ticket: Ticket, reserved: Money, charge: Money) {
         // A line with a reservation is not forgotten, so there is one; of nobody's account there is none.
         let Some(nth) = self.held(ticket) else { return };
-        let done = self.lines[ticket.slot as usize][nth].charge(reserved, charge);
+        let done = self.directory.table[ticket.slot as usize].lines[nth].charge(reserved, charge);
         self.settled(ticket.slot, LineKey { account: ticket.account, period: ticket.period }, done);
-        let head = &mut self.heads[ticket.slot as usize];
+        let head = &mut self.directory.table[ticket.slot as usize].head;
         head.saw(reserved);
         head.rate = sizing::rate(head.rate, head.charged_at.age(self.now), charge);
         (head.charged_at, head.seen_at) = (self.now, self.now);

@@ -110,7 +110,7 @@ pub(crate) fn names_of(tree: &Tree) -> Vec<Entry> {
 }
 
 fn account(cid: &str) -> Account<'_> {
-    Account { dsp: DspIx(0), dsp_name: b"north", seat: b"", cid: cid.as_bytes() }
+    Account::of(DspIx(0), b"north", b"", cid.as_bytes())
 }
 
 impl Start {

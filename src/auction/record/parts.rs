@@ -14,7 +14,7 @@ use super::{
 use crate::{
     auction::{
         clearing::Win,
-        funds::Answer,
+        funds::{self, Answer},
         input::{BidIn, DealIn, Floor, ImpIn, Inputs, Kept, Leg, NO_DEAL, NO_IMP},
     },
     budget::{AccountId, Period},
@@ -28,7 +28,7 @@ use crate::{
         codec::{Block, Read, Reader, U40_MAX, flags},
         user::User,
     },
-    units::{Cpm, Currency, DspIx, Multiplier, Rate, hash_bytes},
+    units::{Cpm, Currency, DspIx, Multiplier, Rate},
 };
 
 pub(super) const NO_NBR: u16 = u16::MAX;
@@ -435,7 +435,7 @@ impl<'a> Decoder<'a> {
             if few { [u32::from(seen), 0, 0] } else { [r.u32()?, r.u32()?, r.u32()?] };
         let key = if usize::from(length) > RECORD_TEXT_MAX { Some(r.u64()?) } else { None };
         let name = self.text(length)?;
-        let dsp_key = key.unwrap_or_else(|| hash_bytes(0, self.i.text(name)));
+        let dsp_key = key.unwrap_or_else(|| funds::dsp_key(self.i.text(name)));
         Ok(Leg {
             dsp: DspIx::default(),
             name,
@@ -472,7 +472,7 @@ impl<'a> Decoder<'a> {
             return Err(RecordError::Value);
         }
         // As when it was heard; what it is does not matter, only whose is the same.
-        let seat_key = hash_bytes(its.dsp_key, self.i.text(seat));
+        let seat_key = funds::seat_key(its.dsp_key, self.i.text(seat));
         let verdict = if in_auction { Loss::Won } else { loss };
         let bid = BidIn {
             leg,

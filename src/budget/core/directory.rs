@@ -4,12 +4,16 @@
 //! Full: refuses an entry, with a reason, in the batch that brought it.
 //!
 //! Control tells accounts in batches of bounded length, which go back when they are applied, so that the core frees nothing.
-use super::{index::Index, names::Names};
+use super::{
+    index::Index,
+    names::Names,
+    slot::{Named, Slot},
+};
 use crate::{
-    auction::Account,
+    auction::{Account, funds::dsp_key},
     budget::AccountId,
     limits::{BUDGET_BATCH_MAX, BUDGET_DSP_NAMES, DSPS_MAX, RECORD_TEXT_MAX},
-    units::{hash_on, mix, same},
+    units::{DspIx, fold_on, mix, same},
 };
 
 /// Longest seat and campaign id together: bids with longer ones are refused before.
@@ -118,17 +122,19 @@ pub struct Policy {
 }
 
 /// Where a bid's money is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Found {
-    Slot(u32),
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Found<'a> {
+    Slot(u32, &'a Slot),
     /// It needs none.
     Unbudgeted,
     No,
 }
 
-/// A DSP that an account or the configuration names. Its row does not change while that is so, and hashes begin with it.
+/// A DSP that an account or the configuration names. Its row does not change while that is so.
 #[derive(Clone, Debug)]
 struct Dsp {
+    /// Of its name. No two rows in use have one, so bids are known by it.
+    key: u64,
     name: [u8; RECORD_TEXT_MAX],
     len: u8,
     /// Accounts that name it.
@@ -146,19 +152,6 @@ impl Dsp {
     }
 }
 
-/// Who is at a slot.
-#[derive(Clone, Copy, Debug, Default)]
-struct Named {
-    account: AccountId,
-    /// Where the texts are, and how long.
-    text: u32,
-    seat_len: u8,
-    cid_len: u8,
-    dsp: u8,
-    /// Found by its name. If not, its money is on its way home, or only its number is used.
-    listed: bool,
-}
-
 /// Names and numbers of accounts, each at a slot of the core's table.
 #[derive(Debug)]
 pub(super) struct Directory {
@@ -170,7 +163,8 @@ pub(super) struct Directory {
     rowless: bool,
     by_name: Index,
     by_account: Index,
-    slots: Box<[Named]>,
+    /// Who and whatever else is at each slot.
+    pub(super) table: Box<[Slot]>,
     free: Vec<u32>,
     /// Slots from here on were never used.
     top: u32,
@@ -190,7 +184,7 @@ impl Directory {
             rowless: false,
             by_name: Index::new(accounts),
             by_account: Index::new(accounts),
-            slots: vec![Named::default(); accounts].into(),
+            table: vec![Slot::empty(); accounts].into(),
             free: (0..accounts as u32).rev().collect(),
             top: 0,
             names: Names::new(name_bytes),
@@ -198,7 +192,7 @@ impl Directory {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let per_account = size_of_val(&*self.slots) + self.free.capacity() * size_of::<u32>();
+        let per_account = size_of_val(&*self.table) + self.free.capacity() * size_of::<u32>();
         per_account + self.by_name.bytes() + self.by_account.bytes() + self.names.bytes()
     }
 
@@ -209,44 +203,55 @@ impl Directory {
 
     /// Slots that an account is at.
     pub(super) fn used(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.table.len() - self.free.len()
     }
 
     #[inline]
     pub(super) fn account(&self, slot: u32) -> AccountId {
-        self.slots[slot as usize].account
+        self.table[slot as usize].named.account
     }
 
     pub(super) fn is_listed(&self, slot: u32) -> bool {
-        self.slots[slot as usize].listed
+        self.table[slot as usize].named.listed
     }
 
     fn account_tag(&self, account: AccountId) -> u32 {
         (mix(self.seed ^ u64::from(account.0)) >> 32) as u32
     }
 
+    /// The key of a seat has the DSP and the seat in it.
     #[inline]
-    pub(super) fn name_tag(&self, dsp: u8, seat: &[u8], cid: &[u8]) -> u32 {
-        // Where one ends and the other begins is in the start.
-        let shape = u64::from(dsp) | (seat.len() as u64) << 8 | (cid.len() as u64) << 16;
-        (mix(hash_on(hash_on(mix(self.seed ^ shape), seat), cid)) >> 32) as u32
+    pub(super) fn name_tag(&self, seat_key: u64, cid: &[u8]) -> u32 {
+        (fold_on(self.seed ^ seat_key, cid) >> 32) as u32
     }
 
     pub(super) fn slot_of(&self, account: AccountId) -> Option<u32> {
-        self.by_account.find(self.account_tag(account), |slot| self.slots[slot as usize].account == account)
+        self.by_account.find(self.account_tag(account), |slot| self.table[slot as usize].named.account == account)
     }
 
     #[inline]
-    fn named(&self, tag: u32, dsp: u8, seat: &[u8], cid: &[u8]) -> Option<u32> {
-        self.by_name.find(tag, |slot| {
-            let n = &self.slots[slot as usize];
-            let lens = (usize::from(n.seat_len), usize::from(n.cid_len));
-            if n.dsp != dsp || lens != (seat.len(), cid.len()) {
-                return false;
-            }
-            let (s, c) = self.names.get(n.text, lens.0 + lens.1).split_at(lens.0);
-            same(s, seat) && same(c, cid)
-        })
+    fn named(&self, account: &Account<'_>) -> Option<(u32, &Slot)> {
+        let tag = self.name_tag(account.seat_key, account.cid);
+        let first = self.by_name.first(tag)?;
+        // Two of one tag are rare enough that nothing should be made ready for them.
+        let slot = &self.table[first.at as usize];
+        if self.is(&slot.named, account) { Some((first.at, slot)) } else { self.named_behind(tag, account) }
+    }
+
+    #[cold]
+    fn named_behind(&self, tag: u32, account: &Account<'_>) -> Option<(u32, &Slot)> {
+        let found = self.by_name.find(tag, |slot| self.is(&self.table[slot as usize].named, account));
+        found.map(|slot| (slot, &self.table[slot as usize]))
+    }
+
+    #[inline]
+    fn is(&self, n: &Named, account: &Account<'_>) -> bool {
+        let lens = (usize::from(n.seat_len), usize::from(n.cid_len));
+        if n.seat_key != account.seat_key || lens != (account.seat.len(), account.cid.len()) {
+            return false;
+        }
+        let (seat, cid) = self.names.get(n.text, lens.0 + lens.1).split_at(lens.0);
+        same(seat, account.seat) && same(cid, account.cid)
     }
 
     /// The row of a bid's DSP. An auction that began under an older configuration may have another number for it.
@@ -254,35 +259,35 @@ impl Directory {
     fn row(&self, account: &Account<'_>) -> Option<u8> {
         let row = self.rows.get(usize::from(account.dsp.0)).copied().unwrap_or(NO_ROW);
         match self.dsps.get(usize::from(row)) {
-            Some(dsp) if same(dsp.name(), account.dsp_name) => Some(row),
-            _ => self.row_of(account.dsp_name),
+            Some(dsp) if dsp.key == account.dsp_key => Some(row),
+            _ => self.row_of(account.dsp_key),
         }
     }
 
-    fn row_of(&self, name: &[u8]) -> Option<u8> {
+    fn row_of(&self, key: u64) -> Option<u8> {
         let used = |d: &Dsp| d.accounts > 0 || d.configured || d.lacking;
-        self.dsps.iter().position(|d| used(d) && d.name() == name).map(|row| row as u8)
+        self.dsps.iter().position(|d| used(d) && d.key == key).map(|row| row as u8)
     }
 
     /// Where the money of a bid is.
     #[inline]
-    pub(super) fn find(&self, account: &Account<'_>) -> Found {
-        // No account and no configuration knows this DSP; or one does, and there was no room to note it.
-        let Some(row) = self.row(account) else { return if self.rowless { Found::No } else { Found::Unbudgeted } };
-        let dsp = &self.dsps[usize::from(row)];
-        if dsp.accounts > 0 {
-            let tag = self.name_tag(row, account.seat, account.cid);
-            if let Some(slot) = self.named(tag, row, account.seat, account.cid) {
-                return Found::Slot(slot);
-            }
+    pub(super) fn find(&self, account: &Account<'_>) -> Found<'_> {
+        // Where nothing is limited nothing is looked for.
+        match if self.top > 0 { self.named(account) } else { None } {
+            Some((at, slot)) => Found::Slot(at, slot),
+            None => self.unnamed(account),
         }
-        self.unnamed(dsp)
     }
 
     #[cold]
-    fn unnamed(&self, dsp: &Dsp) -> Found {
+    fn unnamed(&self, account: &Account<'_>) -> Found<'_> {
+        // No account and no configuration knows this DSP; or one does, and there was no room to note it.
+        let Some(row) = self.row(account) else { return if self.rowless { Found::No } else { Found::Unbudgeted } };
+        let dsp = &self.dsps[usize::from(row)];
         if dsp.policy.default_account != AccountId::NONE {
-            return self.slot_of(dsp.policy.default_account).map_or(Found::No, Found::Slot);
+            return self
+                .slot_of(dsp.policy.default_account)
+                .map_or(Found::No, |slot| Found::Slot(slot, &self.table[slot as usize]));
         }
         match dsp.policy.unbudgeted {
             Some(Unbudgeted::Allow) => Found::Unbudgeted,
@@ -314,13 +319,16 @@ impl Directory {
 
     /// The row of a DSP, a new one where there is none.
     fn row_for(&mut self, name: &[u8]) -> Option<u8> {
-        if let Some(row) = self.row_of(name) {
-            return Some(row);
+        let key = dsp_key(name);
+        if let Some(row) = self.row_of(key) {
+            // Two names of one key cannot be told apart later: there is no room for the second.
+            return (self.dsps[usize::from(row)].name() == name).then_some(row);
         }
         let mut text = [0; RECORD_TEXT_MAX];
         text.get_mut(..name.len())?.copy_from_slice(name);
         let policy = Policy::default();
-        let new = Dsp { name: text, len: name.len() as u8, accounts: 0, configured: false, lacking: false, policy };
+        let new =
+            Dsp { key, name: text, len: name.len() as u8, accounts: 0, configured: false, lacking: false, policy };
         if let Some(row) = self.dsps.iter().position(|d| d.accounts == 0 && !d.configured && !d.lacking) {
             self.dsps[row] = new;
             return Some(row as u8);
@@ -362,12 +370,12 @@ impl Directory {
             self.rowless = true;
             return Err(EntryRefused::Dsps);
         };
-        let tag = self.name_tag(dsp, seat, cid);
+        let account = Account::of(DspIx(u16::MAX), &entry.dsp, seat, cid);
         let known = self.slot_of(entry.account);
-        match self.named(tag, dsp, seat, cid) {
-            Some(slot) if Some(slot) == known => return Ok(()),
+        match self.named(&account) {
+            Some((slot, _)) if Some(slot) == known => return Ok(()),
             // The name is another account's from now on.
-            Some(other) => self.unlist(other),
+            Some((other, _)) => self.unlist(other),
             None => {}
         }
         if known.is_none() && self.free.is_empty() {
@@ -387,36 +395,37 @@ impl Directory {
             }
         };
         let (seat_len, cid_len) = (seat.len() as u8, cid.len() as u8);
-        self.slots[slot as usize] = Named { account: entry.account, text, seat_len, cid_len, dsp, listed: true };
-        self.by_name.insert(tag, slot);
+        self.table[slot as usize].named =
+            Named { seat_key: account.seat_key, account: entry.account, text, seat_len, cid_len, dsp, listed: true };
+        self.by_name.insert(self.name_tag(account.seat_key, cid), slot);
         self.dsps[usize::from(dsp)].accounts += 1;
         Ok(())
     }
 
     /// No bid finds it by a name any more.
     fn unlist(&mut self, slot: u32) {
-        let n = self.slots[slot as usize];
+        let n = self.table[slot as usize].named;
         if !n.listed {
             return;
         }
         let (seat, len) = (usize::from(n.seat_len), usize::from(n.seat_len) + usize::from(n.cid_len));
-        let (s, c) = self.names.get(n.text, len).split_at(seat);
-        let tag = self.name_tag(n.dsp, s, c);
+        let cid = &self.names.get(n.text, len)[seat..];
+        let tag = self.name_tag(n.seat_key, cid);
         self.by_name.remove(tag, slot);
         self.names.free(n.text, len);
         self.dsps[usize::from(n.dsp)].accounts -= 1;
-        self.slots[slot as usize] = Named { account: n.account, ..Named::default() };
+        self.table[slot as usize].named = Named { account: n.account, ..Named::default() };
     }
 
     /// An account that no bid finds has no line any more: its slot free for another. False: it
     /// is found by bids, or it is free already.
     pub(super) fn release(&mut self, slot: u32) -> bool {
-        let n = self.slots[slot as usize];
+        let n = self.table[slot as usize].named;
         if n.listed || n.account == AccountId::NONE {
             return false;
         }
         self.by_account.remove(self.account_tag(n.account), slot);
-        self.slots[slot as usize] = Named::default();
+        self.table[slot as usize].named = Named::default();
         self.free.push(slot);
         true
     }

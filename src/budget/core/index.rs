@@ -1,12 +1,13 @@
 //! Where in a table something is, by a hash of what it is called: open addressing, linear, never full.
 //! Owns: tags and places. Called by: the directory. Never: believes a tag; its caller compares what the tag stands for.
-//! Full: cannot be, it has half as many places again as there can be entries.
+//! Full: cannot be, it has at least half as many places again as there can be entries.
 
 /// A tag decides where an entry would like to be, so that entries can be moved together again without what they stand for.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+pub(super) struct Place {
     tag: u32,
-    at: u32,
+    /// What is there.
+    pub(super) at: u32,
 }
 
 const EMPTY: Place = Place { tag: 0, at: u32::MAX };
@@ -19,7 +20,8 @@ pub(super) struct Index {
 impl Index {
     /// Room for so many entries.
     pub(super) fn new(entries: usize) -> Index {
-        Index { places: vec![EMPTY; entries + entries / 2 + 2].into() }
+        // A power of two, so that the way around the end is a mask.
+        Index { places: vec![EMPTY; (entries + entries / 2 + 2).next_power_of_two()].into() }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -28,12 +30,25 @@ impl Index {
 
     #[inline]
     fn home(&self, tag: u32) -> usize {
-        ((u64::from(tag) * self.places.len() as u64) >> 32) as usize
+        tag as usize & (self.places.len() - 1)
     }
 
     #[inline]
     fn after(&self, i: usize) -> usize {
-        if i + 1 == self.places.len() { 0 } else { i + 1 }
+        (i + 1) & (self.places.len() - 1)
+    }
+
+    /// The first entry of this tag.
+    #[inline]
+    pub(super) fn first(&self, tag: u32) -> Option<Place> {
+        let mut i = self.home(tag);
+        loop {
+            let place = self.places[i];
+            if place.tag == tag || place.at == EMPTY.at {
+                return (place.at != EMPTY.at).then_some(place);
+            }
+            i = self.after(i);
+        }
     }
 
     /// The entry of this tag that `is` it.

@@ -1,7 +1,13 @@
 //! What a core tells its server: whole statements at a tick, and what cannot wait.
 //! Owns: nothing of its own. Runs on: each bidder core. Called by: the bidder's turn. Never: tells half a statement.
 //! Full: a statement that does not fit waits, and its lines with it.
-use super::{CoreLedger, DELIVERED, Head, LONG_AGO, line::Line, moment::Moment, sizing};
+use super::{
+    CoreLedger, DELIVERED,
+    line::Line,
+    moment::Moment,
+    sizing,
+    slot::{Head, LONG_AGO, Slot},
+};
 use crate::{
     budget::{CoreLine, CoreReport, LineKey},
     limits,
@@ -46,12 +52,12 @@ impl CoreLedger {
         while room > 0 {
             let Some(slot) = self.urgent.pop() else { return };
             room -= 1;
-            let head = &mut self.heads[slot as usize];
+            let head = &mut self.directory.table[slot as usize].head;
             head.urgent = false;
             let (price, account) = (head.price, self.directory.account(slot));
             match self.current(slot) {
                 Some(nth) => {
-                    let line = &self.lines[slot as usize][nth];
+                    let line = &self.directory.table[slot as usize].lines[nth];
                     let want = want(line, &self.use_of(slot));
                     out.put(CoreReport::Short { line: LineKey { account, period: line.period }, want, price });
                 }
@@ -74,8 +80,8 @@ impl CoreLedger {
             let slot = self.dirty[i];
             lines += self.tell(slot, out);
             // A charge must find its line on the list, however full that is by then.
-            let stays = self.lines[slot as usize].iter().any(|l| l.reserved != Money(0));
-            self.heads[slot as usize].dirty = stays;
+            let stays = self.directory.table[slot as usize].lines.iter().any(|l| l.reserved != Money(0));
+            self.directory.table[slot as usize].head.dirty = stays;
             if stays {
                 self.dirty[kept] = slot;
                 kept += 1;
@@ -91,29 +97,30 @@ impl CoreLedger {
     }
 
     pub(super) fn use_of(&self, slot: u32) -> sizing::Use {
-        let head = &self.heads[slot as usize];
+        let head = &self.directory.table[slot as usize].head;
         let idle = head.charged_at.age(self.now).min(head.asked_at.age(self.now));
         sizing::Use { rate: head.rate, price: head.price, idle }
     }
 
     /// Tells the lines of an account that have changed, when what is not needed has been given back.
     fn tell(&mut self, slot: u32, out: &mut impl Sink) -> usize {
-        let (u, broken) = (self.use_of(slot), self.heads[slot as usize].broken);
+        let (u, broken) = (self.use_of(slot), self.directory.table[slot as usize].head.broken);
         let mut told = 0;
         for nth in 0..2 {
             let give = self.gives(slot, nth);
-            let line = &mut self.lines[slot as usize][nth];
+            let Slot { lines, named, .. } = &mut self.directory.table[slot as usize];
+            let line = &mut lines[nth];
             if !line.is_there() {
                 continue;
             }
-            let key = LineKey { account: self.directory.account(slot), period: line.period };
+            let key = LineKey { account: named.account, period: line.period };
             line.state.recall = false;
             if give > Money(0) {
                 let done = line.give_back(give);
                 self.settled(slot, key, done);
             }
-            let (now, charged_at) = (self.now, self.heads[slot as usize].charged_at);
-            let line = &mut self.lines[slot as usize][nth];
+            let (now, charged_at) = (self.now, self.directory.table[slot as usize].head.charged_at);
+            let line = &mut self.directory.table[slot as usize].lines[nth];
             let last = !broken && is_forgotten(line, charged_at, now);
             if !line.state.changed && !last {
                 continue;
@@ -122,16 +129,16 @@ impl CoreLedger {
             let wants = line.usable(now) && !line.stops() && !broken && sizing::is_low(line.free, &u);
             let want = if wants { want(line, &u) } else { line.granted };
             let Line { granted, charged, freed, returned, .. } = *line;
-            let price = self.heads[slot as usize].price;
+            let price = self.directory.table[slot as usize].head.price;
             out.put(CoreReport::Line(CoreLine { line: key, granted, charged, freed, returned, want, price, last }));
             told += 1;
             if want > granted {
-                let head = &mut self.heads[slot as usize];
+                let head = &mut self.directory.table[slot as usize].head;
                 (head.asked, head.asked_at) = (true, now);
             }
             if last {
                 // What stays says which was the last line here, so that an old grant is known.
-                self.lines[slot as usize][nth].forget();
+                self.directory.table[slot as usize].lines[nth].forget();
             }
         }
         told
@@ -139,8 +146,9 @@ impl CoreLedger {
 
     /// How much of a line is to be given back now.
     fn gives(&self, slot: u32, nth: usize) -> Money {
-        let line = &self.lines[slot as usize][nth];
-        if !line.is_there() || self.heads[slot as usize].broken {
+        let Slot { head, lines, .. } = &self.directory.table[slot as usize];
+        let line = &lines[nth];
+        if !line.is_there() || head.broken {
             return Money(0);
         }
         let over = !line.until.after(self.now);
@@ -161,14 +169,14 @@ impl CoreLedger {
             let slot = self.swept as u32;
             self.swept = (self.swept + 1) % slots;
             let now = self.now;
-            let head = &mut self.heads[slot as usize];
+            let head = &mut self.directory.table[slot as usize].head;
             for at in [&mut head.charged_at, &mut head.seen_at, &mut head.asked_at] {
                 if at.after(now) || at.age(now) > LONG_AGO {
                     *at = now.before(LONG_AGO);
                 }
             }
             let head = *head;
-            let lines = &mut self.lines[slot as usize];
+            let lines = &mut self.directory.table[slot as usize].lines;
             for line in lines.iter_mut() {
                 let ends = line.usable(now) && !line.until.before(REMIND).after(now);
                 line.state.changed |= ends && !line.stops() && head.seen_at.age(now) < SEEN;
@@ -176,8 +184,8 @@ impl CoreLedger {
             let lines = *lines;
             if lines.iter().all(|l| !l.is_there()) {
                 if !head.dirty && !head.urgent && self.directory.release(slot) {
-                    self.heads[slot as usize] = Head::new(now);
-                    self.lines[slot as usize] = Default::default();
+                    self.directory.table[slot as usize].head = Head::new(now);
+                    self.directory.table[slot as usize].lines = Default::default();
                 }
                 continue;
             }

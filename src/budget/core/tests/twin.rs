@@ -313,7 +313,7 @@ impl World {
         let mut there = 0;
         for account in 1..=ACCOUNTS {
             let slot = self.ledger.directory.slot_of(AccountId(account)).expect("it is listed");
-            for line in self.ledger.lines[slot as usize].iter().filter(|l| l.is_there()) {
+            for line in self.ledger.directory.table[slot as usize].lines.iter().filter(|l| l.is_there()) {
                 there += 1;
                 prop_assert_eq!(line.check(), Ok(()));
                 let Some(twin) = self.lines.get(&(account, line.period.0)) else {
