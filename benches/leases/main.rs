@@ -17,8 +17,12 @@ use outcry::{
     units::{DspIx, MS, Money, Now, mix},
 };
 use outcry_benches::kit::{Args, thread_cpu_ns};
-use outcry_cores::money::{Accounts, ledger::Ledger};
+use outcry_cores::money::{Accounts, leases::GATHER_NS, ledger::Ledger};
 use std::{fmt::Write, path::Path, process::ExitCode};
+
+/// As the product allocates.
+#[global_allocator]
+static HEAP: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Of a campaign, a bid costs so much: two dollars per thousand.
 const PRICE: Money = Money(2_000_000);
@@ -112,6 +116,7 @@ fn main() -> ExitCode {
 
     let mut now_ns = 1_000_000 * MS;
     let mut server = Server::new(1, 1, cores, now_ns);
+    server.gather(GATHER_NS);
     let folder = Folder(Path::new(&a.text("dir", "/dev/shm")).join(format!("outcry-leases-{}", std::process::id())));
     std::fs::create_dir(&folder.0).expect("a directory");
     let mut ledger = ledger(&folder.0, campaigns);

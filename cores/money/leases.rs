@@ -24,6 +24,8 @@ use std::{
 
 /// Rest between two turns while there is something to do: what an urgent want waits at most.
 const REST: Duration = Duration::from_millis(5);
+/// What only renews leases is asked for so often at most.
+pub const GATHER_NS: u64 = 100 * MS;
 /// Rest while nothing was said for a second.
 const LONG_REST: Duration = Duration::from_millis(20);
 /// Nothing was said for so long.
@@ -62,13 +64,14 @@ impl Leases {
     /// # Errors
     /// Ring ends in wrong places.
     pub fn new(
-        server: Server,
+        mut server: Server,
         ends: LeasesEnds,
         to_ledger: Sender<ToLedger>,
         told: Receiver<ToLeases>,
         now: Now,
     ) -> Result<Leases, WiringError> {
         ends.check()?;
+        server.gather(GATHER_NS);
         let names = ends.lanes.iter().map(|_| Names::default()).collect();
         Ok(Leases {
             server,

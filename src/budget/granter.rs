@@ -53,7 +53,7 @@ pub use self::{
 };
 use super::{
     AccountId, LineKey,
-    messages::{Ask, Reply},
+    messages::{Ask, AskLine, Reply},
 };
 use crate::units::{MS, Now};
 use std::collections::{BTreeMap, BTreeSet};
@@ -118,14 +118,24 @@ impl Granter {
                 return reply;
             }
         };
+        let mut lines: Vec<&AskLine> = ask.lines.iter().collect();
         if !again {
             // What comes back first, so that it can be granted again at once.
-            ask.lines.iter().for_each(|line| self.report(holder, line));
+            lines.retain(|line| match self.renewed(accounts, holder, line, now) {
+                Some(renewed) => {
+                    reply.lines.push(renewed);
+                    false
+                }
+                None => {
+                    self.report(holder, line);
+                    true
+                }
+            });
             if let Some(cut) = &ask.cut {
                 self.cut(holder, cut);
             }
         }
-        self.answer(accounts, ask, again, now, &mut reply.lines);
+        self.answer(accounts, (ask, &lines), again, now, &mut reply.lines);
         // Whatever it changed: if it were heard again after this granter's death, when its answer has come, it could be
         // granted what its holder would never hear of.
         if !again || self.books.touched() {

@@ -51,6 +51,8 @@ const VIOLATIONS_KEPT: usize = 64;
 struct Core {
     /// Lines of which it is to hear, each at most once.
     queue: VecDeque<u32>,
+    /// What it hears before that: renewals, written down while the line was at hand.
+    renewals: VecDeque<CoreGrant>,
     /// The statement that has not ended.
     staged: Vec<(u32, CoreLine)>,
     /// Number of the last frame that the statements contain.
@@ -72,6 +74,11 @@ pub struct Server {
     due: VecDeque<u32>,
     /// Lines for the next ask, each at most once.
     asking: VecDeque<u32>,
+    /// What waits to be asked for cannot wait longer.
+    urgent: bool,
+    /// When the last ask was made.
+    sent_ns: u64,
+    gather_ns: u64,
     /// Lines whose sums are to be in the next cut, each once.
     changed: Vec<u32>,
     /// Number of the last ask.
@@ -110,6 +117,9 @@ impl Server {
             first: First::default(),
             due: VecDeque::new(),
             asking: VecDeque::new(),
+            urgent: false,
+            sent_ns: 0,
+            gather_ns: 0,
             changed: Vec::new(),
             req: 0,
             outstanding: None,
@@ -130,6 +140,13 @@ impl Server {
         }
     }
 
+    /// Asks that only renew, or that fill up what is not empty yet, are gathered for so long, as each costs the granter a
+    /// commit. What a bid was lost for, first touches and what is to stop go at once. Nothing is gathered unless this is
+    /// called.
+    pub fn gather(&mut self, gather_ns: u64) {
+        self.gather_ns = gather_ns;
+    }
+
     /// Makes a mistake from now on.
     #[cfg(debug_assertions)]
     pub fn plant(&mut self, fault: Fault) {
@@ -141,6 +158,10 @@ impl Server {
         let state = &mut self.cores[core];
         if std::mem::take(&mut state.fence_due) {
             return Some(CoreGrant { line: fault::EVERY_ACCOUNT, recall: true, stop: true, ..CoreGrant::default() });
+        }
+        if let Some(renewal) = state.renewals.pop_front() {
+            self.totals.grants += 1;
+            return Some(renewal);
         }
         let slot = state.queue.pop_front()?;
         let (line, sub) = self.table.sub(slot, core)?;
@@ -194,6 +215,7 @@ impl Server {
     pub fn look_again(&mut self, account: AccountId) {
         let lines: Vec<u32> = self.table.lines_of(account).collect();
         lines.into_iter().for_each(|slot| self.ask_for(slot));
+        self.urgent = true;
     }
 
     /// The granter said that this start is dead: nothing may be spent any more.
@@ -240,6 +262,7 @@ impl Server {
 
     /// This line is to be in the next ask.
     fn ask_for(&mut self, slot: u32) {
+        self.urgent |= self.table.line(slot).stage != Stage::Open;
         if !std::mem::replace(&mut self.table.line_mut(slot).asking, true) {
             self.asking.push_back(slot);
         }
@@ -307,6 +330,7 @@ impl Server {
         for core in &mut self.cores {
             core.fence_due = true;
             core.queue.clear();
+            core.renewals.clear();
         }
     }
 }

@@ -157,6 +157,8 @@ pub struct Tree {
     /// Campaigns by DSP, seat and cid.
     by_buyer: BTreeMap<(String, String, String), AccountId>,
     zones: Zones,
+    /// Rises with each change of an account.
+    version: u64,
 }
 
 /// An account that cannot be in this tree.
@@ -195,6 +197,11 @@ impl Tree {
     /// The names of all.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.by_name.keys().map(String::as_str)
+    }
+
+    /// As long as this is the same, so is every account.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// How many there are.
@@ -247,6 +254,7 @@ impl Tree {
             self.by_buyer.insert(buyer, id);
         }
         self.accounts.insert(id, account);
+        self.version += 1;
         Ok(())
     }
 

@@ -155,6 +155,7 @@ impl Start {
             asked: 0,
         };
         start.server = Server::new(id.node, id.epoch, plan.cores, start.now(at));
+        start.server.gather(outcry_cores::money::leases::GATHER_NS);
         if let Some(Planted::Server(fault)) = plan.planted {
             start.server.plant(fault);
         }

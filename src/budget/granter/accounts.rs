@@ -21,6 +21,10 @@ pub trait Accounts {
     fn state(&self, campaign: AccountId) -> Option<State>;
     /// Does this account spread its day?
     fn pacing(&self, account: AccountId) -> Pacing;
+    /// As long as this is the same, so is all of the above, but for time. `None`: nobody knows.
+    fn version(&self) -> Option<u64> {
+        None
+    }
 }
 
 impl Accounts for Tree {
@@ -38,5 +42,8 @@ impl Accounts for Tree {
     }
     fn pacing(&self, account: AccountId) -> Pacing {
         self.get(account).map_or(Pacing::Asap, |a| a.pacing)
+    }
+    fn version(&self) -> Option<u64> {
+        Some(Tree::version(self))
     }
 }

@@ -23,6 +23,21 @@ pub(super) struct Window {
     pub(super) row: WindowRow,
     /// By holder, ascending: one for each start of each machine that had money of it.
     pub(super) lines: Vec<Slot>,
+    /// What was found when one of them was answered last.
+    pub(super) known: Option<Known>,
+}
+
+/// What is true of a running window as long as no account changes: for renewals that want no money.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Known {
+    /// Of the accounts.
+    pub(super) version: u64,
+    /// When it was found, nanoseconds since boot.
+    pub(super) found_ns: u64,
+    /// When the window ends, milliseconds since 1970.
+    pub(super) ends_ms: u64,
+    /// What the holder that was answered could hope for.
+    pub(super) left: Money,
 }
 
 /// A line, and what is not stored of it.

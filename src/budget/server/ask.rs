@@ -3,12 +3,12 @@
 use super::{
     Server,
     fault::{self, Invariant, Violation},
-    line::{Line, Stage, SubEnd},
+    line::{Line, RECALLED, Stage, SubEnd},
     planted::Fault,
     terms::{self, CUT_NS, RESEND_NS},
 };
 use crate::{
-    budget::messages::{Ask, AskLine, Cut, FirstTouch, Granted, Reply},
+    budget::messages::{Ask, AskLine, CoreGrant, Cut, FirstTouch, Granted, Reply},
     limits,
     units::{MS, Money},
 };
@@ -49,6 +49,10 @@ impl Server {
 
     /// All that is to be said; `None`: nothing.
     fn next_ask(&mut self, now_ns: u64) -> Option<Ask> {
+        let waits = now_ns < self.sent_ns.saturating_add(self.gather_ns) && self.asking.len() < limits::ASK_LINES_MAX;
+        if waits && !self.urgent && !self.cut_told && !self.draining && self.first.unsent().next().is_none() {
+            return None;
+        }
         let mut lines = Vec::new();
         while lines.len() < limits::ASK_LINES_MAX {
             let Some(slot) = self.asking.pop_front() else { break };
@@ -70,6 +74,7 @@ impl Server {
             return None;
         }
         self.req += 1;
+        (self.sent_ns, self.urgent) = (now_ns, !self.asking.is_empty());
         Some(Ask { node: self.node, epoch: self.epoch, req: self.req, lines, first, cut })
     }
 
@@ -78,9 +83,6 @@ impl Server {
         let planted = self.planted;
         let (line, subs) = self.table.whole(slot);
         line.asking = false;
-        // What cores that cannot pay a bid lack of it, the least of them: they have the rest.
-        let lacks = subs.iter().filter(|s| s.want > s.granted && s.price > s.free()).map(|s| s.price - s.free());
-        let lack = lacks.min().unwrap_or(line.price) - line.free;
         let closed = line.stage == Stage::Stopping && line.holders == 0 && line.free == 0;
         let want = match line.stage {
             Stage::Broken => return None,
@@ -89,6 +91,13 @@ impl Server {
             // A renewal that brings no money costs the granter's disk nothing.
             Stage::Open if line.is_low(cores, now_ns) => line.want(cores, now_ns),
             Stage::Open => line.granted,
+        };
+        // What cores that cannot pay a bid lack of it, the least of them: they have the rest. Who wants nothing needs no price.
+        let lack = if want > line.granted {
+            let lacks = subs.iter().filter(|s| s.want > s.granted && s.price > s.free()).map(|s| s.price - s.free());
+            lacks.min().unwrap_or(line.price) - line.free
+        } else {
+            0
         };
         let said = AskLine {
             line: line.key,
@@ -212,7 +221,9 @@ impl Server {
             return Some(slot);
         }
         self.hear_times(slot, granted, asked_ns, now_ns);
-        Some(slot)
+        // Where only time came there is nothing to share.
+        let line = self.table.line(slot);
+        (more > 0 || line.short > 0 || line.free > 0 || line.stage != Stage::Open).then_some(slot)
     }
 
     /// From when until when a line may be used: early in ending, late in beginning, whatever clocks say.
@@ -233,8 +244,16 @@ impl Server {
         }
         line.told_ns = until_ns;
         for (core, sub) in subs.iter_mut().enumerate() {
-            if sub.free() > 0 && sub.end == SubEnd::None && !std::mem::replace(&mut sub.queued, true) {
-                self.cores[core].queue.push_back(slot);
+            if sub.free() <= 0 || sub.end != SubEnd::None || sub.queued {
+                continue;
+            }
+            let to = &mut self.cores[core];
+            if to.renewals.len() < limits::BUDGET_GRANT_SLOTS {
+                let (granted, recall) = (Money(sub.granted), sub.marked(RECALLED));
+                to.renewals.push_back(CoreGrant { line: line.key, granted, from_ns, until_ns, recall, stop: false });
+            } else {
+                sub.queued = true;
+                to.queue.push_back(slot);
             }
         }
     }

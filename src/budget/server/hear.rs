@@ -87,6 +87,8 @@ impl Server {
             0 => spent,
             heard => terms::rate(sub.rate, spent, now_ds.saturating_sub(heard)),
         };
+        // Corrected when cores are looked at; between, what one spends more or less is.
+        line.rate = line.rate.saturating_add(rate.saturating_sub(sub.rate)).max(0);
         let (charged, freed, returned) = (said.charged.0, said.freed.0, said.returned.0);
         *sub = Sub { charged, freed, returned, want, price, rate, heard: now_ds, ..*sub };
         sub.mark(RECALLED, false);
@@ -97,6 +99,15 @@ impl Server {
         }
         if spent != 0 || unspent != 0 {
             self.change(slot);
+        }
+        let (line, sub) = match self.table.sub(slot, core) {
+            Some((line, sub)) => (&*line, &*sub),
+            None => return,
+        };
+        // It has what it wants, and what it gave back is not lacking elsewhere: nobody else's part changes.
+        let content = sub.want <= sub.granted && (line.free == 0 || sub.free() >= line.price) && back == 0;
+        if content && line.stage == Stage::Open && line.holds() && !line.is_low(self.cores.len(), now_ns) {
+            return;
         }
         self.attend(slot);
     }
@@ -112,6 +123,8 @@ impl Server {
         (sub.want, sub.price) = (want, price);
         line.price = line.price.max(price);
         line.seen_ns = now_ns;
+        // A bid was lost.
+        self.urgent = true;
         self.attend(slot);
     }
 
@@ -164,6 +177,7 @@ impl Server {
         }
         line.price = if line.price == 0 { price } else { line.price };
         line.seen_ns = now_ns;
+        self.urgent = true;
         // It may have missed what it was given.
         if sub.granted > 0 {
             self.tell(slot, core);
