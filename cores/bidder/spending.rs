@@ -89,7 +89,8 @@ impl Spending {
     pub(super) fn end(&mut self, now: Now, frame_seq: u64) -> bool {
         let Spending { ledger, ends: Some(ends), .. } = self else { return true };
         let told = ledger.tick(now.boot_ns, frame_seq, &mut Ring(&mut ends.to_leases));
-        let said = matches!(told, Told::Statement(_)) || ends.to_leases.is_abandoned();
+        let whole = matches!(told, Told::Statement(_)) && ends.to_leases.push(CoreReport::Bye).is_ok();
+        let said = whole || ends.to_leases.is_abandoned();
         if said {
             // The end of a ring is the last word; a runtime may keep what else the core owns.
             self.ends = None;

@@ -3,10 +3,11 @@
 //! Never: waits for the ledger: an ask is answered when it is.
 //! Full: a core's ring that has no room is tried again; the role keeps one grant for each line of a core.
 //!
-//! It ends when every core has: the ends of their rings are gone, and what they said last has been heard. The last cut goes to
-//! the ledger then, so that the next start has nothing to count.
+//! It ends when every core has: the ends of their rings are gone, and what they said last has been heard. If each ended in
+//! order all leases go home to the ledger then; if one was lost, a last cut does, and the next start counts the rest from the
+//! record.
 use super::{
-    ledger::{ToLeases, ToLedger},
+    ledger::{Held, ToLeases, ToLedger},
     telling::Telling,
 };
 use crate::wiring::{LeasesEnds, WiringError};
@@ -18,29 +19,37 @@ use outcry::{
 };
 use std::{
     collections::VecDeque,
-    sync::mpsc::{Receiver, Sender},
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender},
+    },
     time::Duration,
 };
 
 /// Rest between two turns while there is something to do: what an urgent want waits at most.
 const REST: Duration = Duration::from_millis(5);
 /// What only renews leases is asked for so often at most.
-pub const GATHER_NS: u64 = 100 * MS;
+pub const GATHER_NS: u64 = 250 * MS;
 /// Rest while nothing was said for a second.
 const LONG_REST: Duration = Duration::from_millis(20);
 /// Nothing was said for so long.
 const QUIET_NS: u64 = 1_000 * MS;
 /// Metrics hear this often how things stand.
 const SHOW_NS: u64 = 1_000 * MS;
+/// Whoever adds an account is answered after so long, whether or not every core knows it.
+const KNOWN_NS: u64 = 2_000 * MS;
 /// Frames between two cuts at most: at some 850 bytes each a quarter of a gigabyte, which a start reads in a second.
 const CUT_FRAMES: u64 = 300_000;
-/// The last cut is waited for so long: the ledger's disk may be slow, and the journal knows it all anyway.
+/// The last words are waited for so long: the ledger's disk may be slow, and the journal knows it all anyway.
 const LAST_NS: u64 = 5_000 * MS;
 
-/// Names for one core that it has not taken yet.
+/// Names for one core, with who waits for its knowing them.
 #[derive(Debug, Default)]
 struct Names {
+    /// It has not taken these yet.
     waiting: VecDeque<Box<DirectoryBatch>>,
+    /// Who waits for these and those that it has not given back yet, in their order, and since when.
+    held: VecDeque<(Arc<Held>, u64)>,
 }
 
 /// The role, its rings, its ledger.
@@ -99,7 +108,9 @@ impl Leases {
                 work += 1;
             }
             frames += self.server.position(core);
+            let held = &mut self.names[core].held;
             while let Ok(batch) = lane.names_back.pop() {
+                held.pop_front();
                 for (account, why) in batch.refused() {
                     let text = format!(
                         "core {core} does not know account {}: {why}. Its bids are refused; set budget.accounts higher and \
@@ -107,6 +118,14 @@ impl Leases {
                         account.0
                     );
                     telling.alarm("directory-has-room", Some(*account), &text, now);
+                }
+            }
+        }
+        // A core that hangs, or is gone, is not waited for: what it does not know it cannot bid on for long.
+        for names in &mut self.names {
+            for (held, since_ns) in &mut names.held {
+                if now.boot_ns.saturating_sub(*since_ns) > KNOWN_NS {
+                    *held = Arc::new(Held::nobody());
                 }
             }
         }
@@ -120,7 +139,12 @@ impl Leases {
                 ToLeases::Reply(reply) => self.server.incoming(&reply, now.boot_ns),
                 ToLeases::Ended => alive = false,
                 ToLeases::Changed(account) => self.server.look_again(account),
-                ToLeases::Names(batch) => self.names.iter_mut().for_each(|n| n.waiting.push_back(batch.clone())),
+                ToLeases::Names(batch, held) => {
+                    for names in &mut self.names {
+                        names.waiting.push_back(batch.clone());
+                        names.held.push_back((held.clone(), now.boot_ns));
+                    }
+                }
             }
         }
         if !alive && self.ending_ns == 0 {
@@ -160,7 +184,8 @@ impl Leases {
             self.show(telling);
         }
         let over = now.boot_ns.saturating_sub(self.ending_ns) > LAST_NS;
-        !(self.ending_ns > 0 && (over || self.server.is_cut()))
+        let done = if self.server.is_left() { self.server.is_done() } else { self.server.is_cut() };
+        !(self.ending_ns > 0 && (over || done))
     }
 
     fn show(&self, telling: &mut Telling) {

@@ -63,12 +63,37 @@ pub enum ToLedger {
 pub enum ToLeases {
     /// To an ask.
     Reply(Reply),
-    /// Accounts that are new, or gone.
-    Names(Box<DirectoryBatch>),
+    /// Accounts that are new, and the answer to whoever added them, which is given when every core knows them.
+    Names(Box<DirectoryBatch>, Arc<Held>),
     /// The limits or the state of a campaign are other ones.
     Changed(AccountId),
     /// Every core's thread has ended, whatever became of its ends of the rings.
     Ended,
+}
+
+/// An answer that is given when the last who holds it lets go of it: what is true by then.
+#[derive(Debug)]
+pub struct Held(Option<(oneshot::Sender<Answer>, Answer)>);
+
+impl Held {
+    /// This answer, to whoever waits there.
+    pub fn of(to: oneshot::Sender<Answer>, answer: Answer) -> Held {
+        Held(Some((to, answer)))
+    }
+
+    /// Nobody waits.
+    pub fn nobody() -> Held {
+        Held(None)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some((to, answer)) = self.0.take() {
+            // Who asked may be gone.
+            drop(to.send(answer));
+        }
+    }
 }
 
 /// Why there is no ledger. The text says what to do next.
@@ -368,7 +393,7 @@ pub fn run(desk: Desk) {
     let mut ledger = Ok(ledger);
     let mut upkeep = Upkeep::default();
     if let Ok(open) = &mut ledger {
-        report(open, &leases, &accounts, &mut telling);
+        report(open, &leases, &accounts, &mut telling, Held::nobody());
     }
     loop {
         let auditing = ledger.as_ref().is_ok_and(|open: &Ledger| open.granter.is_auditing());
@@ -393,12 +418,13 @@ pub fn run(desk: Desk) {
             },
         };
         let now = clock();
+        let mut held = Held::nobody();
         let done = match message {
             None | Some(ToLedger::Stop) => Ok(()),
             // Who asks is gone when an answer cannot be sent, and with the last of them this ends.
             Some(ToLedger::Ask(ask)) => open.ask(&ask, now).map(|reply| drop(leases.send(ToLeases::Reply(reply)))),
             Some(ToLedger::Call(call, answer)) => {
-                drop(answer.send(api::answer(&call, &mut open)));
+                held = Held::of(answer, api::answer(&call, &mut open));
                 Ok(())
             }
             Some(ToLedger::Configure(config, file)) => {
@@ -408,7 +434,7 @@ pub fn run(desk: Desk) {
         };
         let done =
             done.and_then(|()| if open.failed.is_none() { upkeep.go_on(&mut open, now, &mut telling) } else { Ok(()) });
-        report(&mut open, &leases, &accounts, &mut telling);
+        report(&mut open, &leases, &accounts, &mut telling, held);
         ledger = match done {
             Err(why @ LedgerError::File { .. }) => {
                 telling.say(&why.to_string());
@@ -463,9 +489,10 @@ impl Upkeep {
 }
 
 /// What was changed and found is told to whom it concerns.
-fn report(ledger: &mut Ledger, leases: &Sender<ToLeases>, accounts: &Accounts, telling: &mut Telling) {
+fn report(ledger: &mut Ledger, leases: &Sender<ToLeases>, accounts: &Accounts, telling: &mut Telling, held: Held) {
+    let held = Arc::new(held);
     for movement in std::mem::take(&mut ledger.moved) {
-        tell(&ledger.tree, &movement, leases, accounts);
+        tell(&ledger.tree, &movement, leases, accounts, &held);
         telling.note(Note::Movement(Box::new(movement)));
     }
     ledger.events.drain(..).for_each(|event| telling.note(Note::Event(event)));
@@ -483,7 +510,7 @@ fn report(ledger: &mut Ledger, leases: &Sender<ToLeases>, accounts: &Accounts, t
 }
 
 /// The cores hear of accounts that are new or over, and of limits that are other ones.
-fn tell(tree: &Tree, movement: &Movement, leases: &Sender<ToLeases>, accounts: &Accounts) {
+fn tell(tree: &Tree, movement: &Movement, leases: &Sender<ToLeases>, accounts: &Accounts, held: &Arc<Held>) {
     let Some(account) = tree.get(movement.account) else { return };
     // What has ended stays known, so that its bids are refused and not without a budget.
     if movement.deed == Deed::Add {
@@ -492,7 +519,7 @@ fn tell(tree: &Tree, movement: &Movement, leases: &Sender<ToLeases>, accounts: &
             let mut batch = Box::new(DirectoryBatch::new());
             // An empty batch has room.
             let _ = batch.put(entry);
-            drop(leases.send(ToLeases::Names(batch)));
+            drop(leases.send(ToLeases::Names(batch, held.clone())));
         }
     }
     // What is set of an advertiser concerns all its campaigns.

@@ -161,7 +161,7 @@ def money(b):
         ("money_bytes_besides", number("# besides"), "-", None),
         ("money_build_ms", number("built in # ms"), "-", None),
     ]
-    leases = b.say("leases", seconds=20, dir=b.dir)
+    leases = b.say("leases", seconds=60, dir=b.dir)
     share = {who: number(f"{who} # %", leases) / 100 for who in ("server", "ledger", "together")}
     lines += [("leases_cpu", share["together"], f"<= {LEASES_MAX}", lambda v: v <= LEASES_MAX),
               ("leases_cpu_server", share["server"], "-", None), ("leases_cpu_ledger", share["ledger"], "-", None),

@@ -74,6 +74,9 @@ pub enum CoreReport {
         /// Number of the last published frame.
         frame_seq: u64,
     },
+    /// The core ends in order, and that was its last statement: what it has not spent it never will. One that is lost says
+    /// nothing, and what it held is the record's to prove.
+    Bye,
 }
 
 /// From a server to a core: what the core has been granted of a line since it began, and how long it may use it.

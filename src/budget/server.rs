@@ -59,6 +59,8 @@ struct Core {
     position: u64,
     /// It is to be told that this server is dead.
     fence_due: bool,
+    /// It has ended, and said its last.
+    left: bool,
 }
 
 /// The leases of one start of one server.
@@ -191,12 +193,49 @@ impl Server {
     pub fn stop(&mut self) {
         self.draining = true;
         self.first.clear();
+        // Nothing is renewed that is about to stop.
+        self.cores.iter_mut().for_each(|core| core.renewals.clear());
         for slot in 0..self.table.slots() as u32 {
             if self.table.is_line(slot) && self.table.line(slot).stage == Stage::Open {
                 self.set_stage(slot, Stage::Stopping);
                 self.attend(slot);
             }
         }
+    }
+
+    /// Every core has ended in order: what none of them spent goes home, without their being asked.
+    pub(super) fn all_left(&mut self) {
+        self.draining = true;
+        self.first.clear();
+        for core in &mut self.cores {
+            core.queue.clear();
+            core.renewals.clear();
+        }
+        for slot in (0..self.table.slots() as u32).filter(|slot| self.table.is_line(*slot)).collect::<Vec<_>>() {
+            let (line, subs) = self.table.whole(slot);
+            if line.stage == Stage::Broken {
+                continue;
+            }
+            for sub in subs.iter_mut().filter(|sub| sub.held) {
+                let unspent = sub.free();
+                sub.returned += unspent;
+                line.out -= unspent;
+                line.free += unspent;
+                line.ended += sub.out();
+                line.holders -= 1;
+                *sub = line::Sub::default();
+            }
+            if line.stage == Stage::Open {
+                self.set_stage(slot, Stage::Stopping);
+            }
+            self.attend(slot);
+        }
+        self.cut();
+    }
+
+    /// Every core has ended in order.
+    pub fn is_left(&self) -> bool {
+        self.cores.iter().all(|core| core.left)
     }
 
     /// Nothing is out any more, and the granter knows; or nothing more can be done, as this start is dead.

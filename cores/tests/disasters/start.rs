@@ -69,6 +69,7 @@ struct Core {
     /// When something is heard of an answer: at, of which, did it arrive.
     news: Vec<(u64, u64, bool)>,
     ticked: u64,
+    left: bool,
 }
 
 /// What is taken of traffic.
@@ -91,6 +92,7 @@ pub(crate) struct Start {
     /// After so many more moves it is dead.
     pub(crate) fuse: Option<u32>,
     pub(crate) stopping: bool,
+    leaving: bool,
     pub(crate) stands_until: u64,
     /// What it said in its last cut, to be compared with the frames.
     asked: u64,
@@ -141,6 +143,7 @@ impl Start {
                 auctions: 0,
                 news: vec![],
                 ticked: 0,
+                left: false,
             }
         };
         let mut start = Start {
@@ -151,6 +154,7 @@ impl Start {
             ppm,
             fuse: None,
             stopping: false,
+            leaving: false,
             stands_until: 0,
             asked: 0,
         };
@@ -188,6 +192,28 @@ impl Start {
         self.server.stop();
     }
 
+    /// As the product stops: every core ends, and nobody waits for what is not known of deliveries.
+    pub(crate) fn leave(&mut self) {
+        self.stopping = true;
+        self.leaving = true;
+    }
+
+    /// A core's last words, once.
+    fn say_bye(&mut self, c: usize, now: u64) -> Result<(), Ended> {
+        if self.cores[c].left {
+            return Ok(());
+        }
+        self.moves()?;
+        let said = self.cores[c].from_core.reports.len();
+        self.tick(c, now)?;
+        let core = &mut self.cores[c];
+        if core.from_core.reports.len() > said && core.from_core.room() > 0 {
+            core.from_core.put(CoreReport::Bye);
+            core.left = true;
+        }
+        Ok(())
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         self.stopping && self.server.is_done()
     }
@@ -223,6 +249,9 @@ impl Start {
         offered: &mut Offered<'_>,
     ) -> Result<(), Ended> {
         let now = self.now(at);
+        if self.leaving {
+            return self.say_bye(c, now);
+        }
         self.cores[c].ledger.turn(now);
         while let Some(grant) = self.cores[c].to_core.pop_front() {
             self.moves()?;

@@ -497,7 +497,8 @@ impl World {
             self.nodes[n].starts[last].stands_until = until;
         }
         if self.comes(Trouble::Drained, 1) {
-            self.nodes[n].starts[last].stop();
+            let start = &mut self.nodes[n].starts[last];
+            if self.at.is_multiple_of(2) { start.stop() } else { start.leave() }
         }
         if self.r.chance(2) {
             self.nodes[n].starts[last].cut();
@@ -636,7 +637,9 @@ impl World {
         self.calm = true;
         self.ledger.away_until = 0;
         self.plan.step_ms = 400;
-        for round in 0..400 {
+        // A ring of one message brings one stop a turn.
+        let rounds = 400 + 2 * self.plan.campaigns as usize / self.plan.ring;
+        for round in 0..rounds {
             for node in &mut self.nodes {
                 for start in &mut node.starts {
                     (start.fuse, start.stands_until) = (None, 0);
@@ -648,7 +651,7 @@ impl World {
             if self.nodes.iter().all(home) {
                 break;
             }
-            if round == 399 {
+            if round == rounds - 1 {
                 let late = self.nodes.iter().find(|n| !home(n)).map(|n| (n.id, n.epoch));
                 return Err(format!("told to stop, the start of node {late:?} does not come to an end"));
             }

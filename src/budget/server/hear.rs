@@ -24,6 +24,12 @@ impl Server {
             CoreReport::Unknown { account, price } => self.unknown(core, account, price, now_ns),
             CoreReport::Short { line, want, price } => self.lacking(core, line, want, price, now_ns),
             CoreReport::End { frame_seq } => self.end_statement(core, frame_seq, now_ns),
+            CoreReport::Bye => {
+                self.cores[core].left = true;
+                if self.is_left() {
+                    self.all_left();
+                }
+            }
         }
     }
 

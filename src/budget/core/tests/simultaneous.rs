@@ -28,7 +28,7 @@ impl Server {
                     }
                     CoreReport::Short { want, price, .. } => asks = (want.0 - self.granted[c], price.0),
                     CoreReport::Unknown { price, .. } => asks = (price.0, price.0),
-                    CoreReport::End { .. } => {}
+                    CoreReport::End { .. } | CoreReport::Bye => {}
                 }
             }
             // No more than a core's part of half of it, so that the last units can be spent everywhere.
