@@ -19,6 +19,7 @@ pub mod config;
 pub mod dsp;
 pub mod gate;
 pub mod http1;
+mod index;
 pub mod journal;
 pub mod json;
 pub mod limits;

@@ -84,8 +84,8 @@ pub const CLEAN_BYTES_MAX: usize = record::stopped::CLEAN_BYTES_MAX;
 // --- money ----------------------------------------------------------------------------------------
 
 /// Campaigns in a core's ledger: the default of what an operator may set, and what there is room for beyond those of the start
-/// (`budget.accounts`). At 256 bytes each this is 1 MB; 110,000, which are 100,000 and a tenth whose windows are not over
-/// yet, are 28 MB.
+/// (`budget.accounts`). At 285 bytes each this is 1.2 MB; 110,000, which are 100,000 and a tenth whose windows are not over
+/// yet, are 32 MB.
 pub const BUDGET_ACCOUNTS_DEFAULT: usize = 4_096;
 /// The least that may be set.
 pub const BUDGET_ACCOUNTS_MIN: usize = 64;
@@ -110,7 +110,8 @@ pub const BUDGET_STRANGERS_MAX: usize = BUDGET_BATCH_MAX;
 /// Slots from a core to its server: a whole statement, two lines an account, with its end; strangers; what is urgent.
 pub const BUDGET_REPORT_SLOTS: usize =
     2 * (BUDGET_DIRTY_MAX + BUDGET_DIRTY_RESERVE) + 1 + BUDGET_STRANGERS_MAX + BUDGET_URGENT_MAX;
-/// Slots from a server to a core: what it grants within some milliseconds; what has no room waits, one grant a line.
+/// Slots from a server to a core: what it grants within some milliseconds; what has no room waits, one grant a line, and renewals for
+/// half of it.
 pub const BUDGET_GRANT_SLOTS: usize = 4_096;
 /// Batches of names on their way to a core.
 pub const BUDGET_NAMES_SLOTS: usize = 4;

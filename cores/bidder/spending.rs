@@ -6,7 +6,7 @@ use crate::wiring::CoreMoneyEnds;
 use outcry::{
     auction::{Account, Answer, Funds, Place, Ticket, delivery::Freed},
     budget::{
-        CoreReport,
+        CoreGrant, CoreReport,
         core::{Capacity, CoreLedger, Figures, Policy, Sink, Told},
     },
     messages::CoreConfig,
@@ -26,18 +26,20 @@ pub struct Spending {
     told_ns: u64,
     /// Counted already.
     counted: Figures,
+    /// It has said its last: what it did not spend is the server's, and nothing may change that.
+    ended: bool,
 }
 
 impl Spending {
     /// No account is known, so nothing is limited, and nobody is told anything.
     pub fn unlimited() -> Spending {
         let none = Capacity { accounts: 0, name_bytes: 0, dirty: 0, auctions: 0 };
-        Spending { ledger: CoreLedger::new(none, 0), ends: None, told_ns: 0, counted: Figures::default() }
+        Spending { ledger: CoreLedger::new(none, 0), ends: None, told_ns: 0, counted: Figures::default(), ended: false }
     }
 
     /// With a ledger that knows its accounts, and a server.
     pub fn of(ledger: CoreLedger, ends: CoreMoneyEnds) -> Spending {
-        Spending { ledger, ends: Some(ends), told_ns: 0, counted: Figures::default() }
+        Spending { ledger, ends: Some(ends), told_ns: 0, counted: Figures::default(), ended: false }
     }
 
     /// This configuration is in force from now on.
@@ -61,7 +63,7 @@ impl Spending {
     /// It did not: what its winners were charged is free again. What stands in the record of that.
     pub(super) fn not_delivered(&mut self, seq: u64, now: Now) -> &[Freed] {
         self.ledger.turn(now.boot_ns);
-        self.ledger.not_delivered(seq)
+        if self.ended { &[] } else { self.ledger.not_delivered(seq) }
     }
 
     /// The end of a turn: money and names in, what was spent and is wanted out. All that was charged and freed so far is in
@@ -94,6 +96,9 @@ impl Spending {
         if said {
             // The end of a ring is the last word; a runtime may keep what else the core owns.
             self.ends = None;
+            self.ended = true;
+            // The stop of no account in particular: of every one.
+            self.ledger.grant(&CoreGrant { stop: true, ..CoreGrant::default() });
         }
         said
     }
@@ -169,5 +174,50 @@ impl Funds for Paying<'_> {
     fn charge(&mut self, ticket: Ticket, reserved: Money, charge: Money) {
         self.ledger.charge(ticket, reserved, charge);
         self.ledger.won(self.seq, ticket, charge);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wiring::wire;
+    use outcry::{
+        budget::{
+            AccountId, CoreGrant, LineKey, Period,
+            core::{DirectoryBatch, Entry},
+        },
+        units::DspIx,
+    };
+
+    /// What a core has said good-bye to is the server's: spent after that it would be spent twice.
+    #[test]
+    fn nothing_is_spent_or_freed_after_the_last_word() {
+        let mut ledger = CoreLedger::new(Capacity::of(4), 7);
+        let mut batch = DirectoryBatch::new();
+        let (dsp, seat, cid) = ((*b"north").into(), (*b"s").into(), (*b"c").into());
+        batch.put(Entry { account: AccountId(1), dsp, seat, cid }).expect("room in the batch");
+        ledger.apply(&mut batch);
+        let mut wiring = wire(1).expect("a core");
+        let (money, mut lane) = (wiring.bidders.remove(0).money, wiring.leases.lanes.remove(0));
+        let mut spending = Spending::of(ledger, money);
+        let line = LineKey { account: AccountId(1), period: Period(1) };
+        let grant = CoreGrant { line, granted: Money(10), until_ns: 1 << 40, ..CoreGrant::default() };
+        lane.to_core.push(grant).expect("room in the ring");
+        let now = Now { boot_ns: 1 << 30, wall_offset_ns: 0 };
+        spending.end_turn(now, 0);
+        let account = Account::of(DspIx(0), b"north", b"s", b"c");
+        let mut paying = spending.paying(1, now);
+        let ticket = paying.reserve(&account, Place::UNKNOWN, Money(6)).expect("it is granted");
+        paying.charge(ticket, Money(6), Money(6));
+        assert!(spending.end(now, 1));
+        let mut said = Vec::new();
+        while let Ok(report) = lane.from_core.pop() {
+            said.push(report);
+        }
+        assert!(matches!(said[..], [.., CoreReport::End { frame_seq: 1 }, CoreReport::Bye]), "{said:?}");
+        assert!(spending.end(now, 1), "said once");
+        assert_eq!(spending.paying(2, now).reserve(&account, Place::UNKNOWN, Money(1)), Err(Answer::Paused));
+        assert_eq!(spending.not_delivered(1, now), []);
+        assert!(lane.from_core.pop().is_err() && lane.from_core.is_abandoned());
     }
 }

@@ -1,7 +1,8 @@
 //! The leases' thread: carries what cores spend and want to the server's leases, and grants back to the cores.
 //! Owns: the server's role and its ends of the rings. Runs on: a thread of its own on the control CPUs. Called by: `boot`.
 //! Never: waits for the ledger: an ask is answered when it is.
-//! Full: a core's ring that has no room is tried again; the role keeps one grant for each line of a core.
+//! Full: a core's ring that has no room is tried again; the role keeps one grant for each line of a core, and
+//! renewals for half a ring.
 //!
 //! It ends when every core has: the ends of their rings are gone, and what they said last has been heard. If each ended in
 //! order all leases go home to the ledger then; if one was lost, a last cut does, and the next start counts the rest from the
@@ -49,7 +50,7 @@ struct Names {
     /// It has not taken these yet.
     waiting: VecDeque<Box<DirectoryBatch>>,
     /// Who waits for these and those that it has not given back yet, in their order, and since when.
-    held: VecDeque<(Arc<Held>, u64)>,
+    held: VecDeque<(Option<Arc<Held>>, u64)>,
 }
 
 /// The role, its rings, its ledger.
@@ -125,7 +126,7 @@ impl Leases {
         for names in &mut self.names {
             for (held, since_ns) in &mut names.held {
                 if now.boot_ns.saturating_sub(*since_ns) > KNOWN_NS {
-                    *held = Arc::new(Held::nobody());
+                    *held = None;
                 }
             }
         }
@@ -142,7 +143,7 @@ impl Leases {
                 ToLeases::Names(batch, held) => {
                     for names in &mut self.names {
                         names.waiting.push_back(batch.clone());
-                        names.held.push_back((held.clone(), now.boot_ns));
+                        names.held.push_back((Some(held.clone()), now.boot_ns));
                     }
                 }
             }
@@ -168,7 +169,10 @@ impl Leases {
                 let _ = lane.to_core.push(grant);
                 work += 1;
             }
-            while let Some(batch) = names.waiting.pop_front() {
+            // No more are on the way than there is room for on the way back, so that each comes back, in its turn.
+            while names.held.len() - names.waiting.len() < limits::BUDGET_NAMES_SLOTS
+                && let Some(batch) = names.waiting.pop_front()
+            {
                 if let Err(rtrb::PushError::Full(batch)) = lane.names.push(batch) {
                     names.waiting.push_front(batch);
                     break;

@@ -137,6 +137,8 @@ pub struct Ledger {
     clock: Clock,
     /// What was changed and is to be told to the cores.
     moved: Vec<Movement>,
+    /// Campaigns that were added and that no core knows.
+    new_names: Vec<AccountId>,
     /// What happened to leases and is to be recorded.
     events: Vec<Event>,
     /// Why the store is not used any more.
@@ -175,6 +177,7 @@ impl Ledger {
             file,
             clock,
             moved: Vec::new(),
+            new_names: Vec::new(),
             events: Vec::new(),
             failed: None,
         })
@@ -274,6 +277,7 @@ impl Ledger {
         let accounts: Vec<&Account> = moved.iter().filter_map(|m| self.tree.get(m.account)).collect();
         let batch = Batch { accounts, movements: moved.iter().collect(), ..Batch::default() };
         self.store.commit(&batch).inspect_err(|e| self.failed = Some(e.to_string()))?;
+        self.new_names.extend(moved.iter().filter(|m| m.deed == Deed::Add).map(|m| m.account));
         self.moved.extend(moved);
         Ok(())
     }
@@ -393,6 +397,8 @@ pub fn run(desk: Desk) {
     let mut ledger = Ok(ledger);
     let mut upkeep = Upkeep::default();
     if let Ok(open) = &mut ledger {
+        // Cores were made with the names of all accounts that there were.
+        open.new_names.clear();
         report(open, &leases, &accounts, &mut telling, Held::nobody());
     }
     loop {
@@ -491,8 +497,21 @@ impl Upkeep {
 /// What was changed and found is told to whom it concerns.
 fn report(ledger: &mut Ledger, leases: &Sender<ToLeases>, accounts: &Accounts, telling: &mut Telling, held: Held) {
     let held = Arc::new(held);
+    let mut batch = Box::new(DirectoryBatch::new());
+    for id in std::mem::take(&mut ledger.new_names) {
+        let Some(entry) = ledger.tree.get(id).and_then(entry) else { continue };
+        if let Err(entry) = batch.put(entry) {
+            let full = std::mem::replace(&mut batch, Box::new(DirectoryBatch::new()));
+            drop(leases.send(ToLeases::Names(full, held.clone())));
+            // An empty batch has room.
+            let _ = batch.put(entry);
+        }
+    }
+    if !batch.is_empty() {
+        drop(leases.send(ToLeases::Names(batch, held.clone())));
+    }
     for movement in std::mem::take(&mut ledger.moved) {
-        tell(&ledger.tree, &movement, leases, accounts, &held);
+        tell(&ledger.tree, &movement, leases, accounts);
         telling.note(Note::Movement(Box::new(movement)));
     }
     ledger.events.drain(..).for_each(|event| telling.note(Note::Event(event)));
@@ -509,18 +528,12 @@ fn report(ledger: &mut Ledger, leases: &Sender<ToLeases>, accounts: &Accounts, t
     telling.figures(|m| m.set(Figure::Stopped, stopped));
 }
 
-/// The cores hear of accounts that are new or over, and of limits that are other ones.
-fn tell(tree: &Tree, movement: &Movement, leases: &Sender<ToLeases>, accounts: &Accounts, held: &Arc<Held>) {
+/// Configurations hear of accounts that are new, leases of limits that are other ones.
+fn tell(tree: &Tree, movement: &Movement, leases: &Sender<ToLeases>, accounts: &Accounts) {
     let Some(account) = tree.get(movement.account) else { return };
     // What has ended stays known, so that its bids are refused and not without a budget.
     if movement.deed == Deed::Add {
         accounts.add(&account.name, account.id);
-        if let Some(entry) = entry(account) {
-            let mut batch = Box::new(DirectoryBatch::new());
-            // An empty batch has room.
-            let _ = batch.put(entry);
-            drop(leases.send(ToLeases::Names(batch, held.clone())));
-        }
     }
     // What is set of an advertiser concerns all its campaigns.
     for campaign in tree.list().filter(|a| a.id == account.id || a.advertiser() == account.id) {

@@ -11,6 +11,7 @@ OWN_RATE = 0.70         # of the peak at which own times are measured
 OWN_LIMITS = ((0.99, 1_000), (0.999, 3_000))  # share of auctions, microseconds of own time
 MEMORY_MAX = 16 * 1024  # bytes an auction in flight
 FLIGHT = (256, 3072)
+FLIGHT_STEPS = 8        # some 350 new clients at a time, each with five new connections to DSPs
 CORES_MAX = 1.05        # CPU an auction on two cores / on one, over the floor's same ratio
 MONEY_INSTRUCTIONS = 250  # of a check and a reservation among 100,000 campaigns
 MONEY_READS = 3         # random reads of a table of that size that they may take
@@ -310,7 +311,8 @@ def memory(b):
         try:
             # The first is the warm-up: pools grow to what 256 need. In steps, so that it is auctions whose memory is seen
             # and not calls that wait for ten thousand new connections at once.
-            found = b.in_flight([FLIGHT[0], FLIGHT[0], most // 3, most * 2 // 3, most], 500_000, 4_000)
+            steps = [FLIGHT[0] + (most - FLIGHT[0]) * n // FLIGHT_STEPS for n in range(FLIGHT_STEPS + 1)]
+            found = b.in_flight([FLIGHT[0], *steps], 500_000, 4_000)
             print("in flight, resident MB: " + ", ".join(f"{n} {m / 2**20:.1f}" for n, m in found))
             (n0, m0), (n1, m1) = found[1], found[-1]
             value = (m1 - m0) / (n1 - n0)

@@ -31,7 +31,7 @@
 //! [`directory`] finds a bid's account, `slot` is what is kept of it, `line` is the arithmetic, `sizing` says how much is wanted and kept, `report` tells
 //! it, `tickets` waits for deliveries.
 pub mod directory;
-mod index;
+
 mod line;
 mod moment;
 mod names;
@@ -469,8 +469,8 @@ impl Funds for CoreLedger {
     #[inline]
     fn can_pay(&mut self, account: &Account<'_>, max: Money) -> Result<Place, Answer> {
         match self.directory.find(account) {
-            // Only a test costs nothing, and it needs no money.
-            Found::Slot(..) if max == Money(0) => Ok(Place::NOBODY),
+            // A test costs nothing and needs no money; of a deal whose price is not known yet it is asked when it is.
+            Found::Slot(..) if max == Money(0) => Ok(Place::UNKNOWN),
             Found::Slot(at, slot) => match self.pays(at, slot, max) {
                 Err(Answer::Full) => Err(self.full()),
                 pays => pays,
@@ -482,8 +482,12 @@ impl Funds for CoreLedger {
 
     #[inline]
     fn reserve(&mut self, account: &Account<'_>, place: Place, amount: Money) -> Result<Ticket, Answer> {
-        let place = if place == Place::UNKNOWN { self.can_pay(account, amount)? } else { place };
-        // A test is charged nothing, so it needs no line; it is nobody's win.
+        let place = match place {
+            // A test is charged nothing, so it needs no line; it is nobody's win.
+            Place::UNKNOWN if amount == Money(0) => Place::NOBODY,
+            Place::UNKNOWN => self.can_pay(account, amount)?,
+            known => known,
+        };
         if place == Place::NOBODY {
             return Ok(Ticket::default());
         }

@@ -120,6 +120,10 @@ impl Granter {
         };
         let mut lines: Vec<&AskLine> = ask.lines.iter().collect();
         if !again {
+            // What contradicts the books stops its account before anything of it is renewed.
+            if let Some(cut) = &ask.cut {
+                self.cut(holder, cut);
+            }
             // What comes back first, so that it can be granted again at once.
             lines.retain(|line| match self.renewed(accounts, holder, line, now) {
                 Some(renewed) => {
@@ -131,9 +135,6 @@ impl Granter {
                     true
                 }
             });
-            if let Some(cut) = &ask.cut {
-                self.cut(holder, cut);
-            }
         }
         self.answer(accounts, (ask, &lines), again, now, &mut reply.lines);
         // Whatever it changed: if it were heard again after this granter's death, when its answer has come, it could be

@@ -51,7 +51,8 @@ const VIOLATIONS_KEPT: usize = 64;
 struct Core {
     /// Lines of which it is to hear, each at most once.
     queue: VecDeque<u32>,
-    /// What it hears before that: renewals, written down while the line was at hand.
+    /// What it hears before that: renewals, written down while the line was at hand. Fewer than its ring holds, so that
+    /// nothing waits for them longer than a turn.
     renewals: VecDeque<CoreGrant>,
     /// The statement that has not ended.
     staged: Vec<(u32, CoreLine)>,
@@ -143,8 +144,8 @@ impl Server {
     }
 
     /// Asks that only renew, or that fill up what is not empty yet, are gathered for so long, as each costs the granter a
-    /// commit. What a bid was lost for, first touches and what is to stop go at once. Nothing is gathered unless this is
-    /// called.
+    /// commit. What a bid was lost for, or will be before that, first touches and what is to stop go at once. Nothing is
+    /// gathered unless this is called.
     pub fn gather(&mut self, gather_ns: u64) {
         self.gather_ns = gather_ns;
     }
@@ -186,7 +187,7 @@ impl Server {
 
     /// The next ask is to carry a cut: much was written into the journal since the last.
     pub fn cut(&mut self) {
-        self.cut_told = true;
+        self.cut_told = !self.cuts_frozen;
     }
 
     /// Everything is to go home: cores are told to stop, lines are closed, a last cut is made.

@@ -438,7 +438,7 @@ pub(super) const BUDGET_ACCOUNTS: Key<Whole> = key(
     "accounts",
     Number(limits::BUDGET_ACCOUNTS_DEFAULT as u64),
     count(limits::BUDGET_ACCOUNTS_MIN, limits::ACCOUNTS_MAX),
-    "Campaigns that each core has room for, 256 bytes each; at a start with more, for those and a tenth. Those added beyond \
+    "Campaigns that each core has room for, 285 bytes each; at a start with more, for those and a tenth. Those added beyond \
      that wait for a restart: until then their bids are refused.",
 );
 

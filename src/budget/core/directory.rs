@@ -5,13 +5,13 @@
 //!
 //! Control tells accounts in batches of bounded length, which go back when they are applied, so that the core frees nothing.
 use super::{
-    index::Index,
     names::Names,
     slot::{Named, Slot},
 };
 use crate::{
     auction::{Account, funds::dsp_key},
     budget::AccountId,
+    index::Index,
     limits::{BUDGET_BATCH_MAX, BUDGET_DSP_NAMES, DSPS_MAX, RECORD_TEXT_MAX},
     units::{DspIx, fold_on, mix, same},
 };
@@ -70,6 +70,11 @@ impl DirectoryBatch {
     /// Is there room for one change more?
     pub fn has_room(&self) -> bool {
         self.put.len() + self.remove.len() < BUDGET_BATCH_MAX
+    }
+
+    /// Is there nothing in it?
+    pub fn is_empty(&self) -> bool {
+        self.put.is_empty() && self.remove.is_empty()
     }
 
     /// Adds an entry; gives it back when the batch is full.

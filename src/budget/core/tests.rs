@@ -178,6 +178,12 @@ fn a_tests_bid_needs_no_money() {
     l.won(1, ticket, Money(0));
     assert_eq!(l.not_delivered(1), []);
     assert_eq!(lines(&mut l, S), []);
+    // Nothing was asked for; what is reserved then is looked at all the same: a deal without a floor costs the increment.
+    let place = l.can_pay(&bid("s", "c1"), Money(0)).expect("nothing is asked for");
+    assert_eq!(l.reserve(&bid("s", "c1"), place, Money(0)), Ok(Ticket::default()));
+    assert_eq!(l.reserve(&bid("s", "c1"), place, Money(1)), Err(Answer::NoMoney));
+    l.grant(&grant(1, 0, 10, 9 * S));
+    assert!(l.reserve(&bid("s", "c1"), place, Money(1)).is_ok_and(|ticket| ticket.account == AccountId(1)));
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(super) struct Window {
     pub(super) known: Option<Known>,
 }
 
-/// What is true of a running window as long as no account changes: for renewals that want no money.
+/// What is true of a running window as long as no account changes, but for `left`: for renewals that want no money.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Known {
     /// Of the accounts.

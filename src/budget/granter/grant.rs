@@ -109,7 +109,8 @@ impl Granter {
         let known = window.known.filter(lately)?;
         let rest_ms = known.ends_ms.saturating_sub(wall_ms);
         // Near its end there is another window to be granted of; a clock that was set back is before its beginning.
-        if rest_ms <= AHEAD_MS || wall_ms < id.key.period.starts_ms() || !self.stopped.is_empty() {
+        let stopped = window.row.buckets.iter().any(|b| self.stopped.contains(&b.account));
+        if rest_ms <= AHEAD_MS || wall_ms < id.key.period.starts_ms() || stopped {
             return None;
         }
         let at = window.place(id.holder).ok()?;

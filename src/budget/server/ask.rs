@@ -92,13 +92,11 @@ impl Server {
             Stage::Open if line.is_low(cores, now_ns) => line.want(cores, now_ns),
             Stage::Open => line.granted,
         };
-        // What cores that cannot pay a bid lack of it, the least of them: they have the rest. Who wants nothing needs no price.
-        let lack = if want > line.granted {
-            let lacks = subs.iter().filter(|s| s.want > s.granted && s.price > s.free()).map(|s| s.price - s.free());
-            lacks.min().unwrap_or(line.price) - line.free
-        } else {
-            0
-        };
+        // What cores that cannot pay a bid lack of it, the least of them: they have the rest. Where nothing is wanted of this
+        // window, no core lacks anything; the next one may be granted of.
+        let lacks = subs.iter().filter(|s| s.want > s.granted && s.price > s.free()).map(|s| s.price - s.free());
+        let least = if want > line.granted { lacks.min() } else { None };
+        let lack = least.unwrap_or(line.price) - line.free;
         let said = AskLine {
             line: line.key,
             granted: Money(line.granted),
@@ -248,7 +246,7 @@ impl Server {
                 continue;
             }
             let to = &mut self.cores[core];
-            if to.renewals.len() < limits::BUDGET_GRANT_SLOTS {
+            if to.renewals.len() < limits::BUDGET_GRANT_SLOTS / 2 {
                 let (granted, recall) = (Money(sub.granted), sub.marked(RECALLED));
                 to.renewals.push_back(CoreGrant { line: line.key, granted, from_ns, until_ns, recall, stop: false });
             } else {

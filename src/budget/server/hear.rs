@@ -110,9 +110,11 @@ impl Server {
             Some((line, sub)) => (&*line, &*sub),
             None => return,
         };
-        // It has what it wants, and what it gave back is not lacking elsewhere: nobody else's part changes.
+        // It has what it wants, and what it gave back is not lacking elsewhere: what others hold stays as it is, for as long as
+        // the line's rate holds without being summed up.
         let content = sub.want <= sub.granted && (line.free == 0 || sub.free() >= line.price) && back == 0;
-        if content && line.stage == Stage::Open && line.holds() && !line.is_low(self.cores.len(), now_ns) {
+        let summed = i64::from(now_ds.saturating_sub(line.heard)) < terms::RATE_DS;
+        if content && summed && line.stage == Stage::Open && line.holds() && !line.is_low(self.cores.len(), now_ns) {
             return;
         }
         self.attend(slot);
@@ -129,8 +131,7 @@ impl Server {
         (sub.want, sub.price) = (want, price);
         line.price = line.price.max(price);
         line.seen_ns = now_ns;
-        // A bid was lost.
-        self.urgent = true;
+        line.lost = true;
         self.attend(slot);
     }
 
@@ -183,7 +184,7 @@ impl Server {
         }
         line.price = if line.price == 0 { price } else { line.price };
         line.seen_ns = now_ns;
-        self.urgent = true;
+        line.lost = true;
         // It may have missed what it was given.
         if sub.granted > 0 {
             self.tell(slot, core);

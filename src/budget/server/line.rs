@@ -148,6 +148,8 @@ pub(super) struct Line {
     pub due: bool,
     /// It is in the next ask, or in one that waits for room.
     pub asking: bool,
+    /// A bid on it was lost, and nobody has looked after it since.
+    pub lost: bool,
     /// Its sums have changed since the last cut was made.
     pub changed: bool,
     /// The line of the same account that was made before it.

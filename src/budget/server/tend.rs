@@ -8,7 +8,7 @@ use super::{
     share::{self, Told},
     terms::{self, SWEEP_NS},
 };
-use crate::budget::messages::LineKey;
+use crate::{budget::messages::LineKey, units::MS};
 
 impl Server {
     /// Looks after what was heard since the last turn, and after a part of all lines.
@@ -136,7 +136,15 @@ impl Server {
         // While the granter may have more, nobody is bothered.
         let needy = line.short > 0 && line.tired > 0;
         share::recall(line, subs, needy, now_ns, &mut tell);
+        let lost = std::mem::take(&mut line.lost);
         if line.is_low(cores, now_ns) && line.may_ask(now_ns) {
+            // Or will be: a core has nothing for a bid, and bids come faster than asks are gathered.
+            let gather_ms = (self.gather_ns / MS) as i64;
+            let soon = |s: &Sub| {
+                let lacks = s.want > s.granted && s.price > s.free();
+                lacks && s.rate(now_ns).saturating_mul(gather_ms) / 1_000 >= s.price
+            };
+            self.urgent |= lost || subs.iter().any(soon);
             self.ask_for(slot);
         }
     }

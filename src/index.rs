@@ -1,30 +1,30 @@
 //! Where in a table something is, by a hash of what it is called: open addressing, linear, never full.
-//! Owns: tags and places. Called by: the directory. Never: believes a tag; its caller compares what the tag stands for.
+//! Owns: tags and places. Called by: the directory of accounts, what was seen of notices. Never: believes a tag; its caller compares what the tag stands for.
 //! Full: cannot be, it has at least half as many places again as there can be entries.
 
 /// A tag decides where an entry would like to be, so that entries can be moved together again without what they stand for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     tag: u32,
     /// What is there.
-    pub(super) at: u32,
+    pub(crate) at: u32,
 }
 
 const EMPTY: Place = Place { tag: 0, at: u32::MAX };
 
 #[derive(Debug)]
-pub(super) struct Index {
+pub(crate) struct Index {
     places: Box<[Place]>,
 }
 
 impl Index {
     /// Room for so many entries.
-    pub(super) fn new(entries: usize) -> Index {
+    pub(crate) fn new(entries: usize) -> Index {
         // A power of two, so that the way around the end is a mask.
         Index { places: vec![EMPTY; (entries + entries / 2 + 2).next_power_of_two()].into() }
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         size_of_val(&*self.places)
     }
 
@@ -40,7 +40,7 @@ impl Index {
 
     /// The first entry of this tag.
     #[inline]
-    pub(super) fn first(&self, tag: u32) -> Option<Place> {
+    pub(crate) fn first(&self, tag: u32) -> Option<Place> {
         let mut i = self.home(tag);
         loop {
             let place = self.places[i];
@@ -53,7 +53,7 @@ impl Index {
 
     /// The entry of this tag that `is` it.
     #[inline]
-    pub(super) fn find(&self, tag: u32, is: impl Fn(u32) -> bool) -> Option<u32> {
+    pub(crate) fn find(&self, tag: u32, is: impl Fn(u32) -> bool) -> Option<u32> {
         let mut i = self.home(tag);
         loop {
             let place = self.places[i];
@@ -68,7 +68,7 @@ impl Index {
     }
 
     /// Adds an entry that is not there.
-    pub(super) fn insert(&mut self, tag: u32, at: u32) {
+    pub(crate) fn insert(&mut self, tag: u32, at: u32) {
         let mut i = self.home(tag);
         while self.places[i].at != EMPTY.at {
             i = self.after(i);
@@ -77,7 +77,7 @@ impl Index {
     }
 
     /// Takes an entry away, and moves those behind it together: no graves, so lookups stay short for ever.
-    pub(super) fn remove(&mut self, tag: u32, at: u32) {
+    pub(crate) fn remove(&mut self, tag: u32, at: u32) {
         let mut hole = self.home(tag);
         loop {
             let place = self.places[hole];
