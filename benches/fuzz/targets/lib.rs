@@ -23,12 +23,13 @@ pub mod response;
 pub mod rules;
 pub mod simd;
 pub mod splice;
+pub mod token;
 
 /// Returns if what must hold of an input holds, else panics.
 pub type Check = fn(&[u8]);
 
 /// Every target and its name.
-pub const TARGETS: [(&str, Check); 12] = [
+pub const TARGETS: [(&str, Check); 13] = [
     ("answer", answer::check),
     ("blackbox", blackbox::check),
     ("chunked", chunked::check),
@@ -43,6 +44,7 @@ pub const TARGETS: [(&str, Check); 12] = [
         let _ = request::check(body);
     }),
     ("splice", splice::check),
+    ("token", token::check),
 ];
 
 /// Where to cut `buf`: everywhere if it is short, else at places that its length spreads.

@@ -1,0 +1,16 @@
+//! Notices: what exchanges and browsers tell us minutes after an auction, and what we tell DSPs of it.
+//!
+//! | part | what it knows |
+//! |---|---|
+//! | [`keys`] | secrets that sign, by number, so that they can be changed while old URLs are out |
+//! | [`token`] | a notice URL of ours: what it carries, how it is signed, why one is refused |
+//! | [`price`] | what a notice that names a price comes to |
+//! | [`seen`] | which notices have been taken, one bit each, also after a restart |
+//! | [`sealed`] | a price that only its DSP can read: the 28 bytes of the field |
+//!
+//! Never: a table of URLs between auction and notice. Whatever a notice needs is in its token, under the signature.
+pub mod keys;
+pub mod price;
+pub mod sealed;
+pub mod seen;
+pub mod token;
