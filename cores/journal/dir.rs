@@ -57,7 +57,11 @@ impl Files for Dir {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
-            let meta = entry.metadata()?;
+            // Whoever looks is not alone: files get their names when they are whole, and old ones go.
+            let meta = match entry.metadata() {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                meta => meta?,
+            };
             if let (true, Ok(name)) = (meta.is_file(), entry.file_name().into_string()) {
                 files.push((name, meta.len()));
             }
@@ -83,5 +87,35 @@ impl Files for Dir {
     fn free(&mut self) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(&self.path)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::Tree;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Found by the kills: `audit` of an exchange that ran failed when an index got its name while it looked.
+    #[test]
+    fn files_that_come_and_go_are_no_mistake() {
+        let tree = Tree::new(&[("stays", "1")]);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (made, named) = (tree.0.join("made.tmp"), tree.0.join("named"));
+                while !over.load(Ordering::Relaxed) {
+                    let _ = fs::write(&made, "2").and_then(|()| fs::rename(&made, &named));
+                    let _ = fs::remove_file(&named);
+                }
+            });
+            let mut dir = Dir::new(&tree.0);
+            let listed = (0..20_000).try_for_each(|_| {
+                let stays = dir.list()?.contains(&("stays".to_owned(), 1));
+                if stays { Ok(()) } else { Err(io::Error::other("what stays is not there")) }
+            });
+            over.store(true, Ordering::Relaxed);
+            listed.expect("a list");
+        });
     }
 }
