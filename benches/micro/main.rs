@@ -7,6 +7,7 @@
 mod blackbox;
 mod core;
 mod ledger;
+mod notice;
 mod parts;
 
 use bumpalo::Bump;
@@ -118,6 +119,14 @@ fn main() {
             let mut ledger = ledger::Ledger::new();
             rounds(n, bodies.len(), |count, i| ledger.nothing(count, i))
         }
+        "token_write" => {
+            let mut notices = notice::Notices::new();
+            rounds(n, bodies.len(), |count, i| notices.write(count, i))
+        }
+        "token_read" => {
+            let mut notices = notice::Notices::new();
+            rounds(n, bodies.len(), |count, i| notices.read(count, i))
+        }
         "charge" => {
             let mut ledger = ledger::Ledger::new();
             rounds(n, bodies.len(), |count, i| ledger.whole(count, i))
@@ -129,7 +138,7 @@ fn main() {
         "auction_ask" => core::auctions(&posts, n, core::Half::Ask),
         "auction_hear" => core::auctions(&posts, n, core::Half::Hear),
         other => panic!(
-            "case={other}: there are parse, fill_tape, request_head, response, splice, digest, begin, judge, decide, record, publish, reserve, reserve_nothing, charge, answer, auction, auction_ask, auction_hear, ledger"
+            "case={other}: there are parse, fill_tape, request_head, response, splice, digest, begin, judge, decide, record, publish, reserve, reserve_nothing, charge, token_write, token_read, answer, auction, auction_ask, auction_hear, ledger"
         ),
     };
     println!("{ops}");
