@@ -36,6 +36,7 @@ use outcry::{
     units::Now,
 };
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -510,8 +511,14 @@ fn report(ledger: &mut Ledger, leases: &Sender<ToLeases>, accounts: &Accounts, t
     if !batch.is_empty() {
         drop(leases.send(ToLeases::Names(batch, held.clone())));
     }
-    for movement in std::mem::take(&mut ledger.moved) {
-        tell(&ledger.tree, &movement, leases, accounts);
+    let moved = std::mem::take(&mut ledger.moved);
+    for campaign in concerned(&ledger.tree, &moved) {
+        drop(leases.send(ToLeases::Changed(campaign)));
+    }
+    for movement in moved {
+        if let (Deed::Add, Some(account)) = (movement.deed, ledger.tree.get(movement.account)) {
+            accounts.add(&account.name, account.id);
+        }
         telling.note(Note::Movement(Box::new(movement)));
     }
     ledger.events.drain(..).for_each(|event| telling.note(Note::Event(event)));
@@ -528,15 +535,51 @@ fn report(ledger: &mut Ledger, leases: &Sender<ToLeases>, accounts: &Accounts, t
     telling.figures(|m| m.set(Figure::Stopped, stopped));
 }
 
-/// Configurations hear of accounts that are new, leases of limits that are other ones.
-fn tell(tree: &Tree, movement: &Movement, leases: &Sender<ToLeases>, accounts: &Accounts) {
-    let Some(account) = tree.get(movement.account) else { return };
-    // What has ended stays known, so that its bids are refused and not without a budget.
-    if movement.deed == Deed::Add {
-        accounts.add(&account.name, account.id);
-    }
-    // What is set of an advertiser concerns all its campaigns.
-    for campaign in tree.list().filter(|a| a.id == account.id || a.advertiser() == account.id) {
-        drop(leases.send(ToLeases::Changed(campaign.id)));
+/// The campaigns that these changes concern, each once: what is set of an advertiser concerns all of its own. One pass over the
+/// tree, however many changes there are.
+fn concerned<'a>(tree: &'a Tree, moved: &'a [Movement]) -> impl Iterator<Item = AccountId> + 'a {
+    let changed: BTreeSet<AccountId> = moved.iter().map(|m| m.account).collect();
+    let campaigns = if changed.is_empty() { None } else { Some(tree.list()) };
+    campaigns
+        .into_iter()
+        .flatten()
+        .filter(|a| a.owner != Owner::Advertiser)
+        .filter(move |a| changed.contains(&a.id) || changed.contains(&a.advertiser()))
+        .map(|a| a.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::Tree as Files;
+
+    /// A file with a hundred thousand campaigns was told with a look at each for each of them: for hours.
+    #[test]
+    fn many_changes_concern_each_campaign_once() {
+        let files = Files::new(&[]);
+        let text = format!(
+            "state_dir = {:?}\n[[dsp]]\nname = \"north\"\nurl = \"http://127.0.0.1:9/\"\n",
+            files.0.display().to_string()
+        );
+        let config = outcry::config::load(&text, 1).expect("a configuration");
+        let mut ledger = Ledger::open(&config, crate::bidder::turn::now).expect("a ledger");
+        let mut budgets = String::new();
+        for advertiser in ["one", "two"] {
+            budgets += &format!("[[advertiser]]\nname = \"{advertiser}\"\ndaily = 5\n");
+            for campaign in 0..3 {
+                budgets += &format!(
+                    "[[advertiser.campaign]]\nname = \"{advertiser}-{campaign}\"\ndsp = \"north\"\nseat = \"s\"\n\
+                     cid = \"{advertiser}-{campaign}\"\ndaily = 1\n"
+                );
+            }
+        }
+        ledger.apply_file(&budgets).expect("budgets");
+        assert_eq!((ledger.moved.len(), ledger.new_names.len()), (8, 8));
+        let told = |ledger: &Ledger| concerned(&ledger.tree, &ledger.moved).count();
+        assert_eq!(told(&ledger), 6, "each campaign once, no advertiser");
+        ledger.moved.clear();
+        assert_eq!(told(&ledger), 0);
+        ledger.apply_file(&budgets.replace("\"one\"\ndaily = 5", "\"one\"\ndaily = 6")).expect("budgets");
+        assert_eq!((ledger.moved.len(), told(&ledger)), (1, 3), "an advertiser's own");
     }
 }

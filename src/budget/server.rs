@@ -335,7 +335,7 @@ impl Server {
     fn violate(&mut self, violation: Violation) {
         let Violation { invariant, line, .. } = violation;
         self.totals.violations[invariant as usize] += 1;
-        self.cuts_frozen = true;
+        (self.cuts_frozen, self.cut_told) = (true, false);
         if self.violations.len() < VIOLATIONS_KEPT {
             self.violations.push_back(violation);
         }
