@@ -56,9 +56,11 @@ pub fn charged(position: Position, token: &Token<'_>, said: Option<&[u8]>) -> (M
     }
 }
 
-/// The part of the charge that this price is of the answered one, rounded down as the charge was.
+/// The part of the charge that this price is of the answered one. Rounded up: the charge was rounded down already, and what is
+/// left must not cost less than the floor would have.
 fn share(token: &Token<'_>, price: Cpm) -> Money {
-    let part = i128::from(token.charge.0) * i128::from(price.0) / i128::from(token.price.0.max(1));
+    let (charge, of) = (i128::from(token.charge.0), i128::from(token.price.0.max(1)));
+    let part = (charge * i128::from(price.0) + of - 1).div_euclid(of);
     // A part of a charge is no larger.
     Money(i64::try_from(part).unwrap_or(token.charge.0))
 }
@@ -120,6 +122,12 @@ mod tests {
     fn without_a_floor_nothing_is_still_no_price() {
         assert_eq!(charged(Position::Intermediate, &token(5, 0, 5), Some(b"0")), (Money(5), Said::BelowFloor));
         assert_eq!(charged(Position::Intermediate, &token(5, 0, 5), Some(b"0.000001")), (Money(1), Said::Lower));
+    }
+
+    #[test]
+    fn half_an_impression_costs_what_its_floor_does_at_least() {
+        // A multiplier of a half: 1.5 nano-units were charged as 1, and the floor alone costs 1.
+        assert_eq!(charged(Position::Intermediate, &token(3, 2, 1), Some(b"0.000002")), (Money(1), Said::Lower));
     }
 
     proptest! {

@@ -78,7 +78,7 @@ pub struct Token<'a> {
     pub account: AccountId,
     /// In which window.
     pub period: Period,
-    /// A notice that comes later is answered and not charged. Seconds since 1970.
+    /// A notice that comes then or later is answered and not charged. Seconds since 1970.
     pub expires_s: u32,
     /// What is called in turn: the DSP's URL.
     pub url: &'a [u8],
@@ -113,6 +113,11 @@ pub enum Refused {
 pub struct Unwritable;
 
 impl Token<'_> {
+    /// Too late to be charged?
+    pub fn expired(&self, now_s: u32) -> bool {
+        now_s >= self.expires_s
+    }
+
     /// Characters of this token.
     pub fn spelled_len(&self) -> usize {
         spelled(HEAD + self.url.len() + MAC_BYTES)

@@ -5,7 +5,7 @@ use outcry::{
     notice::{
         keys::Keys,
         price::charged,
-        seen::{PAGE_BYTES, Seen},
+        seen::{PAGE_BYTES, Restored, Seen},
         token::{Kind, Token, URL_MAX},
     },
     units::{Cpm, EventId, Money},
@@ -82,11 +82,19 @@ fn priced(data: &[u8]) {
 }
 
 fn restored(data: &[u8]) {
-    let mut seen = Seen::new(4, 7);
+    let (mut seen, mut again) = (Seen::new(4, 7), Seen::new(4, 8));
     for page in data.chunks(PAGE_BYTES) {
-        let taken = seen.restore(page, 0);
-        assert!(page.len() == PAGE_BYTES || !taken, "half a page is none");
+        let said = seen.restore(page, 0);
+        assert_eq!(page.len() == PAGE_BYTES, said != Restored::Garbled, "half a page is none");
     }
-    let mut out = Vec::new();
-    assert!(seen.checkpoint(usize::MAX, &mut out) && out.is_empty(), "what was restored is on disk");
+    let snapshot = |seen: &Seen| {
+        let mut out = Vec::new();
+        assert_eq!(seen.snapshot(0, 4, &mut out), None, "there are no more");
+        out
+    };
+    let whole = snapshot(&seen);
+    for page in whole.chunks(PAGE_BYTES) {
+        assert_eq!(again.restore(page, 0), Restored::Taken);
+    }
+    assert_eq!(snapshot(&again), whole, "nothing is lost from start to start");
 }
