@@ -32,6 +32,7 @@ use outcry::{
         window::BucketKey,
     },
     config::{Config, Dsp, Mistake, RateTable},
+    limits,
     record::labels::Money as Figure,
     units::Now,
 };
@@ -497,18 +498,13 @@ impl Upkeep {
 
 /// What was changed and found is told to whom it concerns.
 fn report(ledger: &mut Ledger, leases: &Sender<ToLeases>, accounts: &Accounts, telling: &mut Telling, held: Held) {
+    // Held until the last batch of names has been taken; without any, to the end of this.
     let held = Arc::new(held);
-    let mut batch = Box::new(DirectoryBatch::new());
-    for id in std::mem::take(&mut ledger.new_names) {
-        let Some(entry) = ledger.tree.get(id).and_then(entry) else { continue };
-        if let Err(entry) = batch.put(entry) {
-            let full = std::mem::replace(&mut batch, Box::new(DirectoryBatch::new()));
-            drop(leases.send(ToLeases::Names(full, held.clone())));
-            // An empty batch has room.
-            let _ = batch.put(entry);
-        }
-    }
-    if !batch.is_empty() {
+    let names: Vec<Entry> = ledger.new_names.drain(..).filter_map(|id| entry(ledger.tree.get(id)?)).collect();
+    for some in names.chunks(limits::BUDGET_BATCH_MAX) {
+        let mut batch = Box::new(DirectoryBatch::new());
+        // It has room for so many.
+        some.iter().for_each(|entry| drop(batch.put(entry.clone())));
         drop(leases.send(ToLeases::Names(batch, held.clone())));
     }
     let moved = std::mem::take(&mut ledger.moved);

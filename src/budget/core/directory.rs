@@ -72,11 +72,6 @@ impl DirectoryBatch {
         self.put.len() + self.remove.len() < BUDGET_BATCH_MAX
     }
 
-    /// Is there nothing in it?
-    pub fn is_empty(&self) -> bool {
-        self.put.is_empty() && self.remove.is_empty()
-    }
-
     /// Adds an entry; gives it back when the batch is full.
     pub fn put(&mut self, entry: Entry) -> Result<(), Entry> {
         if !self.has_room() {
