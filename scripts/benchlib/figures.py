@@ -306,22 +306,29 @@ def memory(b):
     most = min(FLIGHT[1], (files - 500) // sockets)
     if most < FLIGHT[1]:
         print(f"memory: {files} descriptors are enough for {most} auctions in flight, of {sockets} connections each")
-    value = None
+    # The first is the warm-up: pools grow to what 256 need. In steps, so that it is auctions whose memory is seen and not calls
+    # that wait for ten thousand new connections at once; in smaller ones beside it, to see how much of it is those calls.
+    small = [FLIGHT[0] + (most - FLIGHT[0]) * n // FLIGHT_STEPS for n in range(1, FLIGHT_STEPS + 1)]
+    value = slope(b, [most // 3, most * 2 // 3, most])
+    return [
+        ("memory_bytes_in_flight", value, f"<= {MEMORY_MAX}", lambda v: v <= MEMORY_MAX),
+        ("memory_small_steps", slope(b, small), "-", None),
+    ]
+
+
+def slope(b, levels):
+    """Bytes an auction in flight between the least and the last of these; None if it could not be measured."""
     for _ in range(2):
         try:
-            # The first is the warm-up: pools grow to what 256 need. In steps, so that it is auctions whose memory is seen
-            # and not calls that wait for ten thousand new connections at once.
-            steps = [FLIGHT[0] + (most - FLIGHT[0]) * n // FLIGHT_STEPS for n in range(FLIGHT_STEPS + 1)]
-            found = b.in_flight([FLIGHT[0], *steps], 500_000, 4_000)
+            found = b.in_flight([FLIGHT[0], FLIGHT[0], *levels], 500_000, 4_000)
             print("in flight, resident MB: " + ", ".join(f"{n} {m / 2**20:.1f}" for n, m in found))
             (n0, m0), (n1, m1) = found[1], found[-1]
-            value = (m1 - m0) / (n1 - n0)
             print(f"resident memory: {m0 / 2**20:.1f} MB at {n0} auctions in flight, {m1 / 2**20:.1f} MB at {n1}")
-            break
+            return (m1 - m0) / (n1 - n0)
         except (Void, subprocess.SubprocessError, OSError) as e:
             b.voids += 1
             print(f"void: memory: {e}")
-    return [("memory_bytes_in_flight", value, f"<= {MEMORY_MAX}", lambda v: v <= MEMORY_MAX)]
+    return None
 
 
 def cores(b):
