@@ -60,19 +60,20 @@ def machine():
     return f"{os.uname().release}, {model}, {os.cpu_count()} CPUs"
 
 
-ports = iter(range(12_000 + os.getpid() % 60 * 300, 32_000))
+held = []  # sockets, see `fresh_port`
 
 
 def fresh_port():
-    """A port nobody listens on, never one twice."""
-    for port in ports:
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                pass
-    raise Trouble("no free port")
+    """A port that is this process's until it ends. To look for one that is free and let go of it is not enough: exchanges of
+    the same user share a port without a word (SO_REUSEPORT), and one that was just killed leaves its own free for others to
+    find. So a socket stays bound to it that never listens: connections pass it by, and those who bind the port by name,
+    as we do, may."""
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    s.bind(("127.0.0.1", 0))
+    held.append(s)
+    return s.getsockname()[1]
 
 
 class Running:
@@ -233,3 +234,26 @@ def step(lab, rate):
     good = "latency_ns" in got and got["cpu_share"] < 0.8 and not got["unanswered"] and own is not None and own < OWN_P99_MAX
     print(f"  {rate:.0f} requests/s: {'carried' if good else 'not carried'}, own p99 {(own or 0) * 1e6:.0f} us, load's CPU {got['cpu_share']:.0%}", flush=True)
     return good
+
+
+def self_test():
+    """A port that was given out is nobody else's to find, and those it was given to can listen on it."""
+    port = fresh_port()
+    with socket.socket() as other:
+        try:
+            other.bind(("127.0.0.1", port))
+        except OSError:
+            pass
+        else:
+            raise AssertionError(f"port {port} is given out, and still free")
+    with socket.socket() as ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        ours.bind(("127.0.0.1", port))
+        ours.listen()
+        socket.create_connection(("127.0.0.1", port), 5).close()
+        ours.accept()[0].close()
+    print("ports are kept")
+
+
+if __name__ == "__main__":
+    self_test()
