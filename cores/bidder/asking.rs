@@ -3,12 +3,13 @@
 //! Never: decides whom to ask, for how long, or what an answer is worth; `outcry` does.
 use super::{
     Bidder, SAMPLE,
-    egress::{Done, Reply},
-    flight::Heard,
+    egress::{Asked, Done, Egress, Reply},
+    flight::{Flight, Heard},
     ingress::{ClientKey, Whole},
     reading::{Refused, Refusee},
     refusing::Seen,
     slab::Key,
+    snapshot::Snapshot,
     transport::Transport,
 };
 use outcry::{
@@ -25,6 +26,7 @@ use outcry::{
     },
     record::{
         labels::{Counter, Refusal, Stage},
+        metrics::CoreMetrics,
         stages::StageTimes,
     },
     units::{EventId, MS, Now, mix},
@@ -168,39 +170,47 @@ impl Bidder {
                 metrics.dsp_outcome(row, outcome, 0);
                 continue;
             }
-            let head = &snapshot.heads[ix.0 as usize];
-            let (body, _) = flight.bytes();
-            let mut out = egress.request_buffer(head.len() + body.len() + 256);
-            let slot = http1::begin_request(&mut out, head);
-            let edits = Edits {
-                tmax_ms: Deadlines::tmax_ms(rules, until_ns, now_ns),
-                dsp_name: &dsp.name,
-                wseat: &dsp.seats,
-                cur: &dsp.currencies,
-                buyeruid: dsp.buyeruid,
-                schain_node: snapshot.schain_node.as_deref(),
-                imps,
-            };
-            let spliced = splice::splice(&flight.request, body, &edits, &mut out);
-            http1::finish_request(&mut out, slot);
-            let bytes = out.len();
             let leg = flight.ask(ix, imps, until_ns, now_ns);
             metrics.dsp_asked(row);
-            let call = match spliced {
-                Err(_) => Err((out, Outcome::Internal)),
-                Ok(()) => egress
-                    .ask(snapshot.lanes[ix.0 as usize], token(key, leg), out, now_ns, t)
-                    .map_err(|bytes| (bytes, Outcome::PoolExhausted)),
+            let asked = egress.ask(snapshot.lanes[ix.0 as usize], token(key, leg), now_ns, t);
+            let outcome = match asked {
+                None => Err(Outcome::PoolExhausted),
+                Some(Asked::Waits(call)) => Ok(call),
+                Some(Asked::Ready(call)) => match write(call, flight, leg, snapshot, egress, metrics, now_ns) {
+                    Ok(()) => Ok(call),
+                    Err(outcome) => {
+                        egress.abandon(call, now_ns, metrics, t);
+                        Err(outcome)
+                    }
+                },
             };
             let Some(leg) = flight.leg(leg) else { continue };
-            match call {
-                Ok(call) => {
-                    metrics.add(Counter::DspBytesOut, bytes as u64);
-                    leg.call = Some(call);
-                }
-                Err((bytes, outcome)) => {
-                    egress.put_back(bytes);
+            match outcome {
+                Ok(call) => leg.call = Some(call),
+                Err(outcome) => leg.close(Heard::Failed(outcome), now_ns),
+            }
+        }
+    }
+
+    /// Writes the requests of calls that waited and have their connections now.
+    pub(super) fn write_ready<T: Transport>(&mut self, now: Now, t: &mut T) {
+        let now_ns = now.boot_ns;
+        while let Some((call, token)) = self.egress.take_ready() {
+            let (key, leg) = from_token(token);
+            let Bidder { flights, snapshots, egress, metrics, .. } = self;
+            let flight = flights.get(key);
+            let with = flight.and_then(|flight| snapshots[flight.snapshot].as_ref().map(|snapshot| (flight, snapshot)));
+            let Some((flight, snapshot)) = with else {
+                egress.abandon(call, now_ns, metrics, t);
+                continue;
+            };
+            if let Err(outcome) = write(call, flight, leg, snapshot, egress, metrics, now_ns) {
+                egress.abandon(call, now_ns, metrics, t);
+                if let Some(leg) = flight.leg(leg) {
                     leg.close(Heard::Failed(outcome), now_ns);
+                }
+                if !flight.is_waiting() {
+                    self.finish(key, now, t);
                 }
             }
         }
@@ -237,7 +247,7 @@ impl Bidder {
         for leg in 0..flight.legs().len() as u8 {
             let Some(l) = flight.leg(leg).filter(|l| l.until_ns <= now_ns) else { continue };
             let Some(call) = l.call.take() else { continue };
-            let outcome = match egress.abandon(call, now_ns, metrics) {
+            let outcome = match egress.abandon(call, now_ns, metrics, t) {
                 Some(sent_ns) => {
                     l.sent_ns = sent_ns;
                     Outcome::Late
@@ -252,6 +262,40 @@ impl Bidder {
             deadlines.arm(at, key);
         }
     }
+}
+
+/// Writes the request of a leg whose call has a connection. `Err`: nothing can be asked.
+fn write(
+    call: Key,
+    flight: &Flight,
+    leg: u8,
+    snapshot: &Snapshot,
+    egress: &mut Egress,
+    metrics: &mut CoreMetrics,
+    now_ns: u64,
+) -> Result<(), Outcome> {
+    let Some(leg) = flight.legs().get(usize::from(leg)) else { return Err(Outcome::Internal) };
+    let (config, ix) = (snapshot.config(), usize::from(leg.dsp.0));
+    let (dsp, head, (body, _)) = (&config.dsps[ix], &snapshot.heads[ix], flight.bytes());
+    let edits = Edits {
+        tmax_ms: Deadlines::tmax_ms(&config.auction, leg.until_ns, now_ns),
+        dsp_name: &dsp.name,
+        wseat: &dsp.seats,
+        cur: &dsp.currencies,
+        buyeruid: dsp.buyeruid,
+        schain_node: snapshot.schain_node.as_deref(),
+        imps: leg.imps(),
+    };
+    let mut out = egress.request_buffer(head.len() + body.len() + 256);
+    let slot = http1::begin_request(&mut out, head);
+    if splice::splice(&flight.request, body, &edits, &mut out).is_err() {
+        egress.put_back(out);
+        return Err(Outcome::Internal);
+    }
+    http1::finish_request(&mut out, slot);
+    metrics.add(Counter::DspBytesOut, out.len() as u64);
+    egress.write(call, out, now_ns);
+    Ok(())
 }
 
 /// A call's token: flight, its generation, leg.

@@ -1,7 +1,8 @@
-//! Requests to DSPs and their answers: "this request to this DSP" in, "this answer" out.
+//! Requests to DSPs and their answers: a call to this DSP in, "this answer" out.
 //! Owns: the core's connections to DSPs, their pools, the calls under way. Runs on: each bidder core.
 //! Called by: the bidder. Never: knows what a call is for; retries.
-//! Full: a call that finds no connection waits in a bounded queue until its caller abandons it.
+//! Full: a call that finds no connection waits in a bounded queue until its caller abandons it. Its request is written when it
+//! has one: until then there is nothing to keep, and what it tells the DSP of the time left is true.
 //!
 //! Nothing outside this file knows that HTTP/1.1 carries one request per connection: callers hold a [`Key`] of a
 //! *call*, so a multiplexed transport can take its place. What is pending goes out at the end of the loop turn.
@@ -20,8 +21,7 @@ use outcry::{
 };
 use std::{collections::VecDeque, net::SocketAddr};
 
-/// Kept of each size of requests' buffers: those of a turn. Of many calls that waited at once for new connections the rest
-/// is let go: they took more than the auctions themselves.
+/// Kept of each size of requests' buffers: those of a turn.
 const REQUEST_BYTES_KEPT: usize = 2 << 20;
 /// What an abandoned answer may still take to come in before its connection is closed.
 const DRAIN_NS: u64 = 1_000 * MS;
@@ -60,6 +60,15 @@ pub enum Reply {
     },
     /// None came.
     Failed(Outcome),
+}
+
+/// How a call begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// It has a connection: [`Egress::write`] its request before the turn ends.
+    Ready(Key),
+    /// It waits for one: [`Egress::take_ready`] will name it.
+    Waits(Key),
 }
 
 /// A call that ended, with its times (nanoseconds since boot, 0 = never).
@@ -125,8 +134,8 @@ struct Lane {
     /// Counts changes of the address.
     address: u32,
     pool: Pool,
-    /// Calls without a connection, and their requests.
-    waiting: VecDeque<(Key, Vec<u8>)>,
+    /// Calls without a connection.
+    waiting: VecDeque<Key>,
     /// The warm ones are not topped up before this; 0 once an answer came.
     retry_ns: u64,
     /// Idle connections that this look at them closes: they still count as open.
@@ -139,6 +148,8 @@ pub struct Egress {
     calls: Slab<Call>,
     lanes: Vec<Lane>,
     dirty: Vec<Key>,
+    /// Calls that waited and were put on a connection, to be written.
+    ready: Vec<Key>,
     /// Calls that ended outside of a read.
     failed: Vec<Done>,
     /// Buffers of requests, apart from all others: one comes back a turn after it was filled, still in the cache.
@@ -156,6 +167,7 @@ impl Egress {
             calls: Slab::new(auctions_max * limits::ASKED_MAX),
             lanes: Vec::new(),
             dirty: Vec::new(),
+            ready: Vec::new(),
             failed: Vec::new(),
             requests: Buffers::keeping(REQUEST_BYTES_KEPT),
             next_check_ns: 0,
@@ -205,7 +217,7 @@ impl Egress {
         self.lanes.iter().all(|l| l.pool.is_warm() || l.retry_ns > 0)
     }
 
-    /// An empty buffer to write a request into, for [`Egress::ask`].
+    /// An empty buffer to write a request into, for [`Egress::write`].
     pub fn request_buffer(&mut self, bytes: usize) -> Vec<u8> {
         self.requests.get(bytes)
     }
@@ -215,17 +227,9 @@ impl Egress {
         self.requests.put(bytes);
     }
 
-    /// Sends a whole HTTP request to a DSP. The answer comes as a [`Done`] that carries `token`. `Err` gives the
-    /// buffer back: no more calls can wait.
-    pub fn ask<T: Transport>(
-        &mut self,
-        lane_ix: u16,
-        token: u64,
-        bytes: Vec<u8>,
-        now_ns: u64,
-        t: &mut T,
-    ) -> Result<Key, Vec<u8>> {
-        let Some(lane) = self.lanes.get_mut(lane_ix as usize) else { return Err(bytes) };
+    /// Begins a call to a DSP. The answer comes as a [`Done`] that carries `token`. `None`: no more calls can wait.
+    pub fn ask<T: Transport>(&mut self, lane_ix: u16, token: u64, now_ns: u64, t: &mut T) -> Option<Asked> {
+        let lane = self.lanes.get_mut(lane_ix as usize)?;
         let mut take = lane.pool.take(lane.waiting.len());
         // After a reload that moved the DSP: its new requests are not for its old address.
         while let Take::Idle(old) = take
@@ -236,34 +240,69 @@ impl Egress {
             take = lane.pool.take(lane.waiting.len());
         }
         if take == Take::Full && lane.waiting.len() >= lane.target.connections {
-            return Err(bytes);
+            return None;
         }
-        let Some(key) = self.calls.take() else { return Err(bytes) };
+        let key = self.calls.take()?;
         let call = self.calls.get(key).expect("just taken");
         *call = Call { token, lane: lane_ix, asked_ns: now_ns, ..Call::default() };
-        match take {
-            Take::Idle(conn) => self.put_on(key, conn, bytes, now_ns),
-            Take::Open | Take::Full => {
-                self.lanes[lane_ix as usize].waiting.push_back((key, bytes));
-                if take == Take::Open {
-                    self.open(lane_ix, now_ns, t);
-                }
+        if let Take::Idle(conn) = take {
+            self.put_on(key, conn, now_ns);
+            return Some(Asked::Ready(key));
+        }
+        self.lanes[lane_ix as usize].waiting.push_back(key);
+        if take == Take::Open {
+            self.open(lane_ix, now_ns, t);
+        }
+        Some(Asked::Waits(key))
+    }
+
+    /// The next call that waited and has its connection now, with its token: to be written, or abandoned.
+    pub fn take_ready(&mut self) -> Option<(Key, u64)> {
+        while let Some(key) = self.ready.pop() {
+            // Since it was named it may have ended, or been moved to another connection and written.
+            if let Some(call) = self.calls.peek(key).filter(|c| c.conn.is_some() && c.sent_ns == 0) {
+                return Some((key, call.token));
             }
         }
-        Ok(key)
+        None
+    }
+
+    /// The whole HTTP request of a call that has a connection.
+    pub fn write(&mut self, key: Key, bytes: Vec<u8>, now_ns: u64) {
+        let call = self.calls.get(key);
+        let conn = call.and_then(|call| {
+            call.sent_ns = now_ns;
+            self.conns.at(call.conn?)
+        });
+        match conn {
+            Some((_, conn)) => conn.out = bytes,
+            None => self.requests.put(bytes),
+        }
     }
 
     /// The caller does not want the answer any more. Says whether the call ever left, with the time it was sent.
-    pub fn abandon(&mut self, key: Key, now_ns: u64, metrics: &mut CoreMetrics) -> Option<u64> {
+    pub fn abandon<T: Transport>(
+        &mut self,
+        key: Key,
+        now_ns: u64,
+        metrics: &mut CoreMetrics,
+        t: &mut T,
+    ) -> Option<u64> {
         let call = self.calls.get(key)?;
         let (conn, sent_ns, lane) = (call.conn, call.sent_ns, call.lane as usize);
         self.calls.free(key);
         match conn {
             None => {
                 let waiting = &mut self.lanes[lane].waiting;
-                let at = waiting.iter().position(|(k, _)| *k == key);
-                if let Some((_, bytes)) = at.and_then(|at| waiting.remove(at)) {
-                    self.requests.put(bytes);
+                if let Some(at) = waiting.iter().position(|k| *k == key) {
+                    waiting.remove(at);
+                }
+                None
+            }
+            // Nothing was written to it: it is as good as it was.
+            Some(ix) if sent_ns == 0 => {
+                if !self.release(ix, now_ns, metrics) {
+                    t.close(Sock::Dsp(ix));
                 }
                 None
             }
@@ -278,18 +317,17 @@ impl Egress {
         }
     }
 
-    fn put_on(&mut self, key: Key, ix: u32, bytes: Vec<u8>, now_ns: u64) {
+    /// The connection is this call's, whose request has to be written before the turn ends.
+    fn put_on(&mut self, key: Key, ix: u32, now_ns: u64) {
         let Some((conn_key, conn)) = self.conns.at(ix) else { return };
         conn.phase = Phase::Busy(key);
         conn.used = true;
         conn.since_ns = now_ns;
-        conn.out = bytes;
         if !std::mem::replace(&mut conn.dirty, true) {
             self.dirty.push(conn_key);
         }
         if let Some(call) = self.calls.get(key) {
             call.conn = Some(ix);
-            call.sent_ns = now_ns;
         }
     }
 
@@ -322,8 +360,7 @@ impl Egress {
         lane.retry_ns = now_ns + RETRY_NS;
         self.conns.free(key);
         // One connection was opened for each who waits: the oldest takes the bad news.
-        if let Some((waiter, bytes)) = self.lanes[dsp].waiting.pop_front() {
-            self.requests.put(bytes);
+        if let Some(waiter) = self.lanes[dsp].waiting.pop_front() {
             self.fail(waiter, Outcome::ConnectRefused);
         }
         Next::Close
@@ -355,10 +392,11 @@ impl Egress {
             conn.phase = Phase::Closing;
             return false;
         }
-        while let Some((waiter, bytes)) = lane.waiting.pop_front() {
+        while let Some(waiter) = lane.waiting.pop_front() {
             if let Some(call) = self.calls.get(waiter) {
                 metrics.pool_wait(lane.target.row, now_ns.saturating_sub(call.asked_ns));
-                self.put_on(waiter, ix, bytes, now_ns);
+                self.put_on(waiter, ix, now_ns);
+                self.ready.push(waiter);
                 return true;
             }
         }
@@ -456,36 +494,38 @@ impl Egress {
     }
 
     /// What a connection said was not for what it was asked: whoever is asked on it next would get another's answer too.
-    /// It is to be closed. A request that was put on it and has not left goes to another, once.
+    /// It is to be closed. A call that was put on it and whose request has not left goes to another, once.
     pub fn distrust(&mut self, ix: u32, now_ns: u64) {
         let Some((_, conn)) = self.conns.at(ix) else { return };
-        let (phase, bytes) = (conn.phase, if conn.dirty { std::mem::take(&mut conn.out) } else { Vec::new() });
-        conn.phase = Phase::Closing;
+        let (phase, unsent) = (std::mem::replace(&mut conn.phase, Phase::Closing), conn.dirty);
+        if unsent {
+            self.requests.put(std::mem::take(&mut conn.out));
+        }
         let lane = &mut self.lanes[conn.lane as usize];
         match phase {
             Phase::Idle => lane.pool.remove_idle(ix),
-            Phase::Busy(key) if bytes.is_empty() => self.fail(key, Outcome::Reset),
+            Phase::Busy(key) if !unsent => self.fail(key, Outcome::Reset),
             Phase::Busy(key) => {
-                let Some(call) = self.calls.get(key) else { return self.requests.put(bytes) };
+                let Some(call) = self.calls.get(key) else { return };
                 if std::mem::replace(&mut call.moved, true) {
-                    self.requests.put(bytes);
                     return self.fail(key, Outcome::Reset);
                 }
                 (call.conn, call.sent_ns) = (None, 0);
                 let address = lane.address;
                 match lane.pool.take_idle() {
-                    None => lane.waiting.push_front((key, bytes)),
+                    None => lane.waiting.push_front(key),
                     Some(other) if self.conns.at(other).is_some_and(|(_, c)| c.address == address) => {
-                        self.put_on(key, other, bytes, now_ns);
+                        self.put_on(key, other, now_ns);
+                        self.ready.push(key);
                     }
                     // A reload has moved the DSP: it is closed as it is looked at next.
                     Some(old) => {
                         let _ = lane.pool.give_back(old);
-                        lane.waiting.push_front((key, bytes));
+                        lane.waiting.push_front(key);
                     }
                 }
             }
-            Phase::Connecting | Phase::Draining | Phase::Closing => self.requests.put(bytes),
+            Phase::Connecting | Phase::Draining | Phase::Closing => {}
         }
     }
 

@@ -61,6 +61,11 @@ pub struct Leg {
 }
 
 impl Leg {
+    /// The impressions it was asked for, one bit for each.
+    pub fn imps(&self) -> u64 {
+        self.imps
+    }
+
     /// It is known what came of it.
     pub fn close(&mut self, heard: Heard, now_ns: u64) {
         (self.heard, self.done_ns, self.call) = (heard, now_ns, None);

@@ -447,6 +447,7 @@ impl Bidder {
         }
         self.slow = slow;
         self.egress.tick(now.boot_ns, t);
+        self.write_ready(now, t);
         self.egress.flush(t);
         if let Some(durable) = self.recorder.durable() {
             self.ingress.set_durable(durable);

@@ -18,13 +18,14 @@ use outcry_cores::{
 };
 use std::net::SocketAddr;
 
-/// Takes everything at once and keeps what clients were sent, which DSPs' sockets were opened and sent to, and whom it
-/// was told to close.
+/// Takes everything at once and keeps what clients and DSPs were sent, which DSPs' sockets were opened and sent to, and whom
+/// it was told to close.
 #[derive(Default)]
 struct Wire {
     answers: Vec<u8>,
     opened: Vec<Sock>,
     asked: Vec<Sock>,
+    requests: Vec<u8>,
     closed: Vec<Sock>,
 }
 
@@ -32,7 +33,10 @@ impl Transport for Wire {
     fn send(&mut self, sock: Sock, bytes: Vec<u8>) {
         match sock {
             Sock::Client(_) => self.answers.extend(bytes),
-            Sock::Dsp(_) => self.asked.push(sock),
+            Sock::Dsp(_) => {
+                self.asked.push(sock);
+                self.requests.extend(bytes);
+            }
         }
     }
     fn connect(&mut self, sock: Sock, _: SocketAddr) {
@@ -267,4 +271,43 @@ fn only_so_many_give_way_at_once() {
     }
     assert_eq!(bidder.connections(), 1000);
     assert!(bidder.on_accept(at(10_003)).is_some());
+}
+
+/// What a DSP was told of the time left was true when the call began to wait for a connection, and too much when it had one.
+#[test]
+fn a_call_that_waited_says_what_time_is_left() {
+    let dsp = "[[dsp]]\nname = \"d\"\nurl = \"http://127.0.0.1:9/\"\nwarm = 0\ntimeout_ms = 60\n";
+    let text = format!("state_dir = \"/nowhere\"\n[[exchange]]\nname = \"late\"\npath = \"/late\"\n{dsp}");
+    let (mut bidder, mut wire) = (bidder(by_hand::core_config(&text, 1)), Wire::default());
+    let client = bidder.on_accept(at(0)).expect("room");
+    bidder.on_read(client, Ok(&request()), at(0), &mut wire);
+    bidder.end_turn(at(0), &mut wire);
+    let [socket] = wire.opened[..] else { panic!("one connection is opened: {:?}", wire.opened) };
+    assert_eq!(wire.requests, b"", "there is nothing to write to yet");
+    assert_eq!(bidder.on_connect(socket, true, at(40), &mut wire), Next::Read);
+    bidder.end_turn(at(40), &mut wire);
+    let asked = String::from_utf8_lossy(&wire.requests).into_owned();
+    // Two of the twenty milliseconds are the way back.
+    assert!(asked.contains("\"tmax\":18"), "{asked}");
+    assert_eq!((&wire.asked[..], &wire.opened[..]), (&[socket][..], &[socket][..]));
+}
+
+/// A connection that was there in the turn in which its call's time was over would have been given up as if its answer were
+/// owed: a second and a new connection for each who waited too long.
+#[test]
+fn a_connection_that_came_too_late_for_its_call_is_good_for_the_next() {
+    let dsp = "[[dsp]]\nname = \"d\"\nurl = \"http://127.0.0.1:9/\"\nwarm = 0\ntimeout_ms = 60\n";
+    let text = format!("state_dir = \"/nowhere\"\n[[exchange]]\nname = \"late\"\npath = \"/late\"\n{dsp}");
+    let (mut bidder, mut wire) = (bidder(by_hand::core_config(&text, 1)), Wire::default());
+    let client = bidder.on_accept(at(0)).expect("room");
+    bidder.on_read(client, Ok(&request()), at(0), &mut wire);
+    bidder.end_turn(at(0), &mut wire);
+    let socket = wire.opened[0];
+    assert_eq!(bidder.on_connect(socket, true, at(90), &mut wire), Next::Read);
+    bidder.end_turn(at(90), &mut wire);
+    assert!(wire.answers.starts_with(b"HTTP/1.1 204 "), "{:?}", String::from_utf8_lossy(&wire.answers));
+    assert_eq!((&wire.asked[..], &wire.closed[..]), (&[][..], &[][..]), "nobody is asked any more");
+    bidder.on_read(client, Ok(&request()), at(100), &mut wire);
+    bidder.end_turn(at(100), &mut wire);
+    assert_eq!((&wire.asked[..], &wire.opened[..]), (&[socket][..], &[socket][..]));
 }
