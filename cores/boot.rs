@@ -15,6 +15,8 @@ use crate::{
         recover,
         telling::Telling,
     },
+    notice_keys::{self, NoticeKeysError},
+    notices::{self, start::NoticesError},
     raw::{self, RawRole},
     state::{self, StateError},
     topology,
@@ -23,7 +25,7 @@ use crate::{
 use outcry::{
     budget::{event::Level, server::Server},
     config::{self, Config, Durability, IoDriver, Mistake, plan},
-    messages::CoreConfig,
+    messages::{CoreConfig, CoreNotices},
     record::slots::{DspSlots, rows_for},
     time::hybrid::Hlc,
     units::{MS, mix},
@@ -69,6 +71,12 @@ pub enum BootError {
     /// The ledger of budgets.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The keys of notice URLs.
+    #[error(transparent)]
+    NoticeKeys(#[from] NoticeKeysError),
+    /// Which notices were taken.
+    #[error(transparent)]
+    Notices(#[from] NoticesError),
     /// A DSP's host has no address.
     #[error("dsp {name}: {host}:{port} has no address ({why}). Check the name, or write the address into `url`")]
     Resolve {
@@ -209,8 +217,11 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
     };
     let mut ledger = Ledger::open(&config, turn::now)?;
     let holder = (start.node, start.epoch);
+    let mut notices = None;
     let left = match left {
         Some(left) => Some(left.readout(say, |counted, say| {
+            let journal = notices::start::Record { dir: &counted.dir, positions: &counted.positions };
+            notices = notices::start::begin(&config, journal, start.node, (cores, mix(entropy ^ 2)), turn::now(), say)?;
             let record = recover::Record { dir: &counted.dir, positions: &counted.positions, last: counted.last };
             recover::recover(&mut ledger, Some(record), holder, say).map_err(BootError::from)
         })?),
@@ -239,7 +250,7 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
     let admin_addr = admin.local_addr().unwrap_or(config.admin);
 
     // Last of all that can fail: boxes that were made are there for the next start to read.
-    let recording = left.map(|left| left.boxes(&plan.bidders, say)).transpose()?;
+    let recording = left.map(|left| left.boxes(&plan.bidders, notices, say)).transpose()?;
     let (producers, last, away) = match recording {
         Some(r) => (r.producers.into_iter().map(Some).collect(), r.last, Some(r.away)),
         None => (Vec::new(), Hlc::default(), None),
@@ -409,8 +420,7 @@ pub(crate) fn confine(cpus: &[usize]) {
 
 fn entropy() -> Result<u64, BootError> {
     let mut bytes = [0; 8];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(|e| BootError::System { what: "reading randomness", source: e.into() })?;
+    fill_random(&mut bytes).map_err(|source| BootError::System { what: "reading randomness", source })?;
     Ok(u64::from_le_bytes(bytes))
 }
 
@@ -434,23 +444,42 @@ fn spawn<R: Send + 'static>(name: &str, run: impl FnOnce() -> R + Send + 'static
         .map_err(|source| BootError::System { what: "starting a thread", source })
 }
 
+/// Where a name leads.
+fn resolve(name: &str, host: &str, port: u16) -> Result<SocketAddr, BootError> {
+    let failed = |why: String| BootError::Resolve { name: name.to_owned(), host: host.to_owned(), port, why };
+    let mut addrs = (host.trim_matches(['[', ']']), port).to_socket_addrs().map_err(|e| failed(e.to_string()))?;
+    addrs.next().ok_or_else(|| failed("none".to_owned()))
+}
+
+fn core_notices(config: &Config) -> Result<Option<CoreNotices>, BootError> {
+    let Some(keys) = notice_keys::load(config, fill_random)? else { return Ok(None) };
+    let mut notices = CoreNotices { keys, hosts: Vec::new(), addrs: Vec::new() };
+    for (name, host) in config.dsps.iter().flat_map(|d| d.notice_hosts.iter().map(|host| (&d.name, host))) {
+        if !notices.hosts.contains(host) {
+            notices.addrs.push(resolve(name, &host.0, host.1)?);
+            notices.hosts.push(host.clone());
+        }
+    }
+    Ok(Some(notices))
+}
+
+fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
+    rustix::rand::getrandom(bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(())
+}
+
 fn core_config(
     config: &Config,
     slots: &mut DspSlots,
     start: state::Start,
     accounts: &Accounts,
 ) -> Result<Box<CoreConfig>, BootError> {
-    let mut dsp_addrs = Vec::new();
-    for d in &config.dsps {
-        let failed = |why: String| BootError::Resolve { name: d.name.clone(), host: d.host.clone(), port: d.port, why };
-        let host = d.host.trim_matches(['[', ']']);
-        let mut addrs = (host, d.port).to_socket_addrs().map_err(|e| failed(e.to_string()))?;
-        dsp_addrs.push(addrs.next().ok_or_else(|| failed("none".to_owned()))?);
-    }
+    let dsp_addrs = config.dsps.iter().map(|d| resolve(&d.name, &d.host, d.port)).collect::<Result<_, _>>()?;
+    let notices = core_notices(config)?;
     let dsp_slots = slots.assign(config.dsps.iter().map(|d| d.name.as_str()));
     let policies = accounts.policies(config);
     let (epoch, node) = (start.epoch, start.node);
-    Ok(Box::new(CoreConfig { config: config.clone(), dsp_addrs, dsp_slots, policies, epoch, node }))
+    Ok(Box::new(CoreConfig { config: config.clone(), dsp_addrs, dsp_slots, policies, epoch, node, notices }))
 }
 
 /// What a reload may change is all but what threads were built on.
@@ -482,6 +511,12 @@ fn reloader(
             ("raw.keep_days", config.raw.keep_days != running.raw.keep_days),
             ("raw.keep_bytes", config.raw.keep_bytes != running.raw.keep_bytes),
             ("raw.keeps_personal_data", config.raw.keeps_personal_data != running.raw.keeps_personal_data),
+            ("notices.auctions", config.notices.auctions != running.notices.auctions),
+            ("notices.retry_s", config.notices.retry_s != running.notices.retry_s),
+            ("notices.checkpoint_ms", config.notices.checkpoint_ms != running.notices.checkpoint_ms),
+            ("notices.connections", config.notices.connections != running.notices.connections),
+            // What is told apart is read at the start.
+            ("notices.url", config.notices.url.is_some() != running.notices.url.is_some()),
             ("budget.accounts", config.budget.accounts != running.budget.accounts),
             ("http.connections", config.http.connections != running.http.connections),
             ("http.auctions", config.http.auctions != running.http.auctions),

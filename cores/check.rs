@@ -148,7 +148,7 @@ fn pools(config: &Config, plan: &Plan, out: &mut String) -> std::fmt::Result {
 
 fn memory(config: &Config, plan: &Plan, out: &mut String) -> std::fmt::Result {
     let http = &config.http;
-    let pools: usize = config.dsps.iter().map(|d| d.connections).sum();
+    let pools = config.dsp_connections();
     // A core asks so many DSPs at once at most; each of them may answer at its longest.
     let mut answers: Vec<usize> = config.dsps.iter().map(|d| d.answer_bytes).collect();
     answers.sort_unstable_by(|a, b| b.cmp(a));
@@ -195,7 +195,7 @@ fn memory(config: &Config, plan: &Plan, out: &mut String) -> std::fmt::Result {
 pub fn open_files(config: &Config, cores: usize) -> u64 {
     // Per core its listener, ring, event and timer; for the process logs, admin clients, journal.
     let (core, process) = (8, 128);
-    let pools: usize = config.dsps.iter().map(|d| d.connections).sum();
+    let pools = config.dsp_connections();
     (cores * (config.http.connections + limits::CLIENTS_LEAVING_MAX + pools + core) + process) as u64
 }
 

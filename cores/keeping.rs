@@ -11,6 +11,7 @@ use crate::{
     },
     flush::opening::{Boxes, Opened, Opening, OpeningError, Start as Starting, Writes},
     journal::{JournalError, JournalSettings},
+    notices::Begun,
     raw::{self, dir::RawDir, store::Store},
     state::Start,
 };
@@ -251,7 +252,12 @@ impl Left {
 
 impl Kept {
     /// Makes the boxes of this process: one for each of `cpus`, in its memory.
-    pub fn boxes(self, cpus: &[usize], say: &mut dyn FnMut(&str)) -> Result<Recording, KeepingError> {
+    pub fn boxes(
+        self,
+        cpus: &[usize],
+        notices: Option<Begun>,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<Recording, KeepingError> {
         let Kept { left, last } = self;
         let Left { state_dir, runtime, boot, start, box_bytes, power, .. } = left;
         let boxes = cpus.len() as u16;
@@ -275,7 +281,7 @@ impl Kept {
         let running = Marker { state: State::Running, epoch: start.epoch, boot, boxes, power };
         marker::write(&state_dir, &running)?;
         // Flush is there: it has just answered. If it is gone since, the cores' rings say so.
-        let _ = left.boxes.send(Boxes { consumers, start: left.starting });
+        let _ = left.boxes.send(Boxes { consumers, start: left.starting, notices });
         Ok(Recording { producers, last, away: PutAway { files, state_dir, marker: running } })
     }
 }

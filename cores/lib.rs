@@ -30,6 +30,8 @@ pub mod journal;
 pub mod keeping;
 pub mod lab;
 pub mod money;
+pub mod notice_keys;
+pub mod notices;
 pub mod out;
 mod planted;
 pub mod raw;

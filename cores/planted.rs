@@ -19,6 +19,10 @@ pub(crate) enum Fault {
     SettledUnread,
     /// `grant-not-kept`: a grant is used before it is durable, and never is.
     GrantNotKept,
+    /// `notice-unrecorded`: one notice in eight is acknowledged without a record.
+    NoticeUnrecorded,
+    /// `notices-unread`: a start does not read what notices were recorded behind the last checkpoint.
+    NoticesUnread,
 }
 
 /// Is this fault to be committed?
@@ -46,6 +50,8 @@ fn named(name: &str) -> Option<Fault> {
         "no-reservation" => Fault::NoReservation,
         "settled-unread" => Fault::SettledUnread,
         "grant-not-kept" => Fault::GrantNotKept,
+        "notice-unrecorded" => Fault::NoticeUnrecorded,
+        "notices-unread" => Fault::NoticesUnread,
         other => panic!("OUTCRY_TEST_FAULT={other}: there is no such fault"),
     })
 }

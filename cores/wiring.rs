@@ -5,7 +5,7 @@
 use outcry::{
     budget::{CoreGrant, CoreReport, core::DirectoryBatch},
     limits,
-    messages::{ControlToFlush, FlushToControl, FromCore, FromFlush, ToCore, ToFlush},
+    messages::{ControlToFlush, FlushToControl, FromCore, FromFlush, NoticeCall, ToCore, ToFlush, ToNotices},
 };
 use rtrb::{Consumer, Producer, RingBuffer};
 
@@ -26,6 +26,26 @@ pub struct BidderEnds {
     pub raw: Producer<u8>,
     /// What is spent out, money in.
     pub money: CoreMoneyEnds,
+    /// DSPs that are to be told in, what came of it out.
+    pub notices: CoreNoticeEnds,
+}
+
+/// What a bidder core holds of its notices' rings.
+#[derive(Debug)]
+pub struct CoreNoticeEnds {
+    /// DSPs that are to be told in.
+    pub calls: Consumer<ToNotices>,
+    /// What came of it out.
+    pub called: Producer<Box<NoticeCall>>,
+}
+
+/// What flush holds of one bidder core's notices.
+#[derive(Debug)]
+pub struct FlushNoticeEnds {
+    /// DSPs that are to be told out.
+    pub calls: Producer<ToNotices>,
+    /// What came of it in.
+    pub called: Consumer<Box<NoticeCall>>,
 }
 
 /// What a bidder core holds of its money's rings.
@@ -79,6 +99,8 @@ pub struct FlushLane {
 pub struct FlushEnds {
     /// In order of cores.
     pub lanes: Vec<FlushLane>,
+    /// Notices, in order of cores.
+    pub notices: Vec<FlushNoticeEnds>,
     /// Of the raw stream's thread.
     pub raw: FlushLane,
     /// Totals out.
@@ -119,6 +141,9 @@ pub struct RawEnds {
     /// Their boxes back.
     pub from_flush: Consumer<FromFlush>,
 }
+
+/// Slots for what is told of the room for notices, beside the calls.
+const NOTICES_FULL: usize = 8;
 
 /// The number of the raw stream's lane: of no core, so that its counts count and its levels have no place.
 pub const RAW_LANE: u16 = u16::MAX;
@@ -168,7 +193,13 @@ pub fn wire(cores: usize) -> Result<Wiring, WiringError> {
     let raw_lane = FlushLane { core: RAW_LANE, from_core: raw_in, to_core: raw_box_out };
     let mut wiring = Wiring {
         bidders: Vec::with_capacity(cores),
-        flush: FlushEnds { lanes: Vec::with_capacity(cores), raw: raw_lane, to_control, from_control },
+        flush: FlushEnds {
+            lanes: Vec::with_capacity(cores),
+            notices: Vec::with_capacity(cores),
+            raw: raw_lane,
+            to_control,
+            from_control,
+        },
         control: ControlEnds { lanes: Vec::with_capacity(cores), to_flush, from_flush },
         raw: RawEnds { cores: Vec::with_capacity(cores), to_flush: raw_out, from_flush: raw_box_in },
         leases: LeasesEnds { lanes: Vec::with_capacity(cores) },
@@ -184,6 +215,10 @@ pub fn wire(cores: usize) -> Result<Wiring, WiringError> {
         let (grants_out, from_leases) = RingBuffer::new(limits::BUDGET_GRANT_SLOTS);
         let (names_out, names) = RingBuffer::new(limits::BUDGET_NAMES_SLOTS);
         let (names_back, names_home) = RingBuffer::new(limits::BUDGET_NAMES_SLOTS);
+        let (calls_out, calls) = RingBuffer::new(limits::NOTICES_CALLS + NOTICES_FULL);
+        let (called, called_in) = RingBuffer::new(limits::NOTICES_CALLS);
+        let notices = CoreNoticeEnds { calls, called };
+        wiring.flush.notices.push(FlushNoticeEnds { calls: calls_out, called: called_in });
         let money = CoreMoneyEnds { to_leases, from_leases, names, names_back };
         wiring.bidders.push(BidderEnds {
             core,
@@ -193,6 +228,7 @@ pub fn wire(cores: usize) -> Result<Wiring, WiringError> {
             from_control: order_in,
             raw,
             money,
+            notices,
         });
         wiring.flush.lanes.push(FlushLane { core, from_core: delta_in, to_core: box_out });
         wiring.control.lanes.push(ControlLane { core, to_core: order_out, from_core: report_in });

@@ -92,6 +92,25 @@ pub const BUDGET_ACCOUNTS_MIN: usize = 64;
 /// Beyond the campaigns of a start there is room for one in so many, however few are configured: some are added, and some that
 /// ended have windows that are not over yet.
 pub const BUDGET_ACCOUNTS_SPARE: usize = 10;
+/// Requests whose notices are told apart: 32,768 pages of 512 (`notice::seen`), 26 MB. Some 4,600 a second for an hour.
+pub const NOTICES_AUCTIONS_DEFAULT: usize = 16 << 20;
+/// Room that a head needs for a notice of ours: the longest token, what its URL begins with, a query, and a browser's headers.
+pub const NOTICE_HEAD_BYTES: usize = 4_096;
+/// The least that may be set.
+pub const NOTICES_AUCTIONS_MIN: usize = 4_096;
+/// The most: 3.4 GB.
+pub const NOTICES_AUCTIONS_MAX: usize = 1 << 31;
+/// Hosts at which one DSP takes notices.
+pub const NOTICE_HOSTS_MAX: usize = 8;
+/// Connections of one core to one of them.
+pub const NOTICE_CONNECTIONS_MAX: usize = 64;
+/// Calls to DSPs that wait or are under way, on the whole machine: with URLs of [`crate::notice::token::URL_MAX`] bytes at most
+/// 12 MB. What comes on top is a dead letter at once, and can be replayed.
+pub const NOTICES_WAITING_MAX: usize = 8_192;
+/// Of those, for one host: one that hangs does not take the room of all.
+pub const NOTICES_WAITING_HOST_MAX: usize = 2_048;
+/// Calls under way on one core. Flush hands out and hears once a commit, some 20 ms: 6,400 calls a second.
+pub const NOTICES_CALLS: usize = 256;
 /// Room for each one's seat and campaign id: 44 bytes (a UUID and eight more) in pieces of 16.
 pub const BUDGET_NAME_BYTES: usize = 48;
 /// DSPs that accounts and configurations name: those of a configuration, and as many that were in one before.

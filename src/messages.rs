@@ -4,6 +4,8 @@
 //! |------------------|---------|---------|----------------------------------|----------------------------------------|
 //! | [`ToFlush`]      | bidder, raw | flush | a metric delta                 | the thread goes on adding to it        |
 //! | [`FromFlush`]    | flush   | bidder, raw | its box, empty; a full disk  | cannot be: there are fewer messages    |
+//! | [`ToNotices`]   | flush   | bidder  | a DSP that is to be told; no room for notices | cannot be for calls; flush tries the other again |
+//! | [`NoticeCall`]   | bidder  | flush   | what came of telling it          | cannot be: a call that came has its slot |
 //! | [`crate::budget::messages::CoreReport`] | bidder | leases | what was spent and is wanted | the core tells it later |
 //! | [`crate::budget::messages::CoreGrant`] | leases | bidder | money | the leases keep it and try again |
 //! | [`crate::budget::core::DirectoryBatch`] | leases | bidder | names of accounts; empty boxes back | likewise |
@@ -18,6 +20,7 @@
 use crate::{
     budget::{core::Policy, event::Notes},
     config::Config,
+    notice::{keys::Keys, outbox::Answer},
     record::{configured::Configured, metrics::CoreMetrics, stopped::Why, totals::Totals, user::Salt},
     units::DspIx,
 };
@@ -119,6 +122,41 @@ pub struct CoreConfig {
     pub epoch: u32,
     /// This machine, for event ids.
     pub node: u32,
+    /// What notice URLs of ours need; `None`: there are none.
+    pub notices: Option<CoreNotices>,
+}
+
+/// What a core needs to sign notice URLs, to read them, and to tell DSPs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CoreNotices {
+    /// What signs them.
+    pub keys: Keys,
+    /// Where DSPs take notices: every host of `config.dsps`, each once.
+    pub hosts: Vec<(String, u16)>,
+    /// Where each of them is reached.
+    pub addrs: Vec<SocketAddr>,
+}
+
+/// A DSP that is to be told, on its way to a bidder core and back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NoticeCall {
+    /// What names it to flush.
+    pub slot: u32,
+    /// What is called.
+    pub url: Vec<u8>,
+    /// What came of it; nothing yet on its way there.
+    pub answer: Answer,
+}
+
+/// From flush to a bidder core.
+#[derive(Debug)]
+pub enum ToNotices {
+    /// A DSP to be told. Lost (the process dies): *recovered by* the next start, from the journal. There are never more of a core
+    /// under way than the ring has slots.
+    Call(Box<NoticeCall>),
+    /// Is there no room to tell more notices apart? Then none is taken. Lost: some are acknowledged of which nothing follows, and
+    /// counted; flush says it again with the next change.
+    Full(bool),
 }
 
 impl CoreConfig {
@@ -132,6 +170,7 @@ impl CoreConfig {
 
 const _: () = assert!(size_of::<ToFlush>() <= 8);
 const _: () = assert!(size_of::<FromFlush>() <= 16);
+const _: () = assert!(size_of::<ToNotices>() <= 16);
 const _: () = assert!(size_of::<ToCore>() <= 32);
 const _: () = assert!(size_of::<FromCore>() <= 16);
 const _: () = assert!(size_of::<FlushToControl>() <= 16);

@@ -33,6 +33,7 @@ fn token(seq: u64) -> Token<'static> {
         charge: Money(910_000),
         account: AccountId(17),
         period: Period(29_880_000),
+        open: false,
         expires_s: 1_800_000_000,
         url: URL,
     }

@@ -201,7 +201,7 @@ impl Parts {
             let extra =
                 ResponseExtra { content_type: Some("application/json"), gzip: false, close: false, allow: None };
             let slot = http1::begin_response(out, 200, extra);
-            auction.write_answer(&Heard { answers, views }, &start, out);
+            auction.write_answer(&Heard { answers, views }, &start, None, out);
             http1::finish_response(out, slot);
         });
         black_box(out);

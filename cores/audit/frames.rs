@@ -15,7 +15,7 @@ pub(super) const HEADING: &str =
     "segment    block    offset epoch  writer       seq kind           v time                      bytes payload\n";
 
 /// The names of all kinds, as `--kind` takes them.
-pub(super) const KINDS: [(Kind, &str); 14] = [
+pub(super) const KINDS: [(Kind, &str); 15] = [
     (Kind::Auction, "auction"),
     (Kind::Delivery, "delivery"),
     (Kind::Refusals, "refusals"),
@@ -30,6 +30,7 @@ pub(super) const KINDS: [(Kind, &str); 14] = [
     (Kind::Clean, "clean"),
     (Kind::RawRequest, "raw-request"),
     (Kind::RawAnswer, "raw-answer"),
+    (Kind::Told, "told"),
 ];
 
 /// The kind of a frame, `kind-77` of one that only a newer release knows.

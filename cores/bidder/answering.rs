@@ -9,13 +9,15 @@ use super::{
     recording::{Followup, Recorder},
     refusing::Seen,
     slab::Key,
+    snapshot::Snapshot,
     spending::Spending,
     transport::Transport,
 };
 use outcry::{
-    auction::Delivery,
-    config::NoBidStyle,
+    auction::{Delivery, OurNotices, Tally},
+    config::{Exchange, NoBidStyle, Wrapping},
     http1::{self, ResponseExtra},
+    notice::target::Uncarried,
     openrtb::codes::Loss,
     record::{
         labels::{AnswerKind, Counter, Delivered, Refusal, Stage},
@@ -39,7 +41,7 @@ impl Bidder {
     /// Every DSP has answered or is late: decide, record, answer.
     pub(super) fn finish<T: Transport>(&mut self, key: Key, now: Now, t: &mut T) {
         let Bidder { flights, snapshots, buffers, metrics, ingress, deflate, recorder, scratch, .. } = self;
-        let Bidder { auction, views, arena, copies, spending, .. } = self;
+        let Bidder { auction, views, arena, copies, spending, noticing, .. } = self;
         let Some(flight) = flights.get(key) else { return };
         let Some(snapshot) = snapshots[flight.snapshot].as_mut() else { return };
         let (sampled, began_ns) = (flight.sampled, flight.begun.boot_ns);
@@ -86,11 +88,17 @@ impl Bidder {
         metrics.count(Counter::Records);
         metrics.add(Counter::RecordBytes, bytes as u64);
 
+        let mut tally = Tally::default();
+        let mut ours = our_notices(snapshot, start.exchange, (&mut noticing.made, &mut tally));
         if snapshot.config().raw.chooses(start.entropy) {
             let empty = !bid && start.exchange.no_bid == NoBidStyle::Status204;
             scratch.clear();
             if !empty {
-                auction.write_answer(&LegAnswers { legs, views }, &start, scratch);
+                auction.write_answer(&LegAnswers { legs, views }, &start, ours.as_mut(), scratch);
+                // It is written once more, for the client.
+                if let Some(ours) = &mut ours {
+                    *ours.tally = Tally::default();
+                }
             }
             copies.keep(flight, snapshot, views, (if empty { 204 } else { 200 }, scratch), metrics);
         }
@@ -109,7 +117,7 @@ impl Bidder {
                     let mut extra =
                         ResponseExtra { content_type: Some("application/json"), gzip: false, close, allow: None };
                     let answers = LegAnswers { legs, views };
-                    let write = |out: &mut Vec<u8>| auction.write_answer(&answers, &start, out);
+                    let mut write = |out: &mut Vec<u8>| auction.write_answer(&answers, &start, ours.as_mut(), out);
                     if accept_gzip {
                         scratch.clear();
                         write(scratch);
@@ -128,6 +136,7 @@ impl Bidder {
                     }
                 }
                 metrics.add(Counter::ClientBytesOut, (out.len() - before) as u64);
+                count(&tally, metrics);
                 if let Some(record) = durable_at {
                     ingress.wait_for(client, record);
                 }
@@ -211,7 +220,8 @@ impl Bidder {
         metrics.refusal(refused.why);
         let Some(mut out) = ingress.answer_buffer(client, place, buffers) else { return };
         let close = refused.close || ingress.closes_after(client, place);
-        ingress::write_refusal(&mut out, refused, close, (refused.status == 405).then_some("POST"));
+        let allow = if refused.reason == "get_or_post" { "GET, POST" } else { "POST" };
+        ingress::write_refusal(&mut out, refused, close, (refused.status == 405).then_some(allow));
         ingress.answered(client, place, out, Answered::default(), buffers);
     }
 
@@ -259,6 +269,39 @@ impl Bidder {
             let waited_ns = if a.asked_ns == 0 { 0 } else { a.decided_ns.saturating_sub(a.asked_ns) };
             metrics.answer(a.kind, latency_ns, latency_ns.saturating_sub(waited_ns));
         }
+    }
+}
+
+/// What the answer's notice URLs are made of, if they are ours.
+fn our_notices<'a>(
+    snapshot: &'a Snapshot,
+    exchange: &Exchange,
+    (scratch, tally): (&'a mut [Vec<u8>; 2], &'a mut Tally),
+) -> Option<OurNotices<'a>> {
+    if exchange.notices == Wrapping::Pass {
+        return None;
+    }
+    let (config, notices) = (snapshot.config(), snapshot.core.notices.as_ref()?);
+    let url = config.notices.url.as_deref()?;
+    let only = exchange.notices == Wrapping::WrapOrRefuse;
+    let life_s = config.notices.life_s;
+    Some(OurNotices { url, keys: &notices.keys, only, life_s, dsps: &config.dsps, scratch, tally })
+}
+
+fn count(tally: &Tally, metrics: &mut CoreMetrics) {
+    if *tally == Tally::default() {
+        return;
+    }
+    metrics.add(Counter::NoticeUrlsCarried, tally.carried);
+    for why in Uncarried::ALL {
+        let counter = match why {
+            Uncarried::Markup => Counter::NoticeUrlsMarkup,
+            Uncarried::TooLong => Counter::NoticeUrlsTooLong,
+            Uncarried::NotHttp => Counter::NoticeUrlsNotHttp,
+            Uncarried::Host => Counter::NoticeUrlsHost,
+            Uncarried::Character => Counter::NoticeUrlsCharacter,
+        };
+        metrics.add(counter, tally.uncarried[why as usize]);
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     refusing::Seen,
     slab::Key,
     snapshot::Snapshot,
+    telling,
     transport::Transport,
 };
 use outcry::{
@@ -43,8 +44,12 @@ impl Bidder {
         let snapshot = self.snapshots[self.current].as_ref().expect("a core has a configuration");
         match snapshot.route(&whole.bytes, whole.head.path) {
             Some(route) => whole.route = route,
+            None if snapshot.is_notice(whole.head.path.of(&whole.bytes)) => {}
             None if whole.refused.is_none() => whole.refused = Some(NO_SUCH_PATH),
             None => {}
+        }
+        if whole.refused.is_none() && snapshot.is_notice(whole.head.path.of(&whole.bytes)) {
+            return self.on_notice(client, whole, now);
         }
         if let Some(refused) = whole.refused {
             let exchange = (refused.why != Refusal::NoRoute || refused.status == 405).then_some(whole.route);
@@ -197,6 +202,12 @@ impl Bidder {
         let now_ns = now.boot_ns;
         while let Some((call, token)) = self.egress.take_ready() {
             let (key, leg) = from_token(token);
+            if leg == telling::LEG {
+                if !self.write_told(call, key, now_ns) {
+                    self.egress.abandon(call, now_ns, &mut self.metrics, t);
+                }
+                continue;
+            }
             let Bidder { flights, snapshots, egress, metrics, .. } = self;
             let flight = flights.get(key);
             let with = flight.and_then(|flight| snapshots[flight.snapshot].as_ref().map(|snapshot| (flight, snapshot)));
@@ -225,6 +236,10 @@ impl Bidder {
     /// A DSP's answer, or the lack of one. `true`: it answers another request than the one it came upon.
     pub(super) fn on_done<T: Transport>(&mut self, done: Done, now: Now, t: &mut T) -> bool {
         let (key, leg) = from_token(done.token);
+        if leg == telling::LEG {
+            self.on_told(done, key);
+            return false;
+        }
         let Bidder { flights, buffers, view, .. } = self;
         let Some(flight) = flights.get(key) else {
             if let Reply::Answer { body, .. } = done.reply {
@@ -299,7 +314,7 @@ fn write(
 }
 
 /// A call's token: flight, its generation, leg.
-fn token(key: Key, leg: u8) -> u64 {
+pub(super) fn token(key: Key, leg: u8) -> u64 {
     u64::from(key.ix) << 40 | u64::from(key.generation) << 8 | u64::from(leg)
 }
 

@@ -78,6 +78,8 @@ pub struct Done {
     pub token: u64,
     /// How it ended.
     pub reply: Reply,
+    /// HTTP status of an answer that came whole, also of one whose body is of no use; 0: none came.
+    pub status: u16,
     /// Handed to a connection.
     pub sent_ns: u64,
     /// First byte of the answer.
@@ -275,7 +277,12 @@ impl Egress {
             self.conns.at(call.conn?)
         });
         match conn {
-            Some((_, conn)) => conn.out = bytes,
+            Some((key, conn)) => {
+                conn.out = bytes;
+                if !std::mem::replace(&mut conn.dirty, true) {
+                    self.dirty.push(key);
+                }
+            }
             None => self.requests.put(bytes),
         }
     }
@@ -371,6 +378,7 @@ impl Egress {
             self.failed.push(Done {
                 token: call.token,
                 reply: Reply::Failed(outcome),
+                status: 0,
                 sent_ns: call.sent_ns,
                 first_byte_ns: call.first_byte_ns,
             });
@@ -462,7 +470,7 @@ impl Egress {
             Heard::More => return (Next::Read, None),
             Heard::Broken(outcome) => {
                 conn.phase = Phase::Closing;
-                return (Next::Close, call.and_then(|k| self.end_call(k, Reply::Failed(outcome))));
+                return (Next::Close, call.and_then(|k| self.end_call(k, Reply::Failed(outcome), 0)));
             }
             Heard::Whole { status, body, reusable } => (status, body, reusable),
         };
@@ -471,7 +479,7 @@ impl Egress {
             Ok(body) => Reply::Answer { status, body },
             Err(outcome) => Reply::Failed(outcome),
         };
-        let done = call.and_then(|key| self.end_call(key, reply));
+        let done = call.and_then(|key| self.end_call(key, reply, status));
         if reusable && self.release(ix, now_ns, metrics) {
             return (Next::Read, done);
         }
@@ -529,9 +537,9 @@ impl Egress {
         }
     }
 
-    fn end_call(&mut self, key: Key, reply: Reply) -> Option<Done> {
+    fn end_call(&mut self, key: Key, reply: Reply, status: u16) -> Option<Done> {
         let call = self.calls.get(key)?;
-        let done = Done { token: call.token, reply, sent_ns: call.sent_ns, first_byte_ns: call.first_byte_ns };
+        let done = Done { token: call.token, reply, status, sent_ns: call.sent_ns, first_byte_ns: call.first_byte_ns };
         self.calls.free(key);
         Some(done)
     }

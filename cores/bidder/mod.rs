@@ -15,6 +15,7 @@ mod epoll;
 pub mod flight;
 pub mod framing;
 pub mod ingress;
+mod noticing;
 pub mod reading;
 pub mod recording;
 pub mod refusing;
@@ -23,10 +24,12 @@ pub mod slab;
 pub mod snapshot;
 mod sockets;
 pub mod spending;
+mod telling;
 pub mod thread;
 pub mod transport;
 pub mod turn;
 
+use crate::wiring::CoreNoticeEnds;
 use asking::from_token;
 use buffers::Buffers;
 use bumpalo::Bump;
@@ -34,6 +37,7 @@ use copying::Copies;
 use egress::Egress;
 use flight::Flight;
 use ingress::{ClientKey, Ingress, Step};
+use noticing::Noticing;
 use outcry::{
     auction::Auction,
     http1::{BodyLen, ContentType, Deflate, Method, RequestHead},
@@ -53,6 +57,7 @@ use refusing::Refusing;
 use slab::{Key, Slab};
 use snapshot::Snapshot;
 use spending::Spending;
+use telling::Telling;
 use transport::{Next, Sent, Sock, Transport};
 
 /// One auction in so many has its stages timed: two clock reads a stage are too dear for all of them.
@@ -96,6 +101,8 @@ pub struct Bidder {
     salt: Salt,
     copies: Copies,
     spending: Spending,
+    noticing: Noticing,
+    telling: Telling,
     /// The journal's disk is full: nobody is admitted.
     disk_full: bool,
     scratch: Vec<u8>,
@@ -123,6 +130,10 @@ impl Bidder {
         let mut egress = Egress::new(http.auctions);
         let snapshot = Snapshot::new(config, &mut egress);
         let refusing = Refusing::new(&snapshot.config().exchanges, now);
+        let mut noticing = Noticing::default();
+        if snapshot.core.notices.is_some() {
+            noticing.begin(identity.seed);
+        }
         Bidder {
             identity,
             seq: 0,
@@ -141,6 +152,8 @@ impl Bidder {
             salt: Salt::NONE,
             copies: Copies::default(),
             spending: Spending::unlimited(),
+            noticing,
+            telling: Telling::default(),
             disk_full: false,
             scratch: Vec::new(),
             auction: Auction::default(),
@@ -182,6 +195,11 @@ impl Bidder {
         self.spending = spending;
     }
 
+    /// From now on DSPs are told of notices as these ends say.
+    pub fn tell_by(&mut self, ends: CoreNoticeEnds) {
+        self.telling = Telling::by(ends);
+    }
+
     /// Before the core ends: says what was spent since the last time. True: it is said.
     pub fn end_spending(&mut self, now: Now) -> bool {
         self.spending.end(now, self.recorder.frames())
@@ -204,6 +222,9 @@ impl Bidder {
         self.ingress.configure(snapshot.config().http.clone());
         self.refusing.configure(&snapshot.config().exchanges);
         self.spending.configure(&snapshot.core);
+        if snapshot.core.notices.is_some() {
+            self.noticing.begin(self.identity.seed);
+        }
         self.snapshots[slot] = Some(snapshot);
         self.current = slot;
         self.metrics.count(Counter::ReloadsApplied);
@@ -226,7 +247,7 @@ impl Bidder {
     /// Client connections that are let in at most, and connections to DSPs as many as are configured.
     pub fn connections_max(&self) -> (usize, usize) {
         let config = self.snapshots[self.current].as_ref().map(Snapshot::config);
-        config.map_or((0, 0), |c| (c.http.connections, c.dsps.iter().map(|d| d.connections).sum()))
+        config.map_or((0, 0), |c| (c.http.connections, c.dsp_connections()))
     }
 
     /// Open client connections.
@@ -247,7 +268,7 @@ impl Bidder {
 
     /// Drained: nothing is in flight and every client is gone.
     pub fn is_drained(&self) -> bool {
-        self.draining && self.flights.count() == 0 && self.ingress.count() == 0
+        self.draining && self.flights.count() == 0 && self.ingress.count() == 0 && self.telling.count() == 0
     }
 
     // --- clients ---------------------------------------------------------------------------------
@@ -453,6 +474,8 @@ impl Bidder {
             self.ingress.set_durable(durable);
         }
         self.ingress.flush(now.boot_ns, t, &mut self.buffers);
+        self.tell(now, t);
+        self.egress.flush(t);
         self.deliveries(now);
         self.spending.end_turn(now, self.recorder.frames());
         self.times(now, t);
@@ -460,7 +483,7 @@ impl Bidder {
 
     /// Anything that will need a turn soon: auctions in flight, answers that wait for the disk.
     pub fn is_busy(&self) -> bool {
-        self.flights.count() > 0 || self.ingress.waits_for_disk()
+        self.flights.count() > 0 || self.telling.count() > 0 || self.ingress.waits_for_disk()
     }
 
     /// Levels, and what the money's ledger counted, for the once-a-second delta.
@@ -480,6 +503,14 @@ impl Bidder {
 fn admit(snapshot: &Snapshot, head: &RequestHead, bytes: &[u8]) -> Admission {
     let route = snapshot.route(bytes, head.path);
     let refused = match route {
+        // Whether it is one of ours is seen when it is whole.
+        None if snapshot.is_notice(head.path.of(bytes)) => match head.method {
+            Method::Get => None,
+            Method::Post if head.body == BodyLen::None => Some((411, Refusal::BadFraming, "length_required")),
+            Method::Post if !head.unknown_expect => None,
+            Method::Post => Some((417, Refusal::Other, "unknown_expectation")),
+            _ => Some((405, Refusal::NoRoute, "get_or_post")),
+        },
         None => Some((404, Refusal::NoRoute, "no_such_path")),
         Some(_) if !ingress::takes_post(head) => Some((405, Refusal::NoRoute, "post_only")),
         Some(_) if head.body == BodyLen::None => Some((411, Refusal::BadFraming, "length_required")),

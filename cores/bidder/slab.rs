@@ -3,7 +3,7 @@
 //! keeps the memory it has grown to.
 
 /// A slot and whose it was.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
 pub struct Key {
     /// The slot.
     pub ix: u32,

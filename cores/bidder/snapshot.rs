@@ -1,7 +1,10 @@
 //! A configuration as one core runs it: the core's own copy, with what can be prepared prepared.
 //! Owns: the copy. Runs on: each bidder core. Never: shared; an auction in flight keeps the one it began with, and
 //! a copy nobody uses any more goes back to control by ring, so that control frees it.
-use super::egress::{Egress, Target};
+use super::{
+    egress::{Egress, Target},
+    noticing,
+};
 use outcry::{
     auction::record,
     config::Config,
@@ -11,6 +14,11 @@ use outcry::{
     units::{DspIx, ExchangeIx, MS},
 };
 
+/// An idle connection to a host that takes notices is closed after this.
+const NOTICE_IDLE_NS: u64 = 30_000 * MS;
+/// Longest answer to a notice: a pixel, or a page that nobody reads.
+const NOTICE_ANSWER_BYTES: usize = 256 << 10;
+
 /// One core's copy of a configuration.
 pub struct Snapshot {
     /// What control sent.
@@ -19,6 +27,8 @@ pub struct Snapshot {
     pub heads: Vec<Vec<u8>>,
     /// Per DSP: its lane of egress.
     pub lanes: Vec<u16>,
+    /// Per host that takes notices: its lane of egress.
+    pub notice_lanes: Vec<u16>,
     /// Our node of the supply chain as JSON.
     pub schain_node: Option<Vec<u8>>,
     /// Bytes of the DSPs' names in a record.
@@ -38,26 +48,40 @@ impl Snapshot {
                 http1::prepared_post(&host, d.port, &d.path, &d.headers, d.gzip)
             })
             .collect();
-        let targets: Vec<(&str, Target)> = dsps
-            .iter()
-            .zip(&core.dsp_addrs)
-            .enumerate()
-            .map(|(i, (d, addr))| {
+        let rules = &core.config.notices;
+        let hosts = core.notices.iter().flat_map(|n| n.hosts.iter().zip(&n.addrs));
+        let notices: Vec<(String, Target)> = hosts
+            .map(|((host, port), addr)| {
                 let target = Target {
-                    row: core.slot(DspIx(i as u16)),
+                    row: DspIx(u16::MAX),
                     addr: *addr,
-                    warm: d.warm,
-                    connections: d.connections,
-                    idle_ns: d.idle_ms * MS,
-                    answer_bytes: d.answer_bytes,
+                    warm: 0,
+                    connections: rules.connections,
+                    idle_ns: NOTICE_IDLE_NS,
+                    answer_bytes: NOTICE_ANSWER_BYTES,
                 };
-                (d.name.as_str(), target)
+                // No DSP's name has a space.
+                (format!("notices {host}:{port}"), target)
             })
             .collect();
-        let lanes = egress.configure(&targets);
+        let targets = dsps.iter().zip(&core.dsp_addrs).enumerate().map(|(i, (d, addr))| {
+            let target = Target {
+                row: core.slot(DspIx(i as u16)),
+                addr: *addr,
+                warm: d.warm,
+                connections: d.connections,
+                idle_ns: d.idle_ms * MS,
+                answer_bytes: d.answer_bytes,
+            };
+            (d.name.as_str(), target)
+        });
+        let targets: Vec<(&str, Target)> =
+            targets.chain(notices.iter().map(|(name, target)| (name.as_str(), target.clone()))).collect();
+        let mut lanes = egress.configure(&targets);
+        let notice_lanes = lanes.split_off(dsps.len());
         let schain_node = core.config.auction.schain.as_ref().map(splice::prepare_schain_node);
         let names = record::room::names(&core.config.dsps);
-        Snapshot { heads, lanes, schain_node, names, uses: 0, core }
+        Snapshot { heads, lanes, notice_lanes, schain_node, names, uses: 0, core }
     }
 
     /// The configuration.
@@ -70,6 +94,11 @@ impl Snapshot {
         let path = path.of(bytes);
         let at = self.config().exchanges.iter().position(|e| e.path.as_bytes() == path)?;
         Some(ExchangeIx(at as u16))
+    }
+
+    /// Is this the path of a notice?
+    pub fn is_notice(&self, path: &[u8]) -> bool {
+        path.starts_with(noticing::PATH) && self.core.notices.is_some()
     }
 
     /// Indexes of all DSPs.

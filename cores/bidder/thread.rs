@@ -53,7 +53,7 @@ pub fn run(seat: Seat) {
         eprintln!("outcry: core {core}: {e}");
         return;
     }
-    let BidderEnds { to_flush, from_flush, mut to_control, from_control, raw, money, .. } = ends;
+    let BidderEnds { to_flush, from_flush, mut to_control, from_control, raw, money, notices, .. } = ends;
     // By a system call of its own when the core is lost: the end of a ring closes what it holds some time later, and until
     // then the kernel would go on handing this listener connections that nobody serves.
     let door = listener.try_clone();
@@ -63,6 +63,7 @@ pub fn run(seat: Seat) {
         bidder.copy_with(Copies::into(raw));
         // Here, so that its memory is near this CPU.
         bidder.spend_with(Spending::of(ledger(identity.seed), money));
+        bidder.tell_by(notices);
         let mut rings = Rings {
             #[cfg(debug_assertions)]
             core,

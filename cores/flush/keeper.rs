@@ -6,6 +6,7 @@
 use crate::{
     blackbox::{Consumer, Mark},
     journal::{Journal, disk::Disk},
+    notices::Notices,
     planted::{Fault, planted},
 };
 use outcry::{
@@ -14,6 +15,7 @@ use outcry::{
         retention::Level,
         writer::{Class, Refusal},
     },
+    notice::told,
     record::{
         configured::{self, Configured},
         frame::{self, Frame, Header, Kind, WRITER_FLUSH},
@@ -90,6 +92,7 @@ pub struct Keeper<D: Disk> {
     own: Own,
     damages: u64,
     buffered: bool,
+    notices: Option<Notices>,
     /// The journal took no more the last time that it was offered some.
     blocked: bool,
     end: End,
@@ -101,12 +104,27 @@ impl<D: Disk> Keeper<D> {
     pub fn new(consumers: Vec<Consumer>, journal: Journal<D>, epoch: u32, last: Hlc) -> Keeper<D> {
         let lanes = consumers.into_iter().map(|consumer| Lane { consumer, marks: VecDeque::new() }).collect();
         let own = Own { epoch, seq: 0, clock: Clock::new(last, Clock::AHEAD_MAX_MS), waiting: VecDeque::new() };
-        Keeper { lanes, first: 0, journal, own, damages: 0, buffered: false, blocked: false, end: End::Not }
+        Keeper {
+            lanes,
+            first: 0,
+            journal,
+            own,
+            damages: 0,
+            buffered: false,
+            notices: None,
+            blocked: false,
+            end: End::Not,
+        }
     }
 
     /// Does it write through the page cache?
     pub fn set_buffered(&mut self, buffered: bool) {
         self.buffered = buffered;
+    }
+
+    /// Notices that come are acted on.
+    pub fn notice(&mut self, notices: Option<Notices>) {
+        self.notices = notices;
     }
 
     /// Records that the process has started.
@@ -127,21 +145,25 @@ impl<D: Disk> Keeper<D> {
 
     /// Reads what is in the boxes as far as the journal takes it, and lets go of what is durable.
     pub fn turn(&mut self, now: Now, totals: &mut Totals) {
+        let Keeper { notices, own, .. } = self;
+        if let Some(notices) = notices {
+            notices.turn(now, |told| own.note(Kind::Told as u8, told::VERSION, now, |out| told.encode(out)));
+        }
         if planted(Fault::ReleasedEarly) {
             // What is handed out is what was read the last time: what is read now waits, as it does behind a slow disk.
             self.settle(now, totals);
-            let kept = self.read();
+            let kept = self.read(now);
             self.let_go(now, totals);
             if kept == Kept::All {
                 self.go_on_ending(now);
             }
             return;
         }
-        let mut kept = self.read();
+        let mut kept = self.read(now);
         self.settle(now, totals);
         // Blocks that came back meanwhile take more.
         while kept == Kept::Blocked && self.journal.under_way() == 0 {
-            kept = self.read();
+            kept = self.read(now);
             if self.settle(now, totals) == 0 {
                 break;
             }
@@ -150,9 +172,25 @@ impl<D: Disk> Keeper<D> {
         if !self.blocked {
             self.go_on_ending(now);
         }
+        self.keep_notices(now);
     }
 
-    fn read(&mut self) -> Kept {
+    /// A checkpoint of the notices now and then.
+    fn keep_notices(&mut self, now: Now) {
+        let Keeper { notices, own, lanes, journal, .. } = self;
+        let Some(notices) = notices else { return };
+        let positions = journal.durable_positions();
+        let read = || {
+            let before = positions.iter().filter(|((epoch, _), _)| *epoch != own.epoch);
+            let lanes = lanes.iter().map(|l| ((own.epoch, l.consumer.identity().core), l.consumer.mark().seq()));
+            // What ended is no task any more, whether or not the journal has taken its record yet: that is waited for.
+            before.chain(lanes).chain([((own.epoch, WRITER_FLUSH), own.seq)]).collect()
+        };
+        let clock = || crate::bidder::turn::now().boot_ns;
+        notices.keep(now, read, |writer, seq| positions.get(writer) >= seq, clock);
+    }
+
+    fn read(&mut self, now: Now) -> Kept {
         while let Some(bytes) = self.own.waiting.front() {
             // It was made here and never left: it can be read.
             let taken = frame::decode(bytes).is_ok_and(|frame| push(&mut self.journal, &frame, Class::Reserved));
@@ -164,8 +202,15 @@ impl<D: Disk> Keeper<D> {
         let (n, mut empty) = (self.lanes.len(), 0);
         while empty < n {
             let Lane { consumer, marks } = &mut self.lanes[self.first];
-            let journal = &mut self.journal;
-            match consumer.hand(SHARE_BYTES, |frame| push(journal, frame, Class::Ordinary)) {
+            let (journal, notices) = (&mut self.journal, &mut self.notices);
+            let take = |frame: &Frame<'_>| {
+                let taken = push(journal, frame, Class::Ordinary);
+                if let Some(notices) = notices.as_mut().filter(|_| taken) {
+                    notices.take(frame, now);
+                }
+                taken
+            };
+            match consumer.hand(SHARE_BYTES, take) {
                 Ok(None) => empty += 1,
                 Ok(Some(handed)) => {
                     empty = 0;
@@ -208,7 +253,7 @@ impl<D: Disk> Keeper<D> {
     }
 
     /// Shows how things stand.
-    pub fn show(&mut self, totals: &mut Totals) {
+    pub fn show(&mut self, now: Now, totals: &mut Totals) {
         let (counts, troubles) = (self.journal.counts(), self.journal.troubles());
         let level = self.journal.level();
         let lag = self.lanes.iter_mut().map(|lane| lane.consumer.lag().bytes).max().unwrap_or(0);
@@ -224,6 +269,9 @@ impl<D: Disk> Keeper<D> {
             (Figure::LagBytes, lag),
         ] {
             totals.set_journal(figure, value);
+        }
+        if let Some(notices) = &mut self.notices {
+            notices.show(now, totals);
         }
     }
 

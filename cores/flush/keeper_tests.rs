@@ -81,7 +81,7 @@ fn what_is_on_disk_is_let_go_and_all_of_it_is_there_at_the_end() {
     let mut keeper = Keeper::new(vec![a.consumer, b.consumer], journal, 1, Hlc::default());
     until(&mut keeper, &mut totals, |_| a.producer.room() == empty && b.producer.room() == empty);
     assert!(totals.commits().len() >= 2, "each core's commits are timed");
-    keeper.show(&mut totals);
+    keeper.show(at(5), &mut totals);
     assert_eq!(totals.journal(Figure::LagBytes), 0);
     keeper.end(Stopped { wall_ms: 5, why: Why::Asked, unfinished: 0 });
     until(&mut keeper, &mut totals, |keeper| keeper.ended());
@@ -120,7 +120,7 @@ fn what_was_left_stays_while_the_disk_is_full() {
         drop(boxes_out);
         let clock = std::time::Instant::now();
         let clock = move || at(clock.elapsed().as_millis() as u64);
-        opening.open(disk, Writes::NoRing, &clock);
+        opening.open(disk, Writes::NoRing, &clock, Vec::new());
         match opened.recv().expect("an answer") {
             Ok(opened) => assert!(room && opened.found[0].1.frames == 10),
             Err(e) => assert!(!room && e.to_string().contains("has no room"), "{e}"),
@@ -140,7 +140,7 @@ fn a_full_disk_stops_admission_and_loses_nothing() {
     let before = made.producer.room();
     let mut keeper = Keeper::new(vec![made.consumer], journal, 1, Hlc::default());
     until(&mut keeper, &mut totals, |keeper| keeper.disk_full());
-    keeper.show(&mut totals);
+    keeper.show(at(5), &mut totals);
     assert!(totals.journal(Figure::Level) >= 2 && keeper.blocked());
     assert_eq!(made.producer.room(), before, "nothing is let go that is not on disk");
 

@@ -9,7 +9,7 @@ mod keeper_tests;
 pub mod opening;
 pub mod run;
 
-use crate::wiring::{FlushEnds, FlushLane, WiringError};
+use crate::wiring::{FlushEnds, FlushLane, FlushNoticeEnds, WiringError};
 use outcry::{
     budget::event::Note,
     limits::{DELTAS_PER_CORE, TOTALS_BOXES},
@@ -146,6 +146,11 @@ impl FlushRole {
     /// `true`: it is not said that flush has ended, nor are the last totals sent, until this is taken back.
     pub fn hold(&mut self, held: bool) {
         self.held = held;
+    }
+
+    /// The ends by which DSPs are told of notices: whoever acts on notices has them.
+    pub fn take_notice_ends(&mut self) -> Vec<FlushNoticeEnds> {
+        std::mem::take(&mut self.ends.notices)
     }
 
     /// A configuration that came into force, to be recorded.

@@ -6,9 +6,11 @@ use super::{
     keeper::{Keeper, push},
     run::{DISK_REST, LOOK, Pace},
 };
+use crate::wiring::FlushNoticeEnds;
 use crate::{
     blackbox::{Consumer, Found, Readout},
     journal::{Journal, JournalError, JournalSettings, Recovered, StdDisk, UringDisk, disk::Disk},
+    notices::{Begun, Notices},
 };
 use outcry::{
     config::Durability,
@@ -83,6 +85,8 @@ pub struct Boxes {
     pub consumers: Vec<Consumer>,
     /// What the first record says.
     pub start: Start,
+    /// What notices go on from; `None`: none are ours.
+    pub notices: Option<Begun>,
 }
 
 /// What is known of a start: [`Started`] with its texts.
@@ -154,7 +158,13 @@ impl Opening {
     }
 
     /// Opens the journal, reads out what was found, and waits for the boxes. `None`: boot was told why not, or has given up.
-    pub(super) fn open<D: Disk>(self, disk: D, writes: Writes, clock: &impl Fn() -> Now) -> Option<Keeper<D>> {
+    pub(super) fn open<D: Disk>(
+        self,
+        disk: D,
+        writes: Writes,
+        clock: &impl Fn() -> Now,
+        ends: Vec<FlushNoticeEnds>,
+    ) -> Option<Keeper<D>> {
         let Opening { dir, settings, found, opened, boxes, .. } = self;
         let read = match Journal::open(disk, settings) {
             Ok((journal, recovered)) => read_out(journal, recovered, (found, &dir), clock),
@@ -172,10 +182,11 @@ impl Opening {
             }
         };
         // Boot makes files and threads meanwhile: milliseconds, in which nothing else is to be done here.
-        let Boxes { consumers, start } = boxes.recv().ok()?;
+        let Boxes { consumers, start, notices } = boxes.recv().ok()?;
         let now = clock();
         let cores = consumers.len() as u16;
         let mut keeper = Keeper::new(consumers, journal, start.epoch, last);
+        keeper.notice(notices.map(|begun| Notices::new(begun, ends, now)));
         keeper.set_buffered(writes != Writes::Direct);
         let started = Started {
             wall_ms: now.unix_ms(),

@@ -85,9 +85,9 @@ fn plainly(role: FlushRole, opening: Opening, why: Writes, clock: &impl Fn() -> 
 }
 
 /// What earlier processes left, then the turns.
-fn keep<D: Disk>(role: FlushRole, opening: Opening, (disk, writes): (D, Writes), clock: &impl Fn() -> Now) {
+fn keep<D: Disk>(mut role: FlushRole, opening: Opening, (disk, writes): (D, Writes), clock: &impl Fn() -> Now) {
     let pace = opening.pace();
-    if let Some(keeper) = opening.open(disk, writes, clock) {
+    if let Some(keeper) = opening.open(disk, writes, clock, role.take_notice_ends()) {
         turns(role, Some(keeper), pace, clock);
     }
 }
@@ -118,7 +118,7 @@ fn turns<D: Disk>(mut role: FlushRole, mut keeper: Option<Keeper<D>>, pace: Pace
                 busy |= !keeper.ended();
             }
             keeper.turn(now, role.totals_mut());
-            keeper.show(role.totals_mut());
+            keeper.show(now, role.totals_mut());
             role.tell_disk_full(keeper.disk_full());
             role.hold(!keeper.ended());
         } else {

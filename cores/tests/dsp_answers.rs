@@ -123,7 +123,7 @@ fn run(config: &Config, name: &str, bytes: &[u8], auction: &mut Auction, outcome
 /// Our own answer: the winners' bids as they came, but for the price and the macros.
 fn check_answer(line: &str, auction: &Auction, start: &Start<'_>, response: &Response, bytes: &[u8], theirs: &Value) {
     let mut out = Vec::new();
-    auction.write_answer(&One(response, bytes), start, &mut out);
+    auction.write_answer(&One(response, bytes), start, None, &mut out);
     let ours: Value = serde_json::from_slice(&out).unwrap_or_else(|e| panic!("{line}: our answer is no JSON: {e}"));
     assert_eq!(ours["id"].as_str().map(str::as_bytes), Some(start.request.id.raw(start.body)), "{line}");
     let wins = &auction.decision().wins;

@@ -5,14 +5,25 @@ use super::{
     Answers, Auction, Start,
     clearing::{Win, bits},
     macros::{Values, fill},
+    noticed::OurNotices,
 };
-use crate::openrtb::{codes::Nbr, response::Bid, text::Text};
+use crate::{
+    notice::token::Kind,
+    openrtb::{codes::Nbr, response::Bid, text::Text},
+};
 use std::io::Write;
 
 impl Auction {
     /// Writes the answer of a decided auction: the bid response when something won, else [`Auction::write_no_bid`].
-    /// `bidid` is the event id. All prices are in [`super::Decision::answer_currency`].
-    pub fn write_answer(&self, answers: &impl Answers, s: &Start<'_>, out: &mut Vec<u8>) {
+    /// `bidid` is the event id. All prices are in [`super::Decision::answer_currency`]. With `notices` the bids' notice URLs are
+    /// ours, as far as one of ours can carry the DSP's.
+    pub fn write_answer(
+        &self,
+        answers: &impl Answers,
+        s: &Start<'_>,
+        mut notices: Option<&mut OurNotices<'_>>,
+        out: &mut Vec<u8>,
+    ) {
         let decision = self.decision();
         if decision.wins.is_empty() {
             return self.write_no_bid(s, decision.nbr.unwrap_or(Nbr::NoBids), out);
@@ -39,7 +50,7 @@ impl Auction {
                     let (response, bytes) = answers.leg(win.leg);
                     if let Some(bid) = response.bids.get(win.bid as usize) {
                         separate(&mut first_bid, out);
-                        self.write_bid(s, win, bid, bytes, out);
+                        self.write_bid(s, (win, bid, bytes), notices.as_deref_mut(), out);
                     }
                 }
             }
@@ -79,7 +90,13 @@ impl Auction {
         }
     }
 
-    fn write_bid(&self, s: &Start<'_>, win: &Win, bid: &Bid, bytes: &[u8], out: &mut Vec<u8>) {
+    fn write_bid(
+        &self,
+        s: &Start<'_>,
+        (win, bid, bytes): (&Win, &Bid, &[u8]),
+        mut notices: Option<&mut OurNotices<'_>>,
+        out: &mut Vec<u8>,
+    ) {
         let inputs = self.inputs();
         let imp = s.request.imps.get(win.imp as usize).copied().unwrap_or_default();
         let values = Values {
@@ -98,26 +115,45 @@ impl Auction {
             multiplier: imp.qty,
             wall_ms: inputs.wall_ms,
         };
-        let span = |t: Text| if t.is_some() { (t.span().at as usize, t.span().end(), false) } else { (0, 0, false) };
-        let price = (bid.price_span.at as usize, bid.price_span.end(), true);
-        let mut edits = [price, span(bid.adm), span(bid.nurl), span(bid.burl), span(bid.lurl)];
-        edits.sort_unstable();
+        let mut edits = [
+            (bid.price_span, What::Price),
+            (bid.adm.span(), What::Text),
+            (bid.nurl.span(), What::Notice(Kind::Won, bid.nurl)),
+            (bid.burl.span(), What::Notice(Kind::Billed, bid.burl)),
+            (bid.lurl.span(), What::Notice(Kind::Lost, bid.lurl)),
+        ];
+        edits.sort_unstable_by_key(|(span, _)| (span.at, span.len));
         let (mut at, end) = (bid.whole.at as usize, bid.whole.end().min(bytes.len()));
-        for (from, to, is_price) in edits {
+        for (span, what) in edits {
+            let (from, to) = (span.at as usize, span.end());
             // Absent ones are empty and lie before the bid.
             if from < at || to <= from || to > end {
                 continue;
             }
             out.extend_from_slice(&bytes[at..from]);
-            if is_price {
-                win.price.write(out);
-            } else {
-                fill(&bytes[from..to], &values, out);
+            let ours = match (what, notices.as_deref_mut()) {
+                (What::Notice(kind, text), Some(ours)) => {
+                    self.write_notice((kind, text), (win, bid, bytes), &values, ours, out)
+                }
+                _ => false,
+            };
+            match what {
+                What::Price => win.price.write(out),
+                What::Text | What::Notice(..) if !ours => fill(&bytes[from..to], &values, out),
+                What::Text | What::Notice(..) => {}
             }
             at = to;
         }
         out.extend_from_slice(bytes.get(at..end).unwrap_or(&[]));
     }
+}
+
+/// What a stretch of a bid is.
+#[derive(Clone, Copy)]
+enum What {
+    Price,
+    Text,
+    Notice(Kind, Text),
 }
 
 fn separate(first: &mut bool, out: &mut Vec<u8>) {

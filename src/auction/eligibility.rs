@@ -8,11 +8,12 @@
 //! compared; a bid without a seat is blocked where seats are listed.
 use super::{
     Start,
+    noticed::carries,
     secure::{Scan, loads_insecurely},
     textset::{List, TextSet},
 };
 use crate::{
-    config::resolved::Dsp,
+    config::resolved::{Dsp, Wrapping},
     limits::RECORD_TEXT_MAX,
     openrtb::{
         codes::Loss,
@@ -100,6 +101,9 @@ impl Rules {
         let needed_s = if imp.exp_s > 0 { imp.exp_s } else { s.exchange.expected_exp_s };
         if bid.exp_s > 0 && bid.exp_s < needed_s {
             return Err(Loss::Expired);
+        }
+        if s.exchange.notices == Wrapping::WrapOrRefuse && !carries(bid, o.bytes, o.dsp) {
+            return Err(Loss::NoticeUrl);
         }
         Ok((deal, media))
     }

@@ -1,7 +1,7 @@
 //! Auctions built by hand for the tests of this module: views with the bytes they point into.
 use super::{Answers, Auction, Funds, Start};
 use crate::{
-    config::resolved::{AuctionRules, BuyerUid, Dsp, Exchange, NoBidStyle, Position, RateTable, RunnerUp},
+    config::resolved::{AuctionRules, BuyerUid, Dsp, Exchange, NoBidStyle, Position, RateTable, RunnerUp, Wrapping},
     openrtb::{
         request::{Deal, Imp, Media, Request, Run},
         response::{Bid, Response},
@@ -66,6 +66,7 @@ impl Fix {
                 expected_exp_s: 0,
                 require_crid: false,
                 require_adomain: false,
+                notices: Wrapping::Pass,
             },
             dsps: (0..5).map(|i| dsp(&format!("dsp{i}"))).collect(),
             entropy: 42,
@@ -189,6 +190,7 @@ pub(super) fn dsp(name: &str) -> Dsp {
         buyeruid: BuyerUid::Map,
         unbudgeted: None,
         default_account: None,
+        notice_hosts: vec![("dsp.example".into(), 80)],
     }
 }
 

@@ -44,6 +44,20 @@ const NAME_MAX: usize = 64;
 
 /// Copies `text`, the inside of a JSON string, with its macros filled.
 pub(super) fn fill(text: &[u8], v: &Values<'_>, out: &mut Vec<u8>) {
+    fill_as(text, v, false, out);
+}
+
+/// The same for text that stands in no JSON: what is filled in is what JSON strings say, not how they are written.
+pub(super) fn fill_plain(text: &[u8], v: &Values<'_>, out: &mut Vec<u8>) {
+    fill_as(text, v, true, out);
+}
+
+fn fill_as(text: &[u8], v: &Values<'_>, plain: bool, out: &mut Vec<u8>) {
+    fill_with(text, out, |name, out| v.substitute(name, plain, out));
+}
+
+/// Copies `text`; `substitute` appends what `${AUCTION_name}` stands for, or says that it is left as it is.
+fn fill_with(text: &[u8], out: &mut Vec<u8>, mut substitute: impl FnMut(&[u8], &mut Vec<u8>) -> bool) {
     let mut rest = text;
     // A dollar is rare in markup: looking for it alone is quicker than to make a search for both bytes.
     while let Some(at) = memchr_iter(b'$', rest).find(|at| rest.get(at + 1) == Some(&b'{')) {
@@ -51,7 +65,7 @@ pub(super) fn fill(text: &[u8], v: &Values<'_>, out: &mut Vec<u8>) {
         let inside = &rest[at + 2..];
         let end = memchr(b'}', &inside[..inside.len().min(NAME_MAX)]);
         match end.map(|end| (end, &inside[..end])) {
-            Some((end, name)) if name.starts_with(b"AUCTION_") && v.substitute(&name[8..], out) => {
+            Some((end, name)) if name.starts_with(b"AUCTION_") && substitute(&name[8..], out) => {
                 rest = &inside[end + 1..];
             }
             _ => {
@@ -63,19 +77,63 @@ pub(super) fn fill(text: &[u8], v: &Values<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
+/// What a notice knows of the macros that were left for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Later<'a> {
+    /// What it comes to.
+    pub price: Cpm,
+    /// `${AUCTION_LOSS}` as whoever decided says it; empty: he does not.
+    pub loss: &'a [u8],
+    /// `${AUCTION_MIN_TO_WIN}`, likewise.
+    pub min_to_win: &'a [u8],
+    /// When it came, milliseconds since 1970.
+    pub wall_ms: u64,
+}
+
+/// Copies a URL whose macros were filled but for those that wait for the notice, with these filled too.
+pub fn fill_later(url: &[u8], later: &Later<'_>, out: &mut Vec<u8>) {
+    // What others say goes on only if it can be what it is called.
+    let number = |text: &[u8], out: &mut Vec<u8>| {
+        if text.len() <= 16 && text.iter().all(|b| b.is_ascii_digit() || *b == b'.') {
+            out.extend_from_slice(text);
+        }
+    };
+    fill_with(url, out, |name, out| {
+        let (name, encoding) = split(name);
+        let from = out.len();
+        match (name, encoding) {
+            (_, Some(encoding)) if encoding != b"B64" => {}
+            (b"PRICE", _) => later.price.write(out),
+            (b"LOSS", _) => number(later.loss, out),
+            (b"MIN_TO_WIN", _) => number(later.min_to_win, out),
+            (b"IMP_TS", _) => write_number(later.wall_ms, out),
+            _ => {}
+        }
+        if encoding == Some(b"B64") {
+            base64_from(out, from);
+        }
+        true
+    });
+}
+
+/// A macro's name and its encoding.
+fn split(name: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr(b':', name) {
+        Some(colon) => (&name[..colon], Some(&name[colon + 1..])),
+        None => (name, None),
+    }
+}
+
 impl Values<'_> {
     /// Writes what `${AUCTION_name}` stands for; false when it is left for another.
-    fn substitute(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
-        let (name, encoding) = match memchr(b':', name) {
-            Some(colon) => (&name[..colon], Some(&name[colon + 1..])),
-            None => (name, None),
-        };
+    fn substitute(&self, name: &[u8], plain: bool, out: &mut Vec<u8>) -> bool {
+        let (name, encoding) = split(name);
         let later: [&[u8]; 7] = [b"PRICE", b"MIN_TO_WIN", b"MBR", b"LOSS", b"DISCOUNT_PCT", b"DISCOUNT_CPM", b"IMP_TS"];
         if self.position == Position::Intermediate && later.contains(&name) {
             return false;
         }
         match encoding {
-            None => self.write(name, false, out),
+            None => self.write(name, plain, out),
             Some(b"B64") => {
                 let from = out.len();
                 self.write(name, true, out);
@@ -188,6 +246,29 @@ mod tests {
             ("${", "${"),
         ] {
             assert_eq!(filled(Position::LastAuction, text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_waited_is_filled_by_the_notice() {
+        let later = Later { price: Cpm(870_000), loss: b"102", min_to_win: b"0.9", wall_ms: 17 };
+        for (url, want) in [
+            ("http://a/?p=${AUCTION_PRICE}&t=${AUCTION_IMP_TS}", "http://a/?p=0.87&t=17"),
+            ("${AUCTION_PRICE:B64}|${AUCTION_PRICE:XYZ}|${AUCTION_MBR}", "MC44Nw==||"),
+            ("${AUCTION_LOSS}/${AUCTION_MIN_TO_WIN}${OTHER}", "102/0.9${OTHER}"),
+        ] {
+            let mut out = Vec::new();
+            fill_later(url.as_bytes(), &later, &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), want);
+        }
+        for bad in [&b"\r\nX: y"[..], b"1 2", b"${AUCTION_PRICE}", b"11111111111111111"] {
+            let mut out = Vec::new();
+            fill_later(
+                b"[${AUCTION_LOSS}${AUCTION_MIN_TO_WIN}]",
+                &Later { loss: bad, min_to_win: bad, ..later },
+                &mut out,
+            );
+            assert_eq!(out, b"[]", "{bad:?}");
         }
     }
 

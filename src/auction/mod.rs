@@ -24,6 +24,7 @@ mod fixtures;
 pub mod funds;
 pub mod input;
 mod macros;
+mod noticed;
 mod offer;
 pub mod record;
 mod secure;
@@ -35,6 +36,8 @@ pub use clearing::{Decision, Win};
 pub use delivery::Delivery;
 pub use echo::names_another;
 pub use funds::{Account, Answer, Funds, Place, Ticket, Unlimited};
+pub use macros::{Later, fill_later};
+pub use noticed::{OurNotices, Tally};
 pub use offer::Offers;
 pub use record::{Record, replay};
 

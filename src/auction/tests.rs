@@ -4,7 +4,8 @@ use super::{
     *,
 };
 use crate::{
-    config::resolved::Position,
+    config::resolved::{Position, Wrapping},
+    notice::{keys::Keys, target::Uncarried, token::Token},
     openrtb::{
         codes::Nbr,
         request::{ImpRefusal, Run},
@@ -360,7 +361,7 @@ fn an_incomplete_group_loses_whole() {
 
 fn answer(a: &Auction, fix: &Fix, replies: &[(usize, Reply)]) -> serde_json::Value {
     let mut out = Vec::new();
-    a.write_answer(&Replies::of(replies), &fix.start(), &mut out);
+    a.write_answer(&Replies::of(replies), &fix.start(), None, &mut out);
     serde_json::from_slice(&out).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out)))
 }
 
@@ -375,7 +376,7 @@ fn the_answer_is_the_bid_with_price_and_macros() {
     };
     let (a, mut fix, replies) = one(|f| f.request.imps[0].bidfloor = cpm("0.85"), bid);
     let mut out = Vec::new();
-    a.write_answer(&Replies::of(&replies), &fix.start(), &mut out);
+    a.write_answer(&Replies::of(&replies), &fix.start(), None, &mut out);
     let want = concat!(
         r#"{"id":"req-1","bidid":"000000010000000200030000000000000004","cur":"USD","seatbid":[{"bid":["#,
         r#"{"id":"b","impid":"imp0","adm":"<img src=\"https://x/?p=0.85&s=s\u0031\">","price": 0.85,"#,
@@ -387,6 +388,103 @@ fn the_answer_is_the_bid_with_price_and_macros() {
     let v = answer(&a, &fix, &replies);
     assert_eq!(v["seatbid"][0]["bid"][0]["burl"], "https://b/${AUCTION_PRICE:B64}");
     assert_eq!(v["seatbid"][0]["bid"][0]["adm"], "<img src=\"https://x/?p=${AUCTION_PRICE}&s=s1\">");
+}
+
+/// What our notice URLs of an answer say, one after the other, with their queries; and what became of all.
+fn noticed(a: &Auction, fix: &Fix, replies: &[(usize, Reply)]) -> (Vec<(String, String)>, Vec<String>, Tally) {
+    let keys = Keys::new(&[(3, b"0123456789abcdef0123456789abcdef")]).unwrap();
+    let (mut scratch, mut tally, mut out) = (Default::default(), Tally::default(), Vec::new());
+    let mut ours = OurNotices {
+        url: "https://we.example/x",
+        keys: &keys,
+        only: fix.exchange.notices == Wrapping::WrapOrRefuse,
+        life_s: 60,
+        dsps: &fix.dsps,
+        scratch: &mut scratch,
+        tally: &mut tally,
+    };
+    a.write_answer(&Replies::of(replies), &fix.start(), Some(&mut ours), &mut out);
+    let answer: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    let bid = &answer["seatbid"][0]["bid"][0];
+    let (mut carried, mut passed) = (Vec::new(), Vec::new());
+    for name in ["nurl", "burl", "lurl"] {
+        let Some(url) = bid[name].as_str() else { continue };
+        let Some(rest) = url.strip_prefix("https://we.example/x/notice/") else {
+            passed.push(url.to_owned());
+            continue;
+        };
+        let (text, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let mut bytes = Vec::new();
+        let token = Token::read(text.as_bytes(), &keys, &mut bytes).unwrap();
+        let win = &a.decision().wins[0];
+        assert_eq!((token.event, token.imp), (a.inputs().event, win.imp));
+        assert_eq!((token.price, token.charge, token.account), (win.price, win.charge, win.account));
+        assert_eq!(u64::from(token.expires_s), fix.start().wall_ms / 1_000 + 60);
+        let says = format!("{:?} {} {}", token.kind, token.floor.0, String::from_utf8_lossy(token.url));
+        carried.push((says, query.to_owned()));
+    }
+    (carried, passed, tally)
+}
+
+#[test]
+fn our_notice_urls_carry_the_dsps() {
+    let bid = B {
+        adm: "<b>".into(),
+        nurl: r"http:\/\/dsp.example/n?i=${AUCTION_ID}&s=${AUCTION_SEAT_ID}".into(),
+        burl: "http://dsp.example/b?p=${AUCTION_PRICE}".into(),
+        seat: r"s\u0031".into(),
+        ..b(0, "1.00")
+    };
+    let (a, mut fix, replies) = one(|f| f.request.imps[0].bidfloor = cpm("0.85"), bid);
+    let (carried, passed, tally) = noticed(&a, &fix, &replies);
+    let says =
+        |kind: &str, url: &str, query: &str| (format!("{kind} 850000 http://dsp.example/{url}"), query.to_owned());
+    // What stood in the JSON as it was written stands in the URL as it was meant.
+    assert_eq!(carried, [says("Won", "n?i=req-1&s=s1", ""), says("Billed", "b?p=0.85", "")]);
+    assert_eq!((passed.len(), tally), (0, Tally { carried: 2, uncarried: [0; 5] }));
+    fix.exchange.position = Position::Intermediate;
+    let (carried, ..) = noticed(&a, &fix, &replies);
+    let query = "p=${AUCTION_PRICE}";
+    assert_eq!(carried, [says("Won", "n?i=req-1&s=s1", query), says("Billed", "b?p=${AUCTION_PRICE}", query)]);
+}
+
+#[test]
+fn what_our_notice_urls_cannot_carry_passes() {
+    let long = format!("http://dsp.example/{}", "x".repeat(1_520));
+    let cases: [(&str, &str, Option<Uncarried>); 7] = [
+        ("<b>", "http://dsp.example/ok", None),
+        ("", "http://dsp.example/markup", Some(Uncarried::Markup)),
+        ("<b>", "https://dsp.example/n", Some(Uncarried::NotHttp)),
+        ("<b>", "http://other.example/n", Some(Uncarried::Host)),
+        ("<b>", r"http://dsp.example/a\r\nX: y", Some(Uncarried::Character)),
+        ("<b>", &long, Some(Uncarried::TooLong)),
+        // Short enough until its macro is filled.
+        ("<b>", &format!("{}${{AUCTION_BID_ID}}", &long[..1_515]), Some(Uncarried::TooLong)),
+    ];
+    for (adm, nurl, why) in cases {
+        let bid = B { adm: adm.into(), nurl: nurl.into(), ..b(0, "1.00") };
+        let (a, mut fix, replies) = one(|_| {}, bid.clone());
+        let (carried, passed, tally) = noticed(&a, &fix, &replies);
+        assert_eq!((carried.len(), passed.len()), if why.is_some() { (0, 1) } else { (1, 0) }, "{nurl}");
+        if let Some(why) = why {
+            assert_eq!(tally.uncarried[why as usize], 1, "{nurl}");
+        }
+        // Where an exchange wants nothing but ours, such a bid does not take part. Markup is no notice.
+        fix.exchange.notices = Wrapping::WrapOrRefuse;
+        let refused = fix.run(&replies).decision().losses == [Loss::NoticeUrl];
+        assert_eq!(refused, why.is_some_and(|w| w != Uncarried::Markup), "{nurl}");
+    }
+}
+
+/// What a macro becomes is not known before: a seat may be longer than any.
+#[test]
+fn where_none_but_ours_may_go_out_none_does() {
+    let long = format!("http://dsp.example/{}", "x".repeat(1_440));
+    let bid =
+        B { adm: "<b>".into(), nurl: format!("{long}${{AUCTION_SEAT_ID}}"), seat: "s".repeat(120), ..b(0, "1.00") };
+    let (a, fix, replies) = one(|f| f.exchange.notices = Wrapping::WrapOrRefuse, bid);
+    let (carried, passed, tally) = noticed(&a, &fix, &replies);
+    assert_eq!((carried.len(), passed, tally.uncarried[Uncarried::TooLong as usize]), (0, vec![String::new()], 1));
 }
 
 #[test]

@@ -193,6 +193,70 @@ fn endpoint(rest: &str) -> Option<Endpoint> {
     Some(Endpoint { host, port, path })
 }
 
+/// What notice URLs begin with: `http[s]://host[:port][/path]`.
+pub(super) struct Base;
+
+/// Longest of them: with a token it stays in the request line that every server takes.
+const BASE_MAX: usize = 128;
+
+impl Kind for Base {
+    type Value = String;
+
+    fn read(&self, found: &Found<'_>, wrong: &mut Vec<Wrong>) -> Option<String> {
+        let word = text(found).unwrap_or_default();
+        let rest = word.strip_prefix("https://").or_else(|| word.strip_prefix("http://"));
+        // A token follows: nothing may stand behind the path.
+        let plain = rest.is_some_and(|rest| endpoint(rest).is_some_and(|e| !e.path.contains(['?', '"', '\\', '$'])));
+        let bare = word.trim_end_matches('/');
+        match plain && word.len() <= BASE_MAX {
+            true if bare.len() == word.len() && !word.ends_with("/notice") => Some(word.to_owned()),
+            true => {
+                let nearest = bare.strip_suffix("/notice").unwrap_or(bare);
+                self.refuse(found, Some(quoted(nearest)), wrong)
+            }
+            false => self.refuse(found, None, wrong),
+        }
+    }
+
+    fn allowed(&self) -> String {
+        format!(
+            "http:// or https://, a host and perhaps a path, at most {BASE_MAX} characters, without /notice at its end"
+        )
+    }
+
+    fn stand_in(&self) -> String {
+        String::new()
+    }
+}
+
+/// A host with a port: `win.dsp.example:8080`; port 80 when absent.
+#[derive(Clone)]
+pub(super) struct Authority;
+
+impl Kind for Authority {
+    type Value = (String, u16);
+
+    fn read(&self, found: &Found<'_>, wrong: &mut Vec<Wrong>) -> Option<(String, u16)> {
+        let word = text(found).unwrap_or_default();
+        match endpoint(word) {
+            Some(e) if !word.contains(['/', '?']) => Some((e.host, e.port)),
+            _ => {
+                let nearest = word.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or(rest));
+                let nearest = nearest.filter(|n| endpoint(n).is_some()).map(quoted);
+                self.refuse(found, nearest, wrong)
+            }
+        }
+    }
+
+    fn allowed(&self) -> String {
+        "a host, or host:port, such as \"win.dsp.example:8080\"".to_owned()
+    }
+
+    fn stand_in(&self) -> (String, u16) {
+        (String::new(), 0)
+    }
+}
+
 /// Headers sent with every request to a DSP.
 pub(super) struct Headers;
 

@@ -8,13 +8,15 @@ use super::{
     mistake::{Mistake, quoted},
     raw::{Found, Mended, Places, Raw, describe, mend},
     resolved::{
-        AuctionRules, BudgetRules, Config, Cpus, Dsp, Exchange, Http, RateTable, RawRules, RecordRules, SchainNode,
+        AuctionRules, BudgetRules, Config, Cpus, Dsp, Durability, Exchange, Http, NoticeRules, RateTable, RawRules,
+        RecordRules, SchainNode, Wrapping,
     },
     schema::{self, Fallback, Key, Section, Shape},
     suggest,
 };
 use crate::{
     journal::PAGE,
+    limits,
     openrtb::request::Media,
     record::digest::digest,
     units::{Currency, Rate},
@@ -285,13 +287,37 @@ impl Checker<'_, '_> {
             file: self.find(budget, &schema::BUDGET_FILE).map(|f| f.value),
             accounts: self.get(budget, &schema::BUDGET_ACCOUNTS).size(),
         };
+        let notices = one(self, "notices");
+        let url = self.find(notices, &schema::NOTICES_URL);
+        let notices_at = url.as_ref().map(|u| u.at);
+        let notices = NoticeRules {
+            url: url.map(|u| u.value),
+            keys: self.find(notices, &schema::NOTICES_KEYS).map(|k| k.value),
+            life_s: self.get(notices, &schema::NOTICES_LIFE_S).ms(),
+            auctions: self.get(notices, &schema::NOTICES_AUCTIONS).size(),
+            timeout_ms: self.get(notices, &schema::NOTICES_TIMEOUT_MS).value,
+            connections: self.get(notices, &schema::NOTICES_CONNECTIONS).size(),
+            retry_s: self.get(notices, &schema::NOTICES_RETRY_S).ms(),
+            checkpoint_ms: self.get(notices, &schema::NOTICES_CHECKPOINT_MS).value,
+        };
+        if let Some(at) = notices_at.filter(|_| record.durability == Durability::None) {
+            let allowed =
+                "process or power where notices.url is set: a notice is acknowledged once it is recorded".to_owned();
+            self.rule(at, "record.durability".to_owned(), quoted("none"), allowed, Some(quoted("process")));
+        }
+        if let Some(at) = notices_at.filter(|_| http.head_bytes < limits::NOTICE_HEAD_BYTES) {
+            let allowed = format!("at least {}, as long as our own notice URLs may be", limits::NOTICE_HEAD_BYTES);
+            let found = format!("{} beside notices.url", http.head_bytes);
+            let nearest = Some(limits::NOTICE_HEAD_BYTES.to_string());
+            self.rule(at, "http.head_bytes".to_owned(), found, allowed, nearest);
+        }
         let rates = one(self, "rates");
         let rates = self.rates(rates);
         let mut exchanges = self.sections(top, "exchange");
         if exchanges.is_empty() {
             exchanges.push(Table { section: &schema::EXCHANGE, entries: None, at: 0 });
         }
-        let exchanges = self.exchanges(&exchanges, &rates);
+        let exchanges = self.exchanges(&exchanges, &rates, notices.url.is_some());
         let dsps = self.sections(top, "dsp");
         let dsps = self.dsps(&dsps, &rates, &dsp_ms, &dsp_min_ms);
         Config {
@@ -311,6 +337,7 @@ impl Checker<'_, '_> {
             record,
             raw,
             budget,
+            notices,
             rates: rates.value,
             exchanges,
             dsps,
@@ -498,7 +525,7 @@ impl Checker<'_, '_> {
         }
     }
 
-    fn exchanges(&mut self, tables: &[Table<'_, '_>], rates: &Got<RateTable>) -> Vec<Exchange> {
+    fn exchanges(&mut self, tables: &[Table<'_, '_>], rates: &Got<RateTable>, notices: bool) -> Vec<Exchange> {
         let (mut names, mut paths) = (Vec::new(), Vec::new());
         let mut out = Vec::with_capacity(tables.len());
         for &table in tables {
@@ -511,6 +538,13 @@ impl Checker<'_, '_> {
                 true => self.rated("exchange.currencies", &currencies.value, rates),
                 false => vec![rates.value.accounting],
             };
+            let wrapping = self.find(table, &schema::EXCHANGE_NOTICES);
+            if let Some(wrapping) = wrapping.as_ref().filter(|w| w.value != Wrapping::Pass && !notices) {
+                let allowed = "\"pass\" where notices.url is not set".to_owned();
+                let found = "notices of ours without notices.url".to_owned();
+                self.rule(wrapping.at, "exchange.notices".to_owned(), found, allowed, Some(quoted("pass")));
+            }
+            let default = if notices { Wrapping::Wrap } else { Wrapping::Pass };
             out.push(Exchange {
                 name: name.value,
                 path: path.value,
@@ -520,6 +554,7 @@ impl Checker<'_, '_> {
                 expected_exp_s: self.get(table, &schema::EXPECTED_EXP_S).ms(),
                 require_crid: self.get(table, &schema::REQUIRE_CRID).value,
                 require_adomain: self.get(table, &schema::REQUIRE_ADOMAIN).value,
+                notices: wrapping.map_or(default, |w| w.value),
             });
         }
         out
@@ -538,6 +573,8 @@ impl Checker<'_, '_> {
             let name = self.get(table, &schema::DSP_NAME);
             self.once("dsp.name", &name, &mut names);
             let Endpoint { host, port, path } = self.get(table, &schema::URL).value;
+            let hosts = self.find(table, &schema::NOTICE_HOSTS);
+            let hosts = hosts.map(|hosts| hosts.value.into_iter().map(|host| host.value).collect());
             let timeout = self.get(table, &schema::TIMEOUT_MS).at_most(dsp_ms);
             self.not_above("dsp.timeout_ms", &timeout, "auction.dsp_ms", dsp_ms);
             // Else it would never be asked. Its own timeout is to be changed, if it has one.
@@ -553,6 +590,7 @@ impl Checker<'_, '_> {
             let seats = self.get(table, &schema::SEATS).value;
             out.push(Dsp {
                 name: name.value,
+                notice_hosts: hosts.unwrap_or_else(|| vec![(host.clone(), port)]),
                 host,
                 port,
                 path,

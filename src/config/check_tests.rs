@@ -175,6 +175,44 @@ fn exchanges() {
 }
 
 #[test]
+fn notices() {
+    let url = |url: &str| format!("[notices]\nurl = \"{url}\"");
+    for good in ["https://bid.example", "http://bid.example:8080/x", "https://[::1]:8443"] {
+        check(&url(good), &[]);
+    }
+    check(&url("https://bid.example/"), &[(2, "notices.url", Some("\"https://bid.example\""))]);
+    check(&url("https://bid.example/notice"), &[(2, "notices.url", Some("\"https://bid.example\""))]);
+    for bad in [
+        "bid.example",
+        "ftp://bid.example",
+        "https://",
+        "https://bid.example/?a=",
+        "https://a b",
+        "https://bid.example/$",
+    ] {
+        check(&url(bad), &[(2, "notices.url", None)]);
+    }
+    check(&url(&format!("https://bid.example/{}", "x".repeat(110))), &[(2, "notices.url", None)]);
+    let ours = url("https://bid.example");
+    let none = "[record]\ndurability = \"none\"\n";
+    check(none, &[]);
+    check(&format!("{none}{ours}"), &[(4, "record.durability", Some("\"process\""))]);
+    check(&format!("[http]\nhead_bytes = 4095\n{ours}"), &[(4, "http.head_bytes", Some("4096"))]);
+    let exchange = "[[exchange]]\nname = \"one\"\npath = \"/one\"\n";
+    check(&format!("{exchange}notices = \"wrap\""), &[(4, "exchange.notices", Some("\"pass\""))]);
+    check(&format!("{exchange}notices = \"pass\""), &[]);
+    let wrapping = |text: &str| load(text, 1).unwrap().exchanges[0].notices;
+    assert_eq!((wrapping(""), wrapping(&ours)), (Wrapping::Pass, Wrapping::Wrap));
+    assert_eq!(wrapping(&format!("{ours}\n{exchange}notices = \"wrap_or_refuse\"")), Wrapping::WrapOrRefuse);
+    let hosts = |text: &str| load(text, 1).unwrap().dsps[0].notice_hosts.clone();
+    assert_eq!(hosts(DSP), [("a.example".to_owned(), 80)]);
+    let named = format!("{DSP}notice_hosts = [\"Win.a.example:8080\", \"b.example\"]");
+    assert_eq!(hosts(&named), [("win.a.example".to_owned(), 8080), ("b.example".to_owned(), 80)]);
+    check_dsp("notice_hosts = [\"http://w.a.example:1/x\"]", &[(1, "dsp.notice_hosts", Some("\"w.a.example:1\""))]);
+    check_dsp("notice_hosts = [\"a.example/x\"]", &[(1, "dsp.notice_hosts", None)]);
+}
+
+#[test]
 fn dsps() {
     check_dsp("", &[]);
     check("[[dsp]]", &[(1, "dsp.name", None), (1, "dsp.url", None)]);

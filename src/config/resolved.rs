@@ -42,6 +42,8 @@ pub struct Config {
     pub raw: RawRules,
     /// Where budgets come from.
     pub budget: BudgetRules,
+    /// How wins and losses are told.
+    pub notices: NoticeRules,
     /// Rates against the accounting currency.
     pub rates: RateTable,
     /// Who sends requests; at least one.
@@ -140,6 +142,15 @@ pub struct RawRules {
     pub keeps_personal_data: bool,
 }
 
+impl Config {
+    /// Connections of one core to DSPs at most: for requests, and to those hosts that take notices if any are told.
+    pub fn dsp_connections(&self) -> usize {
+        let requests: usize = self.dsps.iter().map(|d| d.connections).sum();
+        let hosts: usize = self.dsps.iter().map(|d| d.notice_hosts.len()).sum();
+        requests + if self.notices.url.is_some() { hosts * self.notices.connections } else { 0 }
+    }
+}
+
 impl RawRules {
     /// Is the auction with this entropy one of them? Request and answers are together: the auction is chosen, not the message.
     #[inline]
@@ -159,6 +170,27 @@ pub struct BudgetRules {
     pub file: Option<PathBuf>,
     /// Campaigns that each core has room for at least.
     pub accounts: usize,
+}
+
+/// How exchanges and browsers tell us what became of our answers, and how we tell DSPs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoticeRules {
+    /// What our notice URLs begin with, up to `/notice/`; `None`: DSPs' own go out.
+    pub url: Option<String>,
+    /// Where the keys are that sign them; `None`: in `state_dir`, made at the first start.
+    pub keys: Option<PathBuf>,
+    /// A notice that comes so long after its auction is not charged, seconds.
+    pub life_s: u32,
+    /// Auctions whose notices can be told apart within that time.
+    pub auctions: usize,
+    /// A DSP's answer to a notice is waited for so long, milliseconds.
+    pub timeout_ms: u64,
+    /// Connections of one core to one host that takes notices.
+    pub connections: usize,
+    /// A DSP that cannot be told is tried again for so long, seconds.
+    pub retry_s: u32,
+    /// What is known of them is written down this often, milliseconds.
+    pub checkpoint_ms: u64,
 }
 
 /// Rules of all auctions.
@@ -250,6 +282,20 @@ pub struct Exchange {
     pub require_crid: bool,
     /// Refuse bids without `adomain`.
     pub require_adomain: bool,
+    /// Whose notice URLs its answers carry.
+    pub notices: Wrapping,
+}
+
+/// Whose notice URLs an answer carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Wrapping {
+    /// The DSP's, their macros filled.
+    #[default]
+    Pass,
+    /// Ours, which carry the DSP's; where one cannot be carried, the DSP's.
+    Wrap,
+    /// Ours; a bid with one that cannot be carried is refused.
+    WrapOrRefuse,
 }
 
 /// Where we stand between buyer and impression.
@@ -309,6 +355,8 @@ pub struct Dsp {
     pub unbudgeted: Option<Unbudgeted>,
     /// The account that pays them.
     pub default_account: Option<String>,
+    /// Where it takes notices: (host, port).
+    pub notice_hosts: Vec<(String, u16)>,
 }
 
 /// Which `user.buyeruid` a DSP sees.

@@ -2,9 +2,9 @@
 //! mistakes, hints and the commented default file all come from here, so none of them can drift.
 //! Owns: constants. Called by: `check` and `print`.
 use super::{
-    address::{Domain, Headers, Socket, Url, UrlPath},
+    address::{Authority, Base, Domain, Headers, Socket, Url, UrlPath},
     kind::{Choice, CurrencyCode, Dir, Flag, Kind, List, Name, Price, Rates, Text, Whole},
-    resolved::{BuyerUid, Durability, IoDriver, NoBidStyle, Position, RunnerUp},
+    resolved::{BuyerUid, Durability, IoDriver, NoBidStyle, Position, RunnerUp, Wrapping},
 };
 use crate::{
     budget::core::Unbudgeted,
@@ -451,6 +451,74 @@ const BUDGET: Section = Section {
     sections: &[],
 };
 
+// --- [notices] -----------------------------------------------------------------------------------
+
+pub(super) const NOTICES_URL: Key<Base> = key(
+    "url",
+    Unset("\"https://bid.exchange.example\""),
+    Base,
+    "What our notice URLs begin with, /notice/ follows: the listener as exchanges and browsers reach it; a path in it is for a \
+     proxy to take off. Unset: DSPs' own URLs go out.",
+);
+pub(super) const NOTICES_KEYS: Key<Dir> = key(
+    "keys",
+    Unset("\"/etc/outcry/notice.keys\""),
+    Dir,
+    "The file with the keys that sign them, a number and 32 to 128 hexadecimal digits on each line; the first line signs, all \
+     are believed. The same on all servers behind one address. Unset: state_dir/notice.keys, made at the first start.",
+);
+pub(super) const NOTICES_LIFE_S: Key<Whole> = key(
+    "life_s",
+    Number(3_600),
+    Whole { min: 10, max: 7 * 86_400, unit: "seconds" },
+    "A notice that comes so long after its auction is answered, recorded, and not acted on.",
+);
+pub(super) const NOTICES_AUCTIONS: Key<Whole> = key(
+    "auctions",
+    Number(limits::NOTICES_AUCTIONS_DEFAULT as u64),
+    count(limits::NOTICES_AUCTIONS_MIN, limits::NOTICES_AUCTIONS_MAX),
+    "Requests, with and without bids, whose notices can be told apart within life_s, 1.6 bytes each: requests a second times \
+     life_s. Beyond it notices wait, answered with 503.",
+);
+pub(super) const NOTICES_TIMEOUT_MS: Key<Whole> =
+    key("timeout_ms", Number(2_000), ms(10, 60_000), "A DSP's answer to a notice is waited for so long.");
+pub(super) const NOTICES_CONNECTIONS: Key<Whole> = key(
+    "connections",
+    Number(8),
+    count(1, limits::NOTICE_CONNECTIONS_MAX),
+    "Connections of one bidder core to one host that takes notices, at most.",
+);
+pub(super) const NOTICES_RETRY_S: Key<Whole> = key(
+    "retry_s",
+    Number(600),
+    Whole { min: 1, max: 86_400, unit: "seconds" },
+    "A DSP that does not take a notice is tried again, ever more rarely, for so long; then the notice is a dead letter.",
+);
+pub(super) const NOTICES_CHECKPOINT_MS: Key<Whole> = key(
+    "checkpoint_ms",
+    Number(10_000),
+    ms(10, HOUR_MS),
+    "What is known of notices is written to state_dir/notices this often; a start reads what was recorded since.",
+);
+
+const NOTICES: Section = Section {
+    name: "notices",
+    path: "notices",
+    shape: Shape::Once,
+    meaning: "How exchanges and browsers tell us what was won and billed, and how we tell DSPs.",
+    keys: &[
+        &NOTICES_URL,
+        &NOTICES_KEYS,
+        &NOTICES_LIFE_S,
+        &NOTICES_AUCTIONS,
+        &NOTICES_TIMEOUT_MS,
+        &NOTICES_CONNECTIONS,
+        &NOTICES_RETRY_S,
+        &NOTICES_CHECKPOINT_MS,
+    ],
+    sections: &[],
+};
+
 // --- [rates] -------------------------------------------------------------------------------------
 
 pub(super) const RATES_ID: Key<Text> = key(
@@ -510,6 +578,13 @@ pub(super) const EXPECTED_EXP_S: Key<Whole> = key(
 pub(super) const REQUIRE_CRID: Key<Flag> = key("require_crid", Toml("false"), Flag, "Refuse bids without crid.");
 pub(super) const REQUIRE_ADOMAIN: Key<Flag> =
     key("require_adomain", Toml("false"), Flag, "Refuse bids without adomain.");
+pub(super) const EXCHANGE_NOTICES: Key<Choice<Wrapping>> = key(
+    "notices",
+    Derived("wrap where notices.url is set, else pass", "\"pass\""),
+    Choice(&[("pass", Wrapping::Pass), ("wrap", Wrapping::Wrap), ("wrap_or_refuse", Wrapping::WrapOrRefuse)]),
+    "Whose notice URLs its answers carry: pass the DSP's, wrap ours around it; where that cannot be, because it is too long, \
+     not http or at none of the DSP's notice_hosts, wrap lets it pass and wrap_or_refuse refuses the bid.",
+);
 
 /// A sender of requests.
 pub(super) const EXCHANGE: Section = Section {
@@ -526,6 +601,7 @@ pub(super) const EXCHANGE: Section = Section {
         &EXPECTED_EXP_S,
         &REQUIRE_CRID,
         &REQUIRE_ADOMAIN,
+        &EXCHANGE_NOTICES,
     ],
     sections: &[],
 };
@@ -609,6 +685,12 @@ pub(super) const DEFAULT_ACCOUNT: Key<Name> = key(
     Name,
     "The campaign's account that pays its bids whose seat and cid name none.",
 );
+pub(super) const NOTICE_HOSTS: Key<List<Authority>> = key(
+    "notice_hosts",
+    Derived("the host and port of url alone", "[\"dsp.example:9000\"]"),
+    List { item: Authority, count: 0..=limits::NOTICE_HOSTS_MAX },
+    "Where it takes notices, each host with its port: no other is called, whatever its bids say.",
+);
 
 /// A DSP.
 pub(super) const DSP: Section = Section {
@@ -632,6 +714,7 @@ pub(super) const DSP: Section = Section {
         &BUYERUID,
         &UNBUDGETED,
         &DEFAULT_ACCOUNT,
+        &NOTICE_HOSTS,
     ],
     sections: &[],
 };
@@ -643,7 +726,7 @@ pub(super) static FILE: Section = Section {
     shape: Shape::Once,
     meaning: "Outcry's configuration: every key with its default. All keys may be left out but those of [[dsp]].",
     keys: &[&NODE, &REGION, &STATE_DIR, &LISTEN, &ADMIN, &IO_DRIVER, &STOP_MS],
-    sections: &[&CPUS, &HTTP, &AUCTION, &RECORD, &RAW, &BUDGET, &RATES, &EXCHANGE, &DSP],
+    sections: &[&CPUS, &HTTP, &AUCTION, &RECORD, &RAW, &BUDGET, &NOTICES, &RATES, &EXCHANGE, &DSP],
 };
 
 const _: () = assert!(Currency::USD.0[0] == b'U', "the fallbacks of `rates` and `currencies` say USD");

@@ -73,6 +73,20 @@ pub fn finish_response(out: &mut Vec<u8>, slot: LengthSlot) {
     close(out, slot);
 }
 
+/// Appends a whole request without a body: `GET` of this path and query, both as they stand in a URL. Neither may hold white
+/// space or controls.
+pub fn write_get(authority: &[u8], path: &[u8], out: &mut Vec<u8>) {
+    debug_assert!(authority.iter().chain(path).all(u8::is_ascii_graphic));
+    out.extend_from_slice(b"GET ");
+    if path.first() != Some(&b'/') {
+        out.push(b'/');
+    }
+    out.extend_from_slice(path);
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    out.extend_from_slice(authority);
+    out.extend_from_slice(b"\r\nUser-Agent: outcry\r\nAccept: */*\r\n\r\n");
+}
+
 /// Appends a request's head from what [`prepared_post`] made; write the body behind it, then
 /// [`finish_request`].
 pub fn begin_request(out: &mut Vec<u8>, prepared: &[u8]) -> LengthSlot {
@@ -346,6 +360,17 @@ mod tests {
         finish_request(&mut out, slot);
         assert!(out.starts_with(b"Content-Length: 123456789\r\n\r\nx"));
         assert_eq!(out.len(), body + 123_456_789 + 1);
+    }
+
+    #[test]
+    fn a_url_is_asked_for_as_it_stands() {
+        for (path, target) in [("/n?p=1", "/n?p=1"), ("", "/"), ("?p=1", "/?p=1")] {
+            let mut out = Vec::new();
+            write_get(b"dsp.example:8080", path.as_bytes(), &mut out);
+            let want =
+                format!("GET {target} HTTP/1.1\r\nHost: dsp.example:8080\r\nUser-Agent: outcry\r\nAccept: */*\r\n\r\n");
+            assert_eq!(String::from_utf8(out).unwrap(), want);
+        }
     }
 
     #[test]

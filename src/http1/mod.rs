@@ -20,7 +20,7 @@ pub mod response;
 pub use chunked::{ChunkError, ChunkStep, Chunked};
 pub use encode::{
     LengthSlot, ResponseExtra, begin_request, begin_response, finish_request, finish_response, prepared_post,
-    write_response,
+    write_get, write_response,
 };
 pub use field::Encoding;
 pub use gzip::{Deflate, Inflate, InflateError};

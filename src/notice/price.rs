@@ -5,7 +5,6 @@
 //! Where ours is the last auction the answered price is charged, whatever a notice says. An intermediate exchange puts its own
 //! auction behind ours: our URL carries `${AUCTION_PRICE}` for it to fill, and a lower price counts.
 use crate::{
-    config::resolved::Position,
     notice::token::Token,
     units::{Cpm, Money, Round},
 };
@@ -34,25 +33,47 @@ impl Said {
     /// All of them, by their numbers.
     pub const ALL: [Said; 7] =
         [Said::Nothing, Said::Same, Said::Lower, Said::BelowFloor, Said::Higher, Said::Unfilled, Said::Unreadable];
+
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Said::Nothing => "nothing",
+            Said::Same => "same",
+            Said::Lower => "lower",
+            Said::BelowFloor => "below_floor",
+            Said::Higher => "higher",
+            Said::Unfilled => "unfilled",
+            Said::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// What a notice comes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Charged {
+    /// CPM in the answer's currency.
+    pub price: Cpm,
+    /// In the accounting currency, for all of the impression's `qty`.
+    pub charge: Money,
+    /// What was said of the price.
+    pub said: Said,
 }
 
 /// What a notice with this price, as it stands in its query, comes to.
-pub fn charged(position: Position, token: &Token<'_>, said: Option<&[u8]>) -> (Money, Said) {
-    let text = match (position, said) {
-        (Position::Intermediate, Some(text)) => text,
-        _ => return (token.charge, Said::Nothing),
-    };
+pub fn charged(token: &Token<'_>, said: Option<&[u8]>) -> Charged {
+    let answered = |said| Charged { price: token.price, charge: token.charge, said };
+    let Some(text) = said.filter(|_| token.open) else { return answered(Said::Nothing) };
     // A macro that nobody filled arrives as it was, or with its braces escaped.
     if text.starts_with(b"$") || text.get(..3).is_some_and(|start| start == b"%24") {
-        return (token.charge, Said::Unfilled);
+        return answered(Said::Unfilled);
     }
     // Rounded up, so that what is charged is not below what was said.
-    let Ok(price) = Cpm::parse(text, Round::Up) else { return (token.charge, Said::Unreadable) };
+    let Ok(price) = Cpm::parse(text, Round::Up) else { return answered(Said::Unreadable) };
     match price {
-        _ if price == token.price => (token.charge, Said::Same),
-        _ if price > token.price => (token.charge, Said::Higher),
-        _ if price < token.floor || price == Cpm::ZERO => (token.charge, Said::BelowFloor),
-        _ => (share(token, price), Said::Lower),
+        _ if price == token.price => answered(Said::Same),
+        _ if price > token.price => answered(Said::Higher),
+        _ if price < token.floor || price == Cpm::ZERO => answered(Said::BelowFloor),
+        _ => Charged { price, charge: share(token, price), said: Said::Lower },
     }
 }
 
@@ -85,15 +106,22 @@ mod tests {
             charge: Money(charge),
             account: AccountId(1),
             period: Period(0),
+            open: true,
             expires_s: 0,
             url: b"",
         }
+    }
+
+    fn found(token: &Token<'_>, said: Option<&[u8]>) -> (Money, Said) {
+        let Charged { charge, said, .. } = charged(token, said);
+        (charge, said)
     }
 
     #[test]
     fn each_case_of_an_intermediate() {
         // Answered at 0.90 CPM for thirty viewers, floor 0.85.
         let token = token(900_000, 850_000, 27_000_000);
+        let answered = Charged { price: Cpm(900_000), charge: Money(27_000_000), said: Said::Nothing };
         for (said, charge, case) in [
             ("0.9", 27_000_000, Said::Same),
             ("0.900000", 27_000_000, Said::Same),
@@ -110,24 +138,25 @@ mod tests {
             ("0.87 ", 27_000_000, Said::Unreadable),
             ("abc", 27_000_000, Said::Unreadable),
         ] {
-            let found = charged(Position::Intermediate, &token, Some(said.as_bytes()));
-            assert_eq!(found, (Money(charge), case), "{said:?}");
-            let last = charged(Position::LastAuction, &token, Some(said.as_bytes()));
-            assert_eq!(last, (Money(27_000_000), Said::Nothing), "{said:?}: ours was the last auction");
+            let found = charged(&token, Some(said.as_bytes()));
+            let price = if case == Said::Lower { Cpm::parse(said.as_bytes(), Round::Up).unwrap() } else { token.price };
+            assert_eq!(found, Charged { price, charge: Money(charge), said: case }, "{said:?}");
+            let last = charged(&Token { open: false, ..token }, Some(said.as_bytes()));
+            assert_eq!(last, answered, "{said:?}: ours was the last auction");
         }
-        assert_eq!(charged(Position::Intermediate, &token, None), (Money(27_000_000), Said::Nothing));
+        assert_eq!(charged(&token, None), answered);
     }
 
     #[test]
     fn without_a_floor_nothing_is_still_no_price() {
-        assert_eq!(charged(Position::Intermediate, &token(5, 0, 5), Some(b"0")), (Money(5), Said::BelowFloor));
-        assert_eq!(charged(Position::Intermediate, &token(5, 0, 5), Some(b"0.000001")), (Money(1), Said::Lower));
+        assert_eq!(found(&token(5, 0, 5), Some(b"0")), (Money(5), Said::BelowFloor));
+        assert_eq!(found(&token(5, 0, 5), Some(b"0.000001")), (Money(1), Said::Lower));
     }
 
     #[test]
     fn half_an_impression_costs_what_its_floor_does_at_least() {
         // A multiplier of a half: 1.5 nano-units were charged as 1, and the floor alone costs 1.
-        assert_eq!(charged(Position::Intermediate, &token(3, 2, 1), Some(b"0.000002")), (Money(1), Said::Lower));
+        assert_eq!(found(&token(3, 2, 1), Some(b"0.000002")), (Money(1), Said::Lower));
     }
 
     proptest! {
@@ -139,7 +168,8 @@ mod tests {
             let floor = i64::from(floor) % price;
             let token = token(price, floor, price * qty);
             let text = format!("{}.{:06}", said / 1_000_000, said % 1_000_000);
-            let (charge, case) = charged(Position::Intermediate, &token, Some(text.as_bytes()));
+            let Charged { price: priced, charge, said: case } = charged(&token, Some(text.as_bytes()));
+            prop_assert_eq!(priced.0, if case == Said::Lower { said } else { price });
             prop_assert!(charge <= token.charge && charge.0 >= floor * qty);
             let lower = said < price && said >= floor && said > 0;
             prop_assert_eq!(charge.0, if lower { said * qty } else { price * qty }, "{:?}", case);

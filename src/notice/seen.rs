@@ -19,9 +19,12 @@ use crate::{
 };
 
 /// Auctions of a page.
-const SPAN: u64 = 512;
+pub const PAGE_AUCTIONS: usize = 512;
+const SPAN: u64 = PAGE_AUCTIONS as u64;
 /// Impressions of each.
 const IMPS: u8 = 4;
+/// Pages that are looked at to see how many are alive.
+const SAMPLE: usize = 4_096;
 const WORDS: usize = SPAN as usize / 64;
 const SETS: usize = IMPS as usize * 3;
 const HEAD: usize = 4 + 4 + 2 + 8 + 1 + 4;
@@ -107,13 +110,23 @@ pub struct Seen {
     now_s: u32,
     /// All pages were alive then.
     full_s: u32,
+    /// Whether nearly all were, and when that was looked at.
+    nearly: (bool, u32),
 }
 
 impl Seen {
     /// With room for so many pages. `seed` is a secret that keeps look-ups short.
     pub fn new(pages: usize, seed: u64) -> Seen {
         let pages = pages.max(1);
-        Seen { pages: vec![EMPTY; pages].into(), index: Index::new(pages), seed, next: 0, now_s: 0, full_s: 0 }
+        Seen {
+            pages: vec![EMPTY; pages].into(),
+            index: Index::new(pages),
+            seed,
+            next: 0,
+            now_s: 0,
+            full_s: 0,
+            nearly: (false, 0),
+        }
     }
 
     /// Bytes that it holds.
@@ -143,6 +156,19 @@ impl Seen {
         if let Some(at) = self.find(&bit.key) {
             self.pages[at].bits[bit.set][bit.word] &= !bit.mask;
         }
+    }
+
+    /// Are more than seven eighths of the pages alive? Those who take notices are to take no more: some are on their way.
+    pub fn is_nearly_full(&mut self, now_s: u32) -> bool {
+        self.now_s = self.now_s.max(now_s);
+        if self.nearly.1 != self.now_s {
+            // Of many a part is enough to know.
+            let step = self.pages.len().div_ceil(SAMPLE);
+            let looked = self.pages.iter().step_by(step);
+            let (all, alive) = (looked.len(), looked.filter(|page| self.is_alive(page)).count());
+            self.nearly = (alive > all - all.div_ceil(8), self.now_s);
+        }
+        self.nearly.0
     }
 
     /// Appends the pages that are alive from the place `from` on, [`PAGE_BYTES`] each, so many at most; the place where to go
@@ -317,6 +343,19 @@ mod tests {
         for bytes in [&[][..], &[1; PAGE_BYTES - 1], &[1; PAGE_BYTES + 1]] {
             assert_eq!(seen.restore(bytes, 0), Restored::Garbled);
         }
+    }
+
+    /// A clock that stands still is asked once.
+    #[test]
+    fn it_says_so_before_it_is_full() {
+        let mut seen = Seen::new(16, 1);
+        for page in 0..16 {
+            let now_s = NOW + page as u32;
+            assert_eq!(seen.is_nearly_full(now_s), page > 14, "{page} pages");
+            assert_eq!(seen.take(event(1, page * SPAN), 0, Kind::Won, NOW + 100, now_s), Mark::New);
+        }
+        assert!(seen.is_nearly_full(NOW + 100));
+        assert!(!seen.is_nearly_full(NOW + 100 + GRACE_S));
     }
 
     proptest! {

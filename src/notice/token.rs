@@ -5,7 +5,7 @@
 //! Layout, little-endian, then base64url without padding (RFC 4648 section 5):
 //!
 //! ```text
-//!  0  version 1       4 bits   kind             4 bits
+//!  0  version 1       4 bits   price is open    1 bit    kind             3 bits
 //!  1  key             u8       impression       u8
 //!  3  event           node u32, epoch u32, core u16, seq u64
 //! 21  answered price  u40      floor            u40       micro-units CPM, the answer's currency
@@ -54,7 +54,16 @@ impl Kind {
     /// All of them, by their numbers.
     pub const ALL: [Kind; 3] = [Kind::Won, Kind::Billed, Kind::Lost];
 
-    fn of(number: u8) -> Option<Kind> {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Won => "won",
+            Kind::Billed => "billed",
+            Kind::Lost => "lost",
+        }
+    }
+
+    pub(super) fn of(number: u8) -> Option<Kind> {
         Kind::ALL.get(usize::from(number)).copied()
     }
 }
@@ -78,6 +87,8 @@ pub struct Token<'a> {
     pub account: AccountId,
     /// In which window.
     pub period: Period,
+    /// Others decide after us: what the notice says of the price counts ([`super::price`]).
+    pub open: bool,
     /// A notice that comes then or later is answered and not charged. Seconds since 1970.
     pub expires_s: u32,
     /// What is called in turn: the DSP's URL.
@@ -135,7 +146,7 @@ impl Token<'_> {
         let from = out.len();
         // The bytes first, then their spelling in the same place: from the back, as it is longer.
         Block::<HEAD>::new()
-            .u8(VERSION << 4 | self.kind as u8)
+            .u8(VERSION << 4 | u8::from(self.open) << 3 | self.kind as u8)
             .u8(keys.signing())
             .u8(self.imp)
             .event(self.event)
@@ -183,14 +194,15 @@ impl Token<'_> {
     fn signed(said: &[u8]) -> Option<Token<'_>> {
         let (head, url) = said.split_at_checked(HEAD)?;
         let mut r = Reader { rest: head };
-        let kind = Kind::of(r.u8().ok()? & 15)?;
+        let first = r.u8().ok()?;
+        let (kind, open) = (Kind::of(first & 7)?, first & 8 != 0);
         let (_, imp) = (r.u8().ok()?, r.u8().ok()?);
         let event = r.event().ok()?;
         let (price, floor) = (r.cpm().ok()?, r.cpm().ok()?);
         let charge = Money(r.u64().ok()? as i64);
         let (account, period, expires_s) = (r.u32().ok()?, r.u32().ok()?, r.u32().ok()?);
         let (account, period) = (AccountId(account), Period(period));
-        Some(Token { kind, event, imp, price, floor, charge, account, period, expires_s, url })
+        Some(Token { kind, event, imp, price, floor, charge, account, period, open, expires_s, url })
     }
 }
 
@@ -269,6 +281,7 @@ mod tests {
             charge: Money(910_000),
             account: AccountId(17),
             period: Period(29_880_000),
+            open: true,
             expires_s: 1_800_000_000,
             url,
         }
@@ -288,7 +301,7 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(&text), GOLDEN);
         assert!(text.iter().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_')));
     }
-    const GOLDEN: &str = "EQcBAQAAAAIAAAADAAQAAAAAAAAAsOINAABQ-AwAALDiDQAAAAAAEQAAAMDuxwEA0klraHR0cDovL2RzcC5leGFtcGxlL2I_cD0ke0FVQ1RJT05fUFJJQ0V9zATMy9Zn4DgvRwxHO6VuDw";
+    const GOLDEN: &str = "GQcBAQAAAAIAAAADAAQAAAAAAAAAsOINAABQ-AwAALDiDQAAAAAAEQAAAMDuxwEA0klraHR0cDovL2RzcC5leGFtcGxlL2I_cD0ke0FVQ1RJT05fUFJJQ0V9DrDEgipR_De4IqWllTN1_g";
 
     #[test]
     fn what_is_no_token_of_ours() {
@@ -346,7 +359,8 @@ mod tests {
             let event = EventId { node: ids.0, epoch: ids.1, core: ids.2, seq: ids.3 };
             let token = Token {
                 kind: Kind::of(kind).expect("a kind"), event, imp, price: Cpm(prices.0), floor: Cpm(prices.1),
-                charge: Money(charge), account: AccountId(account), period: Period(period), expires_s, url: &url,
+                charge: Money(charge), account: AccountId(account), period: Period(period), open: imp % 2 == 1,
+                expires_s, url: &url,
             };
             let text = written(&token);
             let mut bytes = Vec::new();

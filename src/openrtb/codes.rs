@@ -106,11 +106,13 @@ pub enum Loss {
     AccountPaused = 506,
     /// Private: the core could not note one more account's spend.
     BudgetTableFull = 507,
+    /// Private: the exchange wants our notice URLs, and they cannot carry the bid's.
+    NoticeUrl = 508,
 }
 
 impl Loss {
     /// All of them.
-    pub const ALL: [Loss; 31] = [
+    pub const ALL: [Loss; 32] = [
         Loss::Won,
         Loss::Internal,
         Loss::Expired,
@@ -142,6 +144,7 @@ impl Loss {
         Loss::NoAccount,
         Loss::AccountPaused,
         Loss::BudgetTableFull,
+        Loss::NoticeUrl,
     ];
 
     /// The reason of this number, if it is one of ours.
@@ -293,6 +296,7 @@ mod tests {
                 Loss::Format | Loss::AdvertiserBlocked | Loss::AppBlocked | Loss::NotSecure | Loss::Category => {}
                 Loss::Attribute | Loss::NotAllowedInDeal | Loss::Currency | Loss::NoFunds | Loss::Group => {}
                 Loss::TooMany | Loss::GroupSearch | Loss::NoAccount | Loss::AccountPaused | Loss::BudgetTableFull => {}
+                Loss::NoticeUrl => {}
             }
         }
         for n in Nbr::ALL {

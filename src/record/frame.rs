@@ -50,7 +50,7 @@ pub enum Kind {
     Account = 5,
     /// Leases ended, a dead start was settled, an account was stopped: `budget::event`.
     Lease = 6,
-    /// A notice of an exchange.
+    /// A notice of an exchange or a browser: `notice::told`.
     Notice = 7,
     /// A reservation settled.
     Settlement = 8,
@@ -66,11 +66,13 @@ pub enum Kind {
     RawRequest = 13,
     /// An answer as it went; in a stream of its own.
     RawAnswer = 14,
+    /// What came of telling a DSP of a notice: `notice::told`.
+    Told = 15,
 }
 
 impl Kind {
     /// Every kind, in the order of its number.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 15] = [
         Kind::Auction,
         Kind::Delivery,
         Kind::Refusals,
@@ -85,6 +87,7 @@ impl Kind {
         Kind::Clean,
         Kind::RawRequest,
         Kind::RawAnswer,
+        Kind::Told,
     ];
 
     /// The kind of a number. `None`: a newer release's; such frames are carried on, not understood.
@@ -348,7 +351,7 @@ mod tests {
         for (number, kind) in (1..).zip(Kind::ALL) {
             assert_eq!((kind as u8, Kind::of(number)), (number, Some(kind)));
         }
-        assert_eq!((Kind::of(0), Kind::of(15), Kind::of(255)), (None, None, None));
+        assert_eq!((Kind::of(0), Kind::of(16), Kind::of(255)), (None, None, None));
         assert_eq!((Kind::Settlement as u8, Kind::Clean as u8, Kind::RawAnswer as u8), (8, 12, 14));
     }
 

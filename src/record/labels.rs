@@ -110,6 +110,44 @@ closed! {
         BudgetNotFreed = "not_freed",
         /// Bids refused because a core had no room to note what they would owe.
         BudgetRefusedFull = "refused_full",
+        /// DSPs' notice URLs that one of ours carries.
+        NoticeUrlsCarried = "carried",
+        /// `Uncarried::Markup`: passed on as they are, as the next ones.
+        NoticeUrlsMarkup = "markup",
+        /// `Uncarried::TooLong`
+        NoticeUrlsTooLong = "too_long",
+        /// `Uncarried::NotHttp`
+        NoticeUrlsNotHttp = "not_http",
+        /// `Uncarried::Host`
+        NoticeUrlsHost = "unknown_host",
+        /// `Uncarried::Character`
+        NoticeUrlsCharacter = "character",
+        /// Notices that were recorded: of several calls of one URL some may be among them.
+        NoticesTaken = "taken",
+        /// Notices that this core had recorded already.
+        NoticesRepeated = "repeated",
+        /// Notices that came too late: recorded, and nothing else.
+        NoticesExpired = "expired",
+        /// Notices that we never signed.
+        NoticesForged = "forged",
+        /// Notices that were answered with 503: there was no room for their record.
+        NoticesNoRoom = "no_room",
+        /// `Said::Same`: what notices said of the price, where exchanges decide after us.
+        NoticePricesSame = "same",
+        /// `Said::Lower`
+        NoticePricesLower = "lower",
+        /// `Said::BelowFloor`
+        NoticePricesBelowFloor = "below_floor",
+        /// `Said::Higher`
+        NoticePricesHigher = "higher",
+        /// `Said::Unfilled`
+        NoticePricesUnfilled = "unfilled",
+        /// `Said::Unreadable`
+        NoticePricesUnreadable = "unreadable",
+        /// Calls to DSPs that were answered.
+        NoticeCallsDone = "done",
+        /// Calls to DSPs that came to nothing; most are tried again.
+        NoticeCallsFailed = "failed",
     }
 }
 
@@ -152,6 +190,20 @@ closed! {
         Buffered = "buffered",
         /// Bytes that the fullest black box holds.
         LagBytes = "lag_bytes",
+        /// Notices that were the first of their kind.
+        NoticesNew = "new",
+        /// Notices that had been taken before, at another core or before a restart.
+        NoticesAgain = "again",
+        /// Notices that there was no room to tell apart: recorded, and nothing else.
+        NoticesUntold = "untold",
+        /// Calls to DSPs that wait or are under way.
+        NoticesWaiting = "waiting",
+        /// Age of the oldest of them, seconds.
+        NoticesOldestS = "oldest_s",
+        /// Notices whose DSP was told.
+        NoticesDone = "done",
+        /// Notices whose DSP could not be told.
+        NoticesDead = "dead",
     }
 }
 
@@ -216,6 +268,8 @@ closed! {
         Bid = "bid",
         /// 204, or 200 with `nbr`.
         NoBid = "no_bid",
+        /// 204 to a notice.
+        Notice = "notice",
         /// 400
         BadRequest = "bad_request",
         /// 404
@@ -433,6 +487,8 @@ closed! {
         AccountPaused = "account_paused",
         /// `Loss::BudgetTableFull`
         BudgetTableFull = "budget_table_full",
+        /// `Loss::NoticeUrl`
+        NoticeUrl = "notice_url",
     }
 }
 
@@ -472,6 +528,7 @@ impl LossReason {
             L::NoAccount => LossReason::NoAccount,
             L::AccountPaused => LossReason::AccountPaused,
             L::BudgetTableFull => LossReason::BudgetTableFull,
+            L::NoticeUrl => LossReason::NoticeUrl,
         })
     }
 }

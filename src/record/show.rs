@@ -24,6 +24,7 @@ pub use report::report;
 use super::{
     codec::RecordError,
     configured::{self, Configured},
+    frame,
     refusal_sample::{self, RefusalSample},
     refusals,
     started::{self, Started},
@@ -39,6 +40,7 @@ use crate::{
         event::{self, Event},
         movement::{self, Movement},
     },
+    notice::told::{self, Name, Notice, Told},
 };
 use json::Object;
 
@@ -55,6 +57,8 @@ pub fn name(kind: u8) -> Option<&'static str> {
         started::KIND => "start",
         stopped::STOPPED => "stop",
         stopped::CLEAN => "clean",
+        NOTICE => "notice",
+        TOLD => "told",
         _ => return None,
     })
 }
@@ -176,10 +180,46 @@ pub fn show(kind: u8, version: u8, payload: &[u8], out: &mut String) -> Result<(
                 });
             });
         }
+        NOTICE if version == told::VERSION => {
+            let n = Notice::decode(payload)?;
+            Object::write(out, |o| {
+                o.word("type", "notice");
+                noticed(&n.name, o);
+                o.flag("expired", n.expired);
+                o.word("said", n.said.name());
+                o.number("price", n.price);
+                o.number("charge", n.charge);
+                o.some_number("account", n.account.is_some().then_some(n.account));
+                o.some_number("period", n.account.is_some().then_some(n.period));
+                o.number("expires_s", n.expires_s);
+                o.some_text("url", n.url);
+            });
+        }
+        TOLD if version == told::VERSION => {
+            let t = Told::decode(payload)?;
+            Object::write(out, |o| {
+                o.word("type", "told");
+                noticed(&t.name, o);
+                o.word("end", t.end.name());
+                o.some_number("status", (t.status > 0).then_some(t.status));
+                o.number("attempts", t.attempts);
+            });
+        }
         _ => return Err(RecordError::Version),
     }
     Ok(())
 }
+
+/// What names a notice.
+fn noticed(name: &Name, o: &mut Object<'_>) {
+    o.word("bidid", name.event);
+    o.number("imp", name.imp);
+    o.word("notice", name.kind.name());
+}
+
+/// Frames' kinds of notices.
+const NOTICE: u8 = frame::Kind::Notice as u8;
+const TOLD: u8 = frame::Kind::Told as u8;
 
 #[cfg(test)]
 mod tests;

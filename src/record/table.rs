@@ -129,7 +129,7 @@ const OWN_US: &[u64] = &[25, 50, 100, 250, 500, 1_000, 3_000, 5_000, 10_000, 25_
 /// A commit is due every 20 ms unless set otherwise; a power cut takes what is younger.
 const COMMIT_US: &[u64] = &[5_000, 25_000, 100_000, 1_000_000, 5_000_000];
 
-/// All of them, in the order they are exposed. With five DSPs at most 358 series: each one is stored by somebody
+/// All of them, in the order they are exposed. With five DSPs at most 386 series: each one is stored by somebody
 /// for weeks, from every machine. Of them 49 tell of money: 20 are the invariants, since an alarm has to name the one that broke.
 pub const METRICS: &[Metric] = {
     use self::{Counter as C, Gauge as G, Journal as J, Money as M};
@@ -437,6 +437,85 @@ pub const METRICS: &[Metric] = {
             Count,
             "Accounts of which the ledger grants nothing because something did not add up. Anything but 0 is an alarm.",
             Source::Money(M::Stopped),
+        ),
+        row(
+            "outcry_notice_urls_total",
+            Counter,
+            Count,
+            "DSPs' notice URLs in answers of exchanges that get ours: carried by one, or passed on as they are, by reason.",
+            Source::Counters(
+                "end",
+                &[
+                    C::NoticeUrlsCarried,
+                    C::NoticeUrlsMarkup,
+                    C::NoticeUrlsTooLong,
+                    C::NoticeUrlsNotHttp,
+                    C::NoticeUrlsHost,
+                    C::NoticeUrlsCharacter,
+                ],
+            ),
+        ),
+        row(
+            "outcry_notices_total",
+            Counter,
+            Count,
+            "Notices that came in, by what became of them: taken and expired are recorded, no_room is a 503, forged a 404.",
+            Source::Counters(
+                "end",
+                &[C::NoticesTaken, C::NoticesRepeated, C::NoticesExpired, C::NoticesForged, C::NoticesNoRoom],
+            ),
+        ),
+        row(
+            "outcry_notice_prices_total",
+            Counter,
+            Count,
+            "What notices said of the price, where exchanges decide after us; only a lower one that is not below the floor counts.",
+            Source::Counters(
+                "said",
+                &[
+                    C::NoticePricesSame,
+                    C::NoticePricesLower,
+                    C::NoticePricesBelowFloor,
+                    C::NoticePricesHigher,
+                    C::NoticePricesUnfilled,
+                    C::NoticePricesUnreadable,
+                ],
+            ),
+        ),
+        row(
+            "outcry_notices_told_apart_total",
+            Counter,
+            Count,
+            "Recorded notices: the first of their kind, taken before, and those that there was no room to tell apart.",
+            Source::Journals("what", &[J::NoticesNew, J::NoticesAgain, J::NoticesUntold]),
+        ),
+        row(
+            "outcry_notices_waiting",
+            Gauge,
+            Count,
+            "Notices whose DSPs are to be told.",
+            Source::Journal(J::NoticesWaiting),
+        ),
+        row(
+            "outcry_notices_oldest_seconds",
+            Gauge,
+            Seconds,
+            "Age of the oldest of them.",
+            Source::Journal(J::NoticesOldestS),
+        ),
+        row(
+            "outcry_notices_told_total",
+            Counter,
+            Count,
+            "Notices whose DSP was told, and those whose DSP could not be: dead letters, see `outcry notices`.",
+            Source::Journals("end", &[J::NoticesDone, J::NoticesDead]),
+        ),
+        row(
+            "outcry_notice_calls_total",
+            Counter,
+            Count,
+            "Calls to DSPs for notices: answered, or failed; those that failed are tried again for notices.retry_s.",
+            Source::Counters("end", &[C::NoticeCallsDone, C::NoticeCallsFailed]),
         ),
         row("outcry_panics_total", Counter, Count, "Panics caught on bidder cores.", Source::Counter(C::Panics)),
         row(

@@ -145,7 +145,7 @@ pub fn check(data: &[u8]) {
 /// Our own answer: the winners' bids as they came, but for the price and the macros.
 fn written(auction: &Auction, start: &Start<'_>, heard: &Heard<'_>) {
     let mut out = Vec::new();
-    auction.write_answer(heard, start, &mut out);
+    auction.write_answer(heard, start, None, &mut out);
     // Bids stand one object and one array deeper than in an answer of a DSP, never deeper than that.
     let ours = Node::read(&out, JSON_DEPTH_MAX).unwrap_or_else(|e| panic!("{e:?}: {}", String::from_utf8_lossy(&out)));
     assert_eq!(ours.get("id").and_then(Node::text), Some("r"));

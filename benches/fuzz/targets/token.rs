@@ -1,7 +1,6 @@
 //! Notice URLs as anybody may send them: nothing is believed that we did not sign, whatever is done to what we did.
 use outcry::{
     budget::{AccountId, Period},
-    config::resolved::Position,
     notice::{
         keys::Keys,
         price::charged,
@@ -38,6 +37,7 @@ fn token<'a>(ids: &[u8; 16], url: &'a [u8]) -> Token<'a> {
         charge: Money(i64::from(ids[4]) << 20),
         account: AccountId(n as u32),
         period: Period((n >> 24) as u32),
+        open: ids[6] % 2 == 1,
         expires_s: (n >> 16) as u32,
         url,
     }
@@ -74,8 +74,9 @@ fn priced(data: &[u8]) {
     token.price = Cpm(token.price.0.max(1));
     token.floor = token.floor.min(token.price);
     token.charge = Money(token.price.0 * (1 + i64::from(ids[5])));
-    for position in [Position::LastAuction, Position::Intermediate] {
-        let (charge, _) = charged(position, &token, Some(said));
+    for open in [false, true] {
+        token.open = open;
+        let charge = charged(&token, Some(said)).charge;
         let least = token.floor.0 * (1 + i64::from(ids[5]));
         assert!((least..=token.charge.0).contains(&charge.0), "{charge:?} of {token:?}");
     }

@@ -1,7 +1,6 @@
 //! The life of a process without threads: what cores and flush say is put into their rings by hand.
 use super::*;
 use crate::wiring::{Wiring, wire};
-use outcry::config::{AuctionRules, Config, Cpus, Dsp, Durability, Http, IoDriver, RateTable, RawRules, RecordRules};
 use outcry::{
     budget::{
         AccountId,
@@ -9,7 +8,6 @@ use outcry::{
     },
     limits::CONTROL_TO_FLUSH_SLOTS,
 };
-use outcry::{openrtb::request::Media, units::Cpm};
 use std::sync::mpsc::channel;
 
 const S: u64 = 1_000_000_000;
@@ -45,82 +43,9 @@ fn ready(cores: usize) -> Machine {
 }
 
 fn core_config(dsps: &[&str]) -> Box<CoreConfig> {
-    let dsp = |name: &&str| Dsp {
-        name: name.to_string(),
-        host: String::new(),
-        port: 1,
-        path: String::new(),
-        headers: Vec::new(),
-        media: Media::ALL,
-        seats: Vec::new(),
-        currencies: Vec::new(),
-        timeout_ms: 1,
-        warm: 0,
-        connections: 1,
-        idle_ms: 1,
-        gzip: false,
-        answer_bytes: 1,
-        buyeruid: Default::default(),
-        unbudgeted: None,
-        default_account: None,
-    };
-    let any = "127.0.0.1:0".parse().unwrap();
-    Box::new(CoreConfig {
-        config: Config {
-            id: 2,
-            hash: 0,
-            region: "local".into(),
-            node: None,
-            state_dir: Default::default(),
-            box_dir: None,
-            listen: any,
-            admin: any,
-            cpus: Cpus::default(),
-            io_driver: IoDriver::Auto,
-            stop_ms: 1,
-            http: Http {
-                head_bytes: 1,
-                body_bytes: 1,
-                idle_ms: 1,
-                slow_ms: 1,
-                write_ms: 1,
-                connections: 1,
-                auctions: 1,
-                gzip_min_bytes: 1,
-            },
-            auction: AuctionRules {
-                increment: Cpm::ZERO,
-                runner_up: Default::default(),
-                tmax_default_ms: 1,
-                tmax_max_ms: 1,
-                network_ms: 0,
-                answer_ms: 0,
-                dsp_ms: 1,
-                dsp_min_ms: 0,
-                dsp_network_ms: 0,
-                schain: None,
-            },
-            record: RecordRules {
-                bid_bytes: 1,
-                durability: Durability::None,
-                commit_ms: 1,
-                box_bytes: 1,
-                segment_bytes: 1,
-                keep_days: 1,
-                keep_bytes: 1,
-            },
-            raw: RawRules { one_in: 0, keep_days: 1, keep_bytes: 1, keeps_personal_data: false },
-            budget: Default::default(),
-            rates: RateTable { id: String::new(), accounting: Default::default(), rates: Vec::new() },
-            exchanges: Vec::new(),
-            dsps: dsps.iter().map(dsp).collect(),
-        },
-        dsp_addrs: vec![any; dsps.len()],
-        dsp_slots: Vec::new(),
-        policies: Vec::new(),
-        epoch: 1,
-        node: 1,
-    })
+    let dsp = |name: &&str| format!("[[dsp]]\nname = \"{name}\"\nurl = \"http://127.0.0.1:1/\"\n");
+    let dsps: String = dsps.iter().map(dsp).collect();
+    crate::lab::by_hand::core_config(&format!("stop_ms = 100\n[record]\ndurability = \"none\"\n{dsps}"), 2)
 }
 
 fn drain(m: &mut Machine, core: usize, unfinished: u32) {

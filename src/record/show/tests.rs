@@ -19,6 +19,21 @@ fn bytes(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     out
 }
 
+fn notice(event: EventId) -> Notice<'static> {
+    let name = Name { event, imp: 1, kind: crate::notice::token::Kind::Billed };
+    Notice {
+        name,
+        expired: false,
+        said: crate::notice::price::Said::Nothing,
+        price: crate::units::Cpm(1_250_000),
+        charge: Money(1_250_000),
+        account: AccountId(7),
+        period: Period(29_000_000),
+        expires_s: 5,
+        url: b"http://dsp.example/b",
+    }
+}
+
 /// One of each kind but auctions.
 fn payloads() -> Vec<(u8, Vec<u8>)> {
     let event = EventId { node: 1, epoch: 2, core: 3, seq: 4 };
@@ -50,6 +65,8 @@ fn payloads() -> Vec<(u8, Vec<u8>)> {
         (10, bytes(|b| start.encode(b))),
         (11, bytes(|b| stop.encode(b))),
         (12, bytes(|b| Clean { wall_ms: 9, last: vec![(0, 7)] }.encode(b))),
+        (7, bytes(|b| notice(event).encode(b))),
+        (15, bytes(|b| Told { name: notice(event).name, end: told::End::Refused, status: 404, attempts: 1 }.encode(b))),
     ]
 }
 
@@ -70,6 +87,8 @@ fn each_kind_is_one_line() {
         r#"{"type":"start","wall_ms":1,"version":"0.1.0","node":"000000ff","epoch":2,"boot_id":"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a","cores":4,"configuration":"00000000000000cd","region":"eu-1"}"#,
         r#"{"type":"stop","wall_ms":9,"why":"asked","unfinished":1}"#,
         r#"{"type":"clean","wall_ms":9,"writers":[{"writer":0,"seq":7}]}"#,
+        r#"{"type":"notice","bidid":"000000010000000200030000000000000004","imp":1,"notice":"billed","said":"nothing","price":1.25,"charge":0.00125,"account":7,"period":29000000,"expires_s":5,"url":"http://dsp.example/b"}"#,
+        r#"{"type":"told","bidid":"000000010000000200030000000000000004","imp":1,"notice":"billed","end":"refused","status":404,"attempts":1}"#,
     ];
     assert_eq!(lines, want);
 }
@@ -86,7 +105,7 @@ fn every_line_names_its_kind_and_what_is_none_is_refused() {
         assert_eq!(out, "", "nothing of what is damaged");
     }
     let mut out = String::new();
-    for kind in [0, 7, 8, 13, 255] {
+    for kind in [0, 8, 13, 255] {
         assert_eq!((show(kind, 1, b"x", &mut out), name(kind)), (Err(RecordError::Version), None));
     }
 }

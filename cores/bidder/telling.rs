@@ -1,0 +1,201 @@
+//! DSPs that are to be told of notices: flush says whom, this core calls, flush hears what came of it.
+//! Owns: the calls under way. Runs on: each bidder core. Called by: the bidder, at the end of a turn.
+//! Never: tries again, or forgets a call: those are flush's; holds an auction up: its calls go out behind the auctions' and
+//! on connections of their own.
+//! Full: flush has no more calls under way at a core than there are places here.
+use super::{
+    Bidder,
+    egress::{Asked, Done, Egress, Reply},
+    slab::{Key, Slab},
+    snapshot::Snapshot,
+    transport::Transport,
+};
+use crate::wiring::CoreNoticeEnds;
+use outcry::{
+    http1,
+    limits::NOTICES_CALLS,
+    messages::{NoticeCall, ToNotices},
+    notice::{outbox::Answer, target::target},
+    record::{labels::Counter, metrics::CoreMetrics},
+    units::{MS, Now},
+};
+
+/// The leg of a call's token that says: it is none of an auction's.
+pub(super) const LEG: u8 = u8::MAX;
+
+#[derive(Debug, Default)]
+struct Call {
+    /// None: it has ended.
+    what: Option<Box<NoticeCall>>,
+    /// Its call of egress.
+    key: Key,
+    until_ns: u64,
+}
+
+/// See the module.
+pub(super) struct Telling {
+    ends: Option<CoreNoticeEnds>,
+    calls: Slab<Call>,
+    /// None is late before this.
+    next_ns: u64,
+    scratch: Vec<Key>,
+}
+
+impl Default for Telling {
+    fn default() -> Telling {
+        Telling { ends: None, calls: Slab::new(NOTICES_CALLS), next_ns: 0, scratch: Vec::new() }
+    }
+}
+
+impl Telling {
+    /// Calls come and go by these.
+    pub(super) fn by(ends: CoreNoticeEnds) -> Telling {
+        Telling { ends: Some(ends), ..Telling::default() }
+    }
+
+    /// Calls under way.
+    pub(super) fn count(&self) -> usize {
+        self.calls.count()
+    }
+
+    /// The call is over, if it has not been before.
+    fn end(&mut self, at: Key, answer: Answer, metrics: &mut CoreMetrics) {
+        if let Some(what) = self.calls.get(at).and_then(|call| call.what.take()) {
+            self.calls.free(at);
+            self.back(what, answer, metrics);
+        }
+    }
+
+    fn back(&mut self, mut what: Box<NoticeCall>, answer: Answer, metrics: &mut CoreMetrics) {
+        match answer {
+            Answer::Status(..400) => metrics.count(Counter::NoticeCallsDone),
+            Answer::Status(_) | Answer::None | Answer::NoHost => metrics.count(Counter::NoticeCallsFailed),
+            Answer::Busy => {}
+        }
+        what.answer = answer;
+        if let Some(ends) = &mut self.ends {
+            // There is a slot for every call there is; nobody at the other end: the process goes down.
+            let _ = ends.called.push(what);
+        }
+    }
+}
+
+impl Bidder {
+    /// Takes what flush wants; gives up whom it waited too long for.
+    pub(super) fn tell<T: Transport>(&mut self, now: Now, t: &mut T) {
+        let now_ns = now.boot_ns;
+        let Bidder { telling, snapshots, current, egress, metrics, noticing, draining, .. } = self;
+        if telling.count() > 0 && now_ns >= telling.next_ns {
+            telling.next_ns = u64::MAX;
+            let mut keys = std::mem::take(&mut telling.scratch);
+            keys.extend(telling.calls.keys());
+            for at in keys.drain(..) {
+                let Some(call) = telling.calls.peek(at) else { continue };
+                if call.until_ns > now_ns {
+                    telling.next_ns = telling.next_ns.min(call.until_ns);
+                    continue;
+                }
+                egress.abandon(call.key, now_ns, metrics, t);
+                telling.end(at, Answer::None, metrics);
+            }
+            telling.scratch = keys;
+        }
+        let Some(snapshot) = snapshots[*current].as_ref() else { return };
+        // What is not taken before the core ends is told after the next start.
+        while !*draining && let Some(order) = telling.ends.as_mut().and_then(|ends| ends.calls.pop().ok()) {
+            match order {
+                ToNotices::Full(full) => noticing.set_full(full),
+                ToNotices::Call(what) => {
+                    if let Err((what, answer)) = begin(telling, what, snapshot, (egress, metrics), now_ns, t) {
+                        telling.back(what, answer, metrics);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The request of a call that waited and has its connection now. `false`: nobody waits for it any more.
+    pub(super) fn write_told(&mut self, call: Key, at: Key, now_ns: u64) -> bool {
+        let Bidder { telling, snapshots, current, egress, metrics, .. } = self;
+        let snapshot = snapshots[*current].as_ref();
+        let waits = telling.calls.peek(at).filter(|waits| waits.key == call);
+        let url = waits.and_then(|waits| waits.what.as_ref()).map(|what| &what.url);
+        let Some((snapshot, url)) = snapshot.zip(url) else { return false };
+        let written = write(url, call, snapshot, egress, metrics, now_ns);
+        if written.is_err() {
+            telling.end(at, Answer::NoHost, metrics);
+        }
+        written.is_ok()
+    }
+
+    /// A call ended.
+    pub(super) fn on_told(&mut self, done: Done, at: Key) {
+        let Bidder { telling, metrics, buffers, .. } = self;
+        let answer = match done.reply {
+            Reply::Answer { status, body } => {
+                buffers.put(body);
+                Answer::Status(status)
+            }
+            // It has heard, whatever became of the body that nobody reads.
+            Reply::Failed(_) if done.status > 0 => Answer::Status(done.status),
+            Reply::Failed(_) => Answer::None,
+        };
+        telling.end(at, answer, metrics);
+    }
+}
+
+type Unbegun = (Box<NoticeCall>, Answer);
+
+fn begin<T: Transport>(
+    telling: &mut Telling,
+    what: Box<NoticeCall>,
+    snapshot: &Snapshot,
+    (egress, metrics): (&mut Egress, &mut CoreMetrics),
+    now_ns: u64,
+    t: &mut T,
+) -> Result<(), Unbegun> {
+    let Some(lane) = lane(&what.url, snapshot) else { return Err((what, Answer::NoHost)) };
+    let Some(at) = telling.calls.take() else { return Err((what, Answer::Busy)) };
+    let key = match egress.ask(lane, super::asking::token(at, LEG), now_ns, t) {
+        Some(Asked::Waits(key)) => key,
+        Some(Asked::Ready(key)) if write(&what.url, key, snapshot, egress, metrics, now_ns).is_ok() => key,
+        Some(Asked::Ready(key)) => {
+            egress.abandon(key, now_ns, metrics, t);
+            telling.calls.free(at);
+            return Err((what, Answer::NoHost));
+        }
+        None => {
+            telling.calls.free(at);
+            return Err((what, Answer::Busy));
+        }
+    };
+    let until_ns = now_ns + snapshot.config().notices.timeout_ms * MS;
+    telling.next_ns = if telling.count() == 1 { until_ns } else { telling.next_ns.min(until_ns) };
+    if let Some(call) = telling.calls.get(at) {
+        *call = Call { what: Some(what), key, until_ns };
+    }
+    Ok(())
+}
+
+/// Which of the lanes of egress leads there.
+fn lane(url: &[u8], snapshot: &Snapshot) -> Option<u16> {
+    let hosts = &snapshot.core.notices.as_ref()?.hosts;
+    snapshot.notice_lanes.get(target(url, hosts).ok()?.host).copied()
+}
+
+fn write(
+    url: &[u8],
+    call: Key,
+    snapshot: &Snapshot,
+    egress: &mut Egress,
+    metrics: &mut CoreMetrics,
+    now_ns: u64,
+) -> Result<(), ()> {
+    let hosts = &snapshot.core.notices.as_ref().ok_or(())?.hosts;
+    let path = target(url, hosts).map_err(|_| ())?.path;
+    let mut out = egress.request_buffer(url.len() + 128);
+    http1::write_get(url.get(b"http://".len()..path).ok_or(())?, &url[path..], &mut out);
+    metrics.add(Counter::DspBytesOut, out.len() as u64);
+    egress.write(call, out, now_ns);
+    Ok(())
+}

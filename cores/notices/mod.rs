@@ -1,0 +1,233 @@
+//! Notices after they were recorded: the first of its kind told from the others, its DSP told.
+//! Owns: which were taken, whom is to be told. Runs on: flush, which reads the records of all cores; a start, before that.
+//! Called by: `flush::keeper` for each frame that the journal took, and once a turn. Never: waits; calls anybody itself, bidder
+//! cores do; acts on a notice whose record the journal has not taken.
+//! Full: what there is no room to tell apart is counted and left; cores are told before it comes to that.
+mod file;
+pub mod start;
+
+use crate::wiring::FlushNoticeEnds;
+use file::FileWriter;
+use outcry::{
+    limits::NOTICES_CALLS,
+    messages::{NoticeCall, ToNotices},
+    notice::{
+        checkpoint::{self, Writer},
+        outbox::{Answer, Outbox},
+        seen::{Mark, PAGE_BYTES, Seen},
+        told::{End, Notice, Told},
+    },
+    record::{
+        frame::{Frame, Kind},
+        labels::Journal as Figure,
+        totals::Totals,
+    },
+    units::{MS, Now},
+};
+use std::path::PathBuf;
+
+/// Of flush's time, what making checkpoints may take at most: one part in so many.
+const SHARE: u64 = 200;
+
+/// What was counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Counts {
+    new: u64,
+    again: u64,
+    untold: u64,
+    done: u64,
+    dead: u64,
+}
+
+/// A checkpoint that was made and is not written before the journal has what is in it.
+#[derive(Debug)]
+struct Made {
+    bytes: Vec<u8>,
+    writers: Vec<(Writer, u64)>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Notices {
+    seen: Seen,
+    outbox: Outbox,
+    ends: Vec<FlushNoticeEnds>,
+    /// Calls under way at each core.
+    under_way: Vec<usize>,
+    next_core: usize,
+    /// What the cores were told, if it has come to anything.
+    told_full: bool,
+    counts: Counts,
+    file: FileWriter,
+    made: Option<Made>,
+    /// What the last one had of the record.
+    kept: Vec<(Writer, u64)>,
+    every_ns: u64,
+    due_ns: u64,
+    /// Ends of a start that were not recorded yet.
+    ended: Vec<Told>,
+}
+
+/// What a start found, and where the next checkpoints go.
+#[derive(Debug)]
+pub struct Begun {
+    /// Which were taken.
+    pub seen: Seen,
+    /// Who is to be told.
+    pub outbox: Outbox,
+    /// Who will not be.
+    pub ended: Vec<Told>,
+    /// Where checkpoints are.
+    pub path: PathBuf,
+    /// Nanoseconds between two of them.
+    pub every_ns: u64,
+}
+
+impl Notices {
+    /// Goes on from what a start found; calls go by these ends, in the order of cores.
+    pub fn new(begun: Begun, ends: Vec<FlushNoticeEnds>, now: Now) -> Notices {
+        let Begun { seen, outbox, ended, path, every_ns } = begun;
+        Notices {
+            seen,
+            outbox,
+            under_way: vec![0; ends.len()],
+            ends,
+            next_core: 0,
+            told_full: false,
+            counts: Counts::default(),
+            file: FileWriter::new(path),
+            made: None,
+            kept: Vec::new(),
+            every_ns,
+            due_ns: now.boot_ns + every_ns,
+            ended,
+        }
+    }
+
+    /// A frame that the journal has taken.
+    pub fn take(&mut self, frame: &Frame<'_>, now: Now) {
+        if frame.kind() != Some(Kind::Notice) {
+            return;
+        }
+        // It was made by a bidder core of this process: it can be read.
+        let Ok(notice) = Notice::decode(frame.payload()) else { return };
+        if notice.expired {
+            return;
+        }
+        let name = notice.name;
+        match self.seen.take(name.event, name.imp, name.kind, notice.expires_s, seconds(now)) {
+            Mark::New => {
+                self.counts.new += 1;
+                if !notice.url.is_empty()
+                    && let Err(told) = self.outbox.push(name, notice.url, now.boot_ns)
+                {
+                    self.ended.push(told);
+                }
+            }
+            Mark::Again => self.counts.again += 1,
+            Mark::Full => self.counts.untold += 1,
+        }
+    }
+
+    /// Hears what came of calls, hands out those that are due; what ended goes to `note`, to be recorded.
+    pub fn turn(&mut self, now: Now, mut note: impl FnMut(&Told)) {
+        for (ends, under_way) in self.ends.iter_mut().zip(&mut self.under_way) {
+            while let Ok(called) = ends.called.pop() {
+                *under_way -= 1;
+                self.ended.extend(self.outbox.answered(called.slot, called.answer, now.boot_ns));
+            }
+        }
+        for told in self.ended.drain(..) {
+            match told.end {
+                End::Done => self.counts.done += 1,
+                End::Refused | End::GaveUp | End::NoRoom | End::NoHost => self.counts.dead += 1,
+            }
+            note(&told);
+        }
+        let full = self.seen.is_nearly_full(seconds(now));
+        if full != self.told_full && self.ends.iter().all(|ends| !ends.calls.is_full()) {
+            self.told_full = full;
+            for ends in &mut self.ends {
+                let _ = ends.calls.push(ToNotices::Full(full));
+            }
+        }
+        while let Some(core) = self.free_core()
+            && let Some(due) = self.outbox.next(now.boot_ns)
+        {
+            let call = NoticeCall { slot: due.slot, url: due.url.to_vec(), answer: Answer::None };
+            match self.ends[core].calls.push(ToNotices::Call(Box::new(call))) {
+                Ok(()) => self.under_way[core] += 1,
+                // The core has ended: told after the next start.
+                Err(_) => break,
+            }
+        }
+    }
+
+    /// A core that may have one more call under way.
+    fn free_core(&mut self) -> Option<usize> {
+        let n = self.ends.len();
+        let core = (0..n)
+            .map(|i| (self.next_core + i) % n)
+            .find(|core| self.under_way[*core] < NOTICES_CALLS && !self.ends[*core].calls.is_abandoned())?;
+        self.next_core = (core + 1) % n;
+        Some(core)
+    }
+
+    /// Makes and writes checkpoints. `read`: the last frame of each writer that was handed to [`Notices::take`] or is in the
+    /// journal from before, this thread's own among them; `durable` says whether the journal has a writer's frames up to one;
+    /// `clock` gives nanoseconds.
+    pub fn keep(
+        &mut self,
+        now: Now,
+        read: impl FnOnce() -> Vec<(Writer, u64)>,
+        durable: impl Fn(Writer, u64) -> bool,
+        clock: impl Fn() -> u64,
+    ) {
+        if self.made.is_none() && now.boot_ns >= self.due_ns && self.file.is_idle() {
+            if self.file.has_failed() {
+                self.kept.clear();
+            }
+            let began_ns = clock();
+            self.due_ns = now.boot_ns + self.every_ns;
+            let writers = read();
+            if writers != self.kept {
+                let (mut pages, mut bytes) = (Vec::new(), Vec::new());
+                let all = self.seen.snapshot(0, usize::MAX, &mut pages);
+                debug_assert!(all.is_none() && pages.len().is_multiple_of(PAGE_BYTES));
+                checkpoint::write(seconds(now), &writers, &pages, self.outbox.all(), &mut bytes);
+                self.kept.clone_from(&writers);
+                self.made = Some(Made { bytes, writers });
+                // Where there is much to write it is written more rarely, so that the journal does not wait for it.
+                self.due_ns = self.due_ns.max(now.boot_ns + (clock() - began_ns).saturating_mul(SHARE));
+            }
+        }
+        // What it says was taken must be in the journal, or a power cut would leave a notice that is neither recorded nor
+        // taken when it comes again.
+        if self.made.as_ref().is_some_and(|made| made.writers.iter().all(|(writer, seq)| durable(*writer, *seq)))
+            && let Some(made) = self.made.take()
+        {
+            self.file.write(made.bytes);
+        }
+    }
+
+    /// Shows how things stand.
+    pub fn show(&mut self, now: Now, totals: &mut Totals) {
+        let Counts { new, again, untold, done, dead } = self.counts;
+        let oldest_ns = self.outbox.oldest_ns().map_or(0, |since_ns| now.boot_ns.saturating_sub(since_ns));
+        for (figure, value) in [
+            (Figure::NoticesNew, new),
+            (Figure::NoticesAgain, again),
+            (Figure::NoticesUntold, untold),
+            (Figure::NoticesWaiting, self.outbox.waiting() as u64),
+            (Figure::NoticesOldestS, oldest_ns / (1_000 * MS)),
+            (Figure::NoticesDone, done),
+            (Figure::NoticesDead, dead),
+        ] {
+            totals.set_journal(figure, value);
+        }
+    }
+}
+
+fn seconds(now: Now) -> u32 {
+    u32::try_from(now.unix_ms() / 1_000).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,190 @@
+//! Which notices were taken before this start, and whose DSPs are to be told still: the last checkpoint and what was recorded
+//! behind it.
+//! Owns: nothing. Runs on: the main thread, at a start, once everything that was left is in the journal. Called by: `boot`.
+//! Never: forgets a notice that was taken: where that cannot be known it is said.
+use super::{Begun, file, seconds};
+use crate::journal::{
+    dir::Dir,
+    since::{self, Wanted},
+};
+use crate::planted::{Fault, planted};
+use outcry::{
+    config::Config,
+    journal::positions::Positions,
+    notice::{
+        checkpoint,
+        outbox::Outbox,
+        seen::{Mark, PAGE_AUCTIONS, Restored, Seen},
+        told::{Name, Notice, Told},
+    },
+    record::frame::Kind,
+    units::{MS, Now},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Calls of one host that are handed out at once for each connection to it: one on it, one that waits for it.
+const CALLS_A_CONNECTION: usize = 2;
+
+/// Why a start cannot know which notices were taken.
+#[derive(Debug, thiserror::Error)]
+pub enum NoticesError {
+    /// A file.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The checkpoint.
+    #[error(
+        "{path} cannot be read: it is damaged. It says which notices were taken: without it one that comes again would count twice. Restore it; or, when no notice URL that is out holds any more (`notices.life_s` after the last answer), remove it"
+    )]
+    Garbled {
+        /// Which.
+        path: PathBuf,
+    },
+    /// There is less room than before.
+    #[error("{path} holds more notices than `notices.auctions` has room for: set it to {auctions} at least")]
+    NoRoom {
+        /// Which.
+        path: PathBuf,
+        /// Auctions it has room for.
+        auctions: usize,
+    },
+}
+
+/// The journal, once everything that was left is in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Its directory.
+    pub dir: &'a Path,
+    /// The last frame of each writer that is durable now.
+    pub positions: &'a Positions,
+}
+
+/// What this machine, of this start, goes on from. `None`: no notice is ours. Writes a checkpoint of what it found.
+///
+/// # Errors
+/// [`NoticesError`]
+pub fn begin(
+    config: &Config,
+    record: Record<'_>,
+    node: u32,
+    (cores, entropy): (usize, u64),
+    now: Now,
+    say: &mut dyn FnMut(&str),
+) -> Result<Option<Begun>, NoticesError> {
+    if config.notices.url.is_none() {
+        return Ok(None);
+    }
+    let path = config.state_dir.join("notices");
+    let pages = config.notices.auctions.div_ceil(PAGE_AUCTIONS);
+    let retry_ns = u64::from(config.notices.retry_s) * 1_000 * MS;
+    let mut begun = Begun {
+        seen: Seen::new(pages, entropy),
+        outbox: Outbox::new(retry_ns, cores * config.notices.connections * CALLS_A_CONNECTION, entropy),
+        ended: Vec::new(),
+        path: path.clone(),
+        every_ns: config.notices.checkpoint_ms * MS,
+    };
+    let io = |source| NoticesError::Io { path: path.clone(), source };
+    let waiting = match fs::read(&path) {
+        // The first start with notices of ours: there are none yet.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+        Err(e) => return Err(io(e)),
+        Ok(bytes) => {
+            let known = checkpoint::read(&bytes).map_err(|_| NoticesError::Garbled { path: path.clone() })?;
+            recover(&mut begun, &known, record, node, &path, say)?
+        }
+    };
+    // All that wait are in it, also those that there is no room for: until it is recorded that they were given up.
+    let (mut bytes, mut pages) = (Vec::new(), Vec::new());
+    begun.seen.snapshot(0, usize::MAX, &mut pages);
+    let writers: Vec<_> = record.positions.iter().collect();
+    let tasks = waiting.iter().map(|(name, url)| (*name, url.as_slice()));
+    checkpoint::write(seconds(now), &writers, &pages, tasks, &mut bytes);
+    file::write(&path, &bytes).map_err(io)?;
+    for (name, url) in &waiting {
+        begun.ended.extend(begun.outbox.push(*name, url, now.boot_ns).err());
+    }
+    Ok(Some(begun))
+}
+
+/// Takes over what is known and what was recorded behind it; gives whom to tell still.
+fn recover(
+    begun: &mut Begun,
+    known: &checkpoint::Checkpoint<'_>,
+    record: Record<'_>,
+    node: u32,
+    path: &Path,
+    say: &mut dyn FnMut(&str),
+) -> Result<BTreeMap<Name, Vec<u8>>, NoticesError> {
+    // By the time of then: what had not expired when it was called again was known, however long ago that is now.
+    for page in &known.pages {
+        match begun.seen.restore(page, known.written_s) {
+            Restored::Taken | Restored::Expired => {}
+            Restored::NoRoom => {
+                let auctions = (known.pages.len() * 8 / 7 + 2) * PAGE_AUCTIONS;
+                return Err(NoticesError::NoRoom { path: path.to_path_buf(), auctions });
+            }
+            Restored::Garbled => return Err(NoticesError::Garbled { path: path.to_path_buf() }),
+        }
+    }
+    let after: BTreeMap<_, u64> = known.writers.iter().copied().collect();
+    let oldest = known.writers.iter().map(|((epoch, _), _)| *epoch).min().unwrap_or(0);
+    let behind = |(key, upto): (checkpoint::Writer, u64)| {
+        let after = after.get(&key).copied().unwrap_or(0);
+        // Of writers older than any that it names, all was read before.
+        (after < upto && (key.0 >= oldest || after > 0)).then_some((key, Wanted { after, upto }))
+    };
+    let wanted: BTreeMap<_, _> = record.positions.iter().filter_map(behind).collect();
+    let wanted = if planted(Fault::NoticesUnread) { BTreeMap::new() } else { wanted };
+    let mut waiting: BTreeMap<Name, Vec<u8>> = known.tasks.iter().map(|(name, url)| (*name, url.to_vec())).collect();
+    let (mut told, mut untold, mut taken) = (BTreeSet::new(), 0u64, 0u64);
+    let read = since::read(&mut Dir::new(record.dir), node, &wanted, &mut |frame| match frame.kind() {
+        Some(Kind::Notice) => {
+            let Ok(notice) = Notice::decode(frame.payload()) else { return };
+            let Name { event, imp, kind } = notice.name;
+            if notice.expired {
+                return;
+            }
+            let then_s = u32::try_from((frame.header.hlc >> 16) / 1_000).unwrap_or(u32::MAX);
+            taken += 1;
+            match begun.seen.take(event, imp, kind, notice.expires_s, then_s) {
+                Mark::New if !notice.url.is_empty() => {
+                    waiting.insert(notice.name, notice.url.to_vec());
+                }
+                Mark::New | Mark::Again => {}
+                Mark::Full => untold += 1,
+            }
+        }
+        Some(Kind::Told) => {
+            if let Ok(end) = Told::decode(frame.payload()) {
+                told.insert(end.name);
+            }
+        }
+        _ => {}
+    });
+    let read = read.map_err(|source| NoticesError::Io { path: record.dir.to_path_buf(), source })?;
+    if let Some(missing) = read.missing {
+        say(&format!(
+            "WARNING: {missing}: which notices were taken in that time is not known, and one of them that comes again is acted on again"
+        ));
+    }
+    if untold > 0 {
+        say(&format!(
+            "WARNING: {untold} notices could not be told apart and nothing follows from them: notices.auctions is too small"
+        ));
+    }
+    waiting.retain(|name, _| !told.contains(name));
+    if taken > 0 || !waiting.is_empty() {
+        let waiting = waiting.len();
+        say(&format!("notices: {taken} recorded since the last checkpoint, {waiting} DSPs are to be told still"));
+    }
+    Ok(waiting)
+}

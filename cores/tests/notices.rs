@@ -1,0 +1,277 @@
+//! Notices of the real program: what is called at its door, what is told to DSPs, and that neither happens twice, whatever dies
+//! in between.
+mod common;
+#[path = "process/program.rs"]
+mod program;
+use common::{bid_for, connect, ok, read_answer};
+use program::{Dir, Serving, allowed, until};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+/// How a DSP takes notices.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Manner {
+    Hears,
+    /// 503: not now.
+    Later,
+    /// 404: never.
+    Never,
+    /// Reads, and says nothing.
+    Hangs,
+}
+
+/// A DSP that bids for everything, and notes what it is told.
+struct Dsp {
+    addr: SocketAddr,
+    shared: Arc<Mutex<(Manner, Vec<String>)>>,
+}
+
+impl Dsp {
+    fn new() -> Dsp {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let addr = listener.local_addr().expect("addr");
+        let shared = Arc::new(Mutex::new((Manner::Hears, Vec::new())));
+        let all = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let all = Arc::clone(&all);
+                std::thread::spawn(move || serve(stream, addr, &all));
+            }
+        });
+        Dsp { addr, shared }
+    }
+
+    fn becomes(&self, manner: Manner) {
+        self.shared.lock().expect("no panic").0 = manner;
+    }
+
+    /// How often each path was called, in all its life.
+    fn told(&self) -> BTreeMap<String, usize> {
+        let mut told = BTreeMap::new();
+        for path in &self.shared.lock().expect("no panic").1 {
+            *told.entry(path.clone()).or_default() += 1;
+        }
+        told
+    }
+}
+
+fn serve(stream: TcpStream, addr: SocketAddr, all: &Mutex<(Manner, Vec<String>)>) -> std::io::Result<()> {
+    let mut out = stream.try_clone()?;
+    let mut reader = BufReader::new(stream);
+    loop {
+        let (mut first, mut length, mut line) = (String::new(), 0, String::new());
+        if reader.read_line(&mut first)? == 0 {
+            return Ok(());
+        }
+        while line != "\r\n" {
+            line.clear();
+            if reader.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            if let Some(n) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = n.trim().parse().expect("a length");
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        if let Some(path) = first.strip_prefix("GET ").and_then(|rest| rest.split(' ').next()) {
+            let mut all = all.lock().expect("no panic");
+            all.1.push(path.to_owned());
+            match all.0 {
+                Manner::Hears => out.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?,
+                Manner::Later => out.write_all(b"HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n")?,
+                Manner::Never => out.write_all(b"HTTP/1.1 404 Never\r\nContent-Length: 0\r\n\r\n")?,
+                Manner::Hangs => {}
+            }
+            continue;
+        }
+        let request: Value = serde_json::from_slice(&body)?;
+        let (id, imp) = (&request["id"], &request["imp"][0]["id"]);
+        out.write_all(&ok(&format!(
+            r#"{{"id":{id},"seatbid":[{{"seat":"s","bid":[{{"id":"b","impid":{imp},"price":1.5,"adm":"<b>","crid":"c","nurl":"http://{addr}/won?i=${{AUCTION_ID}}","burl":"http:\/\/{addr}/billed?i=${{AUCTION_ID}}&p=${{AUCTION_PRICE}}"}}]}}]}}"#
+        )))?;
+    }
+}
+
+const OURS: &str = "http://we.example/notice/";
+
+/// An exchange whose answers carry notice URLs of its own.
+struct World {
+    dsp: Dsp,
+    _dir: Dir,
+    config: PathBuf,
+}
+
+impl World {
+    fn new(keys: &str) -> World {
+        let (dsp, dir) = (Dsp::new(), Dir::new());
+        let rest = format!(
+            "[cpus]\nbidder_count = {}\n[notices]\nurl = \"http://we.example\"\n{keys}\n[record]\nbox_dir = {:?}\nsegment_bytes = 8388608\nbox_bytes = 16777216\n",
+            allowed().len().min(2),
+            dir.1
+        );
+        let config = dir.config("", &[("told", dsp.addr)], &rest);
+        World { dsp, _dir: dir, config }
+    }
+
+    fn start(&self) -> Serving {
+        Serving::start(&self.config)
+    }
+}
+
+/// The win's and the bill's path at our door, of an auction with this id.
+fn bought(conn: &mut TcpStream, id: &str) -> [String; 2] {
+    let answer = bid_for(conn, id);
+    ["nurl", "burl"].map(|name| {
+        let url = answer["seatbid"][0]["bid"][0][name].as_str().expect("a URL");
+        let token = url.strip_prefix(OURS).unwrap_or_else(|| panic!("{name} is ours: {url}"));
+        format!("/notice/{token}")
+    })
+}
+
+fn call(conn: &mut TcpStream, path: &str) -> u16 {
+    write!(conn, "GET {path} HTTP/1.1\r\nHost: we.example\r\n\r\n").expect("write");
+    read_answer(conn).status
+}
+
+fn labelled(serving: &Serving, name: &str, label: &str) -> u64 {
+    let page = serving.get("/metrics").text();
+    let value = page.lines().find_map(|l| l.strip_prefix(&format!("{name}{{{label}}} "))?.parse().ok());
+    value.unwrap_or_else(|| panic!("no {name} {label}"))
+}
+
+fn notices(serving: &Serving, end: &str) -> u64 {
+    labelled(serving, "outcry_notices_total", &format!("end=\"{end}\""))
+}
+
+#[test]
+fn a_notice_is_acknowledged_and_told_once() {
+    let world = World::new("");
+    let serving = world.start();
+    let mut conn = connect(serving.listen);
+    let [won, billed] = bought(&mut conn, "one");
+    for path in [&won, &billed, &won, &billed, &billed] {
+        assert_eq!(call(&mut conn, path), 204);
+    }
+    until("both are told", || (world.dsp.told().len() == 2).then_some(()));
+    // From other connections, which may be another core's.
+    for _ in 0..8 {
+        assert_eq!(call(&mut connect(serving.listen), &billed), 204);
+    }
+    let [_, other] = bought(&mut conn, "two");
+    assert_eq!(call(&mut conn, &other), 204);
+    until("the second is told", || (world.dsp.told().len() == 3).then_some(()));
+    let told = world.dsp.told();
+    let want = ["/billed?i=one&p=0.01", "/billed?i=two&p=0.01", "/won?i=one"].map(|path| (path.to_owned(), 1));
+    assert_eq!(told.into_iter().collect::<Vec<_>>(), want);
+
+    let mut forged = billed.clone();
+    let last = if forged.pop() == Some('A') { 'Q' } else { 'A' };
+    forged.push(last);
+    for path in [forged.as_str(), "/notice/", "/notice/x", "/notice", "/notices"] {
+        assert_eq!(call(&mut conn, path), 404, "{path}");
+    }
+    write!(conn, "PUT {billed} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").expect("write");
+    assert_eq!(read_answer(&mut conn).status, 405);
+    write!(conn, "POST {billed} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}").expect("write");
+    assert_eq!(read_answer(&mut conn).status, 204);
+    let [taken, repeated, forged] = until("the metrics", || {
+        let ends = ["taken", "repeated", "forged"].map(|end| notices(&serving, end));
+        (ends[2] == 3 && ends[0] + ends[1] == 3 + 12).then_some(ends)
+    });
+    // Each core records one of each kind at most.
+    assert!((3..=5).contains(&taken) && forged == 3, "{taken} taken, {repeated} repeated");
+    assert_eq!(labelled(&serving, "outcry_notice_urls_total", "end=\"carried\""), 4);
+    assert_eq!(serving.metric("outcry_notices_waiting"), Some(0));
+    serving.stop();
+}
+
+/// Dead after the acknowledgement, before anybody was told; and again after that.
+#[test]
+fn what_was_acknowledged_survives_and_is_told_once() {
+    let world = World::new("");
+    world.dsp.becomes(Manner::Later);
+    let serving = world.start();
+    let mut conn = connect(serving.listen);
+    let all: Vec<[String; 2]> = (0..20).map(|n| bought(&mut conn, &format!("a{n}"))).collect();
+    for [_, billed] in &all[..10] {
+        assert_eq!(call(&mut conn, billed), 204);
+    }
+    serving.kill();
+    world.dsp.becomes(Manner::Hears);
+    let serving = world.start();
+    let heard = |n: usize| format!("/billed?i=a{n}&p=0.01");
+    until("everything is told", || {
+        (serving.metric("outcry_notices_waiting") == Some(0)
+            && (0..10).all(|n| world.dsp.told().contains_key(&heard(n))))
+        .then_some(())
+    });
+    let before = world.dsp.told();
+    // The same again after a kill without and with something new between.
+    serving.kill();
+    let serving = world.start();
+    let mut conn = connect(serving.listen);
+    for [_, billed] in &all {
+        assert_eq!(call(&mut conn, billed), 204);
+    }
+    until("the others are told", || {
+        (serving.metric("outcry_notices_waiting") == Some(0)
+            && (10..20).all(|n| world.dsp.told().contains_key(&heard(n))))
+        .then_some(())
+    });
+    let apart = |what| labelled(&serving, "outcry_notices_told_apart_total", &format!("what=\"{what}\""));
+    until("all are told apart", || (apart("new") + apart("again") == 20).then_some(()));
+    assert_eq!((apart("new"), apart("again")), (10, 10));
+    for (path, times) in world.dsp.told() {
+        match before.get(&path) {
+            Some(then) => assert_eq!(times, *then, "{path} was told again"),
+            None => assert_eq!(times, 1, "{path}"),
+        }
+    }
+    serving.stop();
+}
+
+#[test]
+fn who_says_later_is_called_again_and_who_says_never_is_not() {
+    let world = World::new("");
+    let serving = world.start();
+    let mut conn = connect(serving.listen);
+    world.dsp.becomes(Manner::Never);
+    assert_eq!(call(&mut conn, &bought(&mut connect(serving.listen), "never")[0]), 204);
+    let dead = || labelled(&serving, "outcry_notices_told_total", "end=\"dead\"");
+    until("it is dead", || (dead() == 1).then_some(()));
+    world.dsp.becomes(Manner::Later);
+    assert_eq!(call(&mut conn, &bought(&mut connect(serving.listen), "later")[0]), 204);
+    let tries = || world.dsp.told().get("/won?i=later").copied().unwrap_or(0);
+    until("it is tried twice", || (tries() >= 2).then_some(()));
+    world.dsp.becomes(Manner::Hears);
+    until("it is told", || (serving.metric("outcry_notices_waiting") == Some(0)).then_some(()));
+    assert_eq!((world.dsp.told()["/won?i=never"], dead()), (1, 1));
+    serving.stop();
+}
+
+/// A host that hangs has no more than its share, and auctions go on.
+#[test]
+fn a_dsp_that_hangs_holds_nobody_up() {
+    let world = World::new("timeout_ms = 500\nretry_s = 1\n");
+    world.dsp.becomes(Manner::Hangs);
+    let serving = world.start();
+    let mut conn = connect(serving.listen);
+    for n in 0..200 {
+        let [won, billed] = bought(&mut conn, &format!("h{n}"));
+        assert_eq!((call(&mut conn, &won), call(&mut conn, &billed)), (204, 204));
+    }
+    let dead = || labelled(&serving, "outcry_notices_told_total", "end=\"dead\"");
+    until("they are given up", || (dead() == 400).then_some(()));
+    // Few were called at all, and those who were waited half a second.
+    let called = world.dsp.told().len();
+    assert!((8..400).contains(&called), "{called} of 400 were called");
+    assert_eq!(serving.metric("outcry_notices_waiting"), Some(0));
+    serving.stop();
+}

@@ -1,0 +1,145 @@
+//! Where a DSP's notice URL leads: to one of the hosts that its configuration names, or nowhere.
+//! Owns: nothing. Runs on: each bidder core. Called by: the answer, before it carries a URL; the call, to find its way.
+//! Never: resolves a name. Whom we call is the operator's to say: a bid could else have us call anybody, ourselves included.
+use super::token::URL_MAX;
+
+/// Why a DSP's URL is not carried by one of ours.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, thiserror::Error)]
+#[repr(u8)]
+pub enum Uncarried {
+    /// The bid has no `adm`: what answers this `nurl` is the markup (section 4.2.3), and the exchange has to fetch it.
+    #[error("its answer is the markup")]
+    Markup = 0,
+    /// With its macros filled it is longer than [`URL_MAX`].
+    #[error("longer than {URL_MAX} bytes")]
+    TooLong = 1,
+    /// `https`, or no URL.
+    #[error("not http")]
+    NotHttp = 2,
+    /// A host at which the DSP takes no notices.
+    #[error("a host that `notice_hosts` does not name")]
+    Host = 3,
+    /// White space, a control, or a character that is not ASCII.
+    #[error("a character that no URL has")]
+    Character = 4,
+}
+
+impl Uncarried {
+    /// All of them, by their numbers.
+    pub const ALL: [Uncarried; 5] =
+        [Uncarried::Markup, Uncarried::TooLong, Uncarried::NotHttp, Uncarried::Host, Uncarried::Character];
+}
+
+/// Where a URL leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// Which of the hosts.
+    pub host: usize,
+    /// Where its path begins; at the end of the URL: it has none.
+    pub path: usize,
+}
+
+/// Where this URL, a `http://host[:port][/path][?query]`, leads to among `hosts`.
+///
+/// # Errors
+/// [`Uncarried`]
+pub fn target(url: &[u8], hosts: &[(String, u16)]) -> Result<Target, Uncarried> {
+    const SCHEME: &[u8] = b"http://";
+    if url.len() > URL_MAX {
+        return Err(Uncarried::TooLong);
+    }
+    // A fragment is never sent; who writes one means something else.
+    if !url.iter().all(|b| b.is_ascii_graphic() && *b != b'#') {
+        return Err(Uncarried::Character);
+    }
+    let rest = match url.split_at_checked(SCHEME.len()) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(SCHEME) => rest,
+        _ => return Err(Uncarried::NotHttp),
+    };
+    let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
+    let (host, port) = authority(&rest[..end]).ok_or(Uncarried::Host)?;
+    let host = hosts.iter().position(|(name, p)| *p == port && name.as_bytes().eq_ignore_ascii_case(host));
+    Ok(Target { host: host.ok_or(Uncarried::Host)?, path: SCHEME.len() + end })
+}
+
+/// Host and port; an address of IPv6 without its brackets. Of a user's name nobody but a liar has need; a port has one spelling.
+pub(super) fn authority(text: &[u8]) -> Option<(&[u8], u16)> {
+    let at = match text.strip_prefix(b"[") {
+        Some(inside) => inside.iter().position(|b| *b == b']')? + 2,
+        None => text.iter().position(|b| *b == b':').unwrap_or(text.len()),
+    };
+    let (host, port) = text.split_at_checked(at)?;
+    let host = host.strip_prefix(b"[").and_then(|h| h.strip_suffix(b"]")).unwrap_or(host);
+    let port = match port {
+        b"" => 80,
+        _ => {
+            let digits = port
+                .strip_prefix(b":")
+                .filter(|d| d.first().is_some_and(|b| *b != b'0') && d.iter().all(u8::is_ascii_digit))?;
+            std::str::from_utf8(digits).ok()?.parse().ok()?
+        }
+    };
+    Some((host, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn hosts() -> Vec<(String, u16)> {
+        [("win.dsp.example", 80), ("win.dsp.example", 8080), ("127.0.0.1", 9), ("::1", 80)]
+            .map(|(host, port)| (host.to_owned(), port))
+            .to_vec()
+    }
+
+    #[test]
+    fn urls_and_where_they_lead() {
+        let long = format!("http://win.dsp.example/{}", "x".repeat(URL_MAX));
+        for (url, want) in [
+            ("http://win.dsp.example/n?p=1", Ok((0, "/n?p=1"))),
+            ("HTTP://WIN.dsp.example:80", Ok((0, ""))),
+            ("http://win.dsp.example:8080?x", Ok((1, "?x"))),
+            ("http://127.0.0.1:9/a/b", Ok((2, "/a/b"))),
+            ("http://[::1]/", Ok((3, "/"))),
+            ("http://win.dsp.example/${AUCTION_PRICE}", Ok((0, "/${AUCTION_PRICE}"))),
+            ("https://win.dsp.example/n", Err(Uncarried::NotHttp)),
+            ("//win.dsp.example/n", Err(Uncarried::NotHttp)),
+            ("", Err(Uncarried::NotHttp)),
+            ("<VAST/>", Err(Uncarried::NotHttp)),
+            ("http://", Err(Uncarried::Host)),
+            ("http://evil.example/win.dsp.example", Err(Uncarried::Host)),
+            ("http://win.dsp.example@evil.example/", Err(Uncarried::Host)),
+            ("http://win.dsp.example:80@evil.example/", Err(Uncarried::Host)),
+            ("http://win.dsp.example:/", Err(Uncarried::Host)),
+            ("http://win.dsp.example:81/", Err(Uncarried::Host)),
+            ("http://win.dsp.example:65616/", Err(Uncarried::Host)),
+            ("http://win.dsp.example:080/", Err(Uncarried::Host)),
+            ("http://win.dsp.example:+80/", Err(Uncarried::Host)),
+            ("http://[::1/", Err(Uncarried::Host)),
+            ("http://[::1]x/", Err(Uncarried::Host)),
+            ("http://win.dsp.example/a b", Err(Uncarried::Character)),
+            ("http://win.dsp.example/a\r\nHost: x", Err(Uncarried::Character)),
+            ("http://win.dsp.example/\u{e9}", Err(Uncarried::Character)),
+            ("http://win.dsp.example/a#b", Err(Uncarried::Character)),
+            (&long, Err(Uncarried::TooLong)),
+        ] {
+            let found = target(url.as_bytes(), &hosts()).map(|t| (t.host, &url[t.path..]));
+            assert_eq!(found, want, "{url}");
+        }
+    }
+
+    proptest! {
+        /// Nothing that anybody writes leads anywhere but to a host that is named.
+        #[test]
+        fn leads_nowhere_else(text in "(http://)?[\\[\\]@:a-z0-9./?${}-]{0,40}") {
+            if let Ok(found) = target(text.as_bytes(), &hosts()) {
+                let (name, port) = &hosts()[found.host];
+                let written = &text[7..found.path].to_ascii_lowercase();
+                let plain = [name.clone(), format!("[{name}]")];
+                let spelt = plain.iter().flat_map(|n| [n.clone(), format!("{n}:{port}")]);
+                prop_assert!(spelt.clone().any(|s| s == *written), "{}", text);
+            }
+        }
+    }
+}
