@@ -16,7 +16,7 @@ PAGE = 4096
 BLOCK_MAX = 8 << 20
 SEAL_BYTES = 16384
 KINDS = (
-    "auction delivery refusals refusal-sample account lease notice settlement config start stop clean raw-request raw-answer"
+    "auction delivery refusals refusal-sample account lease notice settlement config start stop clean raw-request raw-answer told"
 ).split()
 WRITERS = {0xFFFF: "flush", 0xFFFE: "control"}
 

@@ -13,6 +13,9 @@ CHANNELS = [None, "site", "app", "dooh"]
 USERS = [None, "coppa", "lmt", "no_consent", "no_salt"]
 STAGES = ["receive", "parse", "gate", "rewrite", "send", "wait", "collect", "decide"]
 ANSWERS = {1: "0", 2: "a", 3: "p", 4: "f"}  # of the funds, as the program shows them
+NOTICES = ["won", "billed", "lost"]
+SAID = ["nothing", "same", "lower", "below_floor", "higher", "unfilled", "unreadable"]
+TOLD = ["done", "refused", "gave_up", "no_room", "no_host"]
 MEDIA = ["banner", "video", "audio", "native"]
 
 
@@ -230,6 +233,21 @@ def lease(b):
     return e
 
 
+def notice(b):
+    n = {"notice": NOTICES[b.n(1)], "expired": b.flags(1)[0], "said": SAID[b.n(1)], "imp": b.n(1), "bidid": event(b)}
+    n |= {"price": b.cpm(), "charge": b.n(8), "account": b.n(4), "period": b.n(4), "expires_s": b.n(4)}
+    n["url"] = b.take(b.n(2)).decode("ascii")
+    b.end()
+    return n
+
+
+def told(b):
+    t = {"notice": NOTICES[b.n(1)], "imp": b.n(1), "bidid": event(b)}
+    t |= {"end": TOLD[b.n(1)], "status": b.n(2), "attempts": b.n(2)}
+    b.end()
+    return t
+
+
 KINDS = {
     1: auction,
     2: delivery,
@@ -238,11 +256,13 @@ KINDS = {
                ("reason", 0), ("field", 0), ("path", 0)),
     5: movement,
     6: lease,
+    7: notice,
     9: numbers(("wall_ms", 8), ("id", 8), ("old", 8), ("new", 8), ("by", 1)),
     10: numbers(("wall_ms", 8), ("node", 4), ("epoch", 4), ("boot_id", -16), ("cores", 2), ("configuration", 8),
                 ("version", 0), ("region", 0)),
     11: numbers(("wall_ms", 8), ("why", 1), ("unfinished", 4)),
     12: clean,
+    15: told,
 }
 
 
@@ -334,6 +354,9 @@ def self_test():
         read = delivery(Bytes(payload))
         assert (read["bidid"], read["delivery"], read["boot_ns"]) == delivered
         assert [tuple(f.values()) for f in read["freed"]] == freed
+    said = notice(Bytes(b"\1\1\2\3" + bytes(18) + b"\2\1\0\0\0" + struct.pack("<QIIIH", 5, 6, 7, 8, 1) + b"u"))
+    assert list(said.values()) == ["billed", True, "lower", 3, "0" * 36, 258, 5, 6, 7, 8, "u"]
+    assert list(told(Bytes(b"\2\3" + bytes(18) + b"\2\x02\x01\4\0")).values()) == ["lost", 3, "0" * 36, "gave_up", 258, 4]
     print(f"{len(shown)} auctions are what the program says of them")
 
 

@@ -158,14 +158,20 @@ fn write_bid(
         text(out, id);
     }
     put!(out, ",\"adomain\":[\"brand{creative}.example\"],\"crid\":\"cr-{creative}\",\"cid\":\"cp-{}\"", creative / 8);
-    put!(
-        out,
-        ",\"cat\":[\"IAB3-1\"],\"nurl\":\"https://{name}.example/win?i=${{AUCTION_IMP_ID}}&p=${{AUCTION_PRICE}}\""
-    );
-    put!(
-        out,
-        ",\"burl\":\"https://{name}.example/bill?a=${{AUCTION_ID}}&p=${{AUCTION_PRICE}}&c=${{AUCTION_CURRENCY}}\""
-    );
+    out.extend_from_slice(b",\"cat\":[\"IAB3-1\"]");
+    match &who.notices {
+        None => {
+            put!(out, ",\"nurl\":\"https://{name}.example/win?i=${{AUCTION_IMP_ID}}&p=${{AUCTION_PRICE}}\"");
+            put!(
+                out,
+                ",\"burl\":\"https://{name}.example/bill?a=${{AUCTION_ID}}&p=${{AUCTION_PRICE}}&c=${{AUCTION_CURRENCY}}\""
+            );
+        }
+        Some(host) => {
+            let which = "b=${AUCTION_BID_ID}&m=${AUCTION_IMP_ID}&p=${AUCTION_PRICE}";
+            put!(out, ",\"nurl\":\"http://{host}/won?{which}\",\"burl\":\"http://{host}/billed?{which}\"");
+        }
+    }
     markup(out, media, object, name, creative);
     out.push(b'}');
     true

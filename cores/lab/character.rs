@@ -28,6 +28,8 @@ pub struct Character {
     pub cur: String,
     /// `Some(n)`: always the same bid on the first impression, in a body of about `n` bytes, nothing parsed but ids.
     pub fixed_bytes: Option<usize>,
+    /// `Some`: its bids have notice URLs at this host and port, its own; none of them is `https`.
+    pub notices: Option<String>,
     /// What it does with its answers on the wire instead of just sending them.
     pub hostile: Option<Hostile>,
 }
@@ -89,6 +91,7 @@ impl Character {
             seats: seats(1),
             cur: "USD".to_owned(),
             fixed_bytes: None,
+            notices: None,
             hostile: None,
         };
         Some(match name {

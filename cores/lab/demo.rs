@@ -277,6 +277,7 @@ fn drive(args: &DemoArgs, exchange: &dyn RunningExchange) -> Result<LoadReport, 
         macros_may_stay: false,
         run: None,
         answers: None,
+        notices: None,
         stop: Arc::default(),
     };
     let live = Arc::new(Live::default());

@@ -58,6 +58,8 @@ pub struct Stats {
     pub bad_requests: AtomicU64,
     /// Connections accepted.
     pub connections: AtomicU64,
+    /// Notices it was told.
+    pub told: AtomicU64,
     /// Connections refused above the limit.
     pub refused: AtomicU64,
 }
@@ -215,9 +217,24 @@ async fn abuse(stream: &mut TcpStream, hostile: Hostile, answer: Vec<u8>) -> io:
     Ok(())
 }
 
+/// The target of a notice.
+fn told(request: &[u8]) -> Option<&str> {
+    let rest = request.strip_prefix(b"GET ")?;
+    let end = rest.iter().position(|b| *b == b' ')?;
+    std::str::from_utf8(&rest[..end]).ok()
+}
+
 /// Writes the answer to one request; gives its delay in microseconds.
 fn answer(shared: &Shared, request: &Frame, input: &mut [u8], out: &mut Vec<u8>) -> (u64, After) {
     let (stats, who) = (&shared.stats, &shared.character);
+    if let Some(target) = told(input) {
+        count(&stats.told);
+        if let Some(log) = &shared.log {
+            log.borrow_mut().told(target);
+        }
+        out.extend_from_slice(b"HTTP/1.1 204 No Content\r\n\r\n");
+        return (0, if request.close { After::Close } else { After::Keep });
+    }
     count(&stats.asked);
     // Room for the head, whose length is not known before the body's is.
     const HEAD: usize = 128;
@@ -367,6 +384,9 @@ pub struct DspSimArgs {
     /// Append each call to this file, a JSON object a line: request id, bids, delay, what is wrong on purpose.
     #[arg(long, value_name = "FILE")]
     pub calls: Option<PathBuf>,
+    /// Its bids have notice URLs at its own address; each call is answered and goes into --calls.
+    #[arg(long)]
+    pub notices: bool,
     /// End in order when standard input does.
     #[arg(long)]
     pub until_eof: bool,
@@ -383,6 +403,7 @@ impl DspSimArgs {
         c.error_permille = self.error_rate.map_or(c.error_permille, permille);
         c.late_permille = self.late_rate.map_or(c.late_permille, permille);
         c.cur = self.cur.clone().unwrap_or(c.cur);
+        c.notices = self.notices.then(|| self.listen.to_string());
         c.hostile = self.hostile;
         c.fixed_bytes = c.fixed_bytes.map(|_| self.body_bytes.min(REQUEST_BYTES_MAX));
         Some(c)
@@ -439,13 +460,14 @@ fn print_each_second(stats: &Stats) {
         let of = |n: &AtomicU64| n.load(Relaxed);
         let asked = of(&stats.asked);
         let line = format!(
-            "asked {asked} ({}/s)  bids {}  no-bids {}  errors {}  lates {}  bad requests {}  connections {}",
+            "asked {asked} ({}/s)  bids {}  no-bids {}  errors {}  lates {}  bad requests {}  notices {}  connections {}",
             asked - before,
             of(&stats.bids),
             of(&stats.no_bids),
             of(&stats.errors),
             of(&stats.lates),
             of(&stats.bad_requests),
+            of(&stats.told),
             of(&stats.connections),
         );
         // The reader of a pipe may have left.

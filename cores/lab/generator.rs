@@ -11,6 +11,7 @@ use super::{
     http::{Frame, Kind, Step, frame},
     load::{Live, LoadConfig, LoadReport},
     log::Log,
+    notices::Notices,
     requests::{ID_LEN, Template, write_id},
     ring,
     timer::Timer,
@@ -110,6 +111,7 @@ struct State {
     connect_not_before_ns: u64,
     inflated: Vec<u8>,
     log: Option<Log>,
+    notices: Option<Notices>,
 }
 
 struct Generator {
@@ -144,6 +146,7 @@ pub fn drive(config: LoadConfig, live: &Arc<Live>) -> io::Result<LoadReport> {
         connect_not_before_ns: 0,
         inflated: Vec::new(),
         log: config.answers.as_deref().map(Log::append_to).transpose()?,
+        notices: config.notices.as_deref().map(|path| Notices::new(config.target, path, config.seed)).transpose()?,
     };
     // Two runs against one bidder must not share ids.
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -206,6 +209,9 @@ impl Generator {
         state.publish(live);
         if let Some(log) = &mut state.log {
             log.end()?;
+        }
+        if let Some(notices) = &mut state.notices {
+            notices.end()?;
         }
         Ok(state.report(&self.config, cpu_share))
     }
@@ -391,7 +397,7 @@ impl Generator {
     }
 
     fn judge(&self, state: &mut State, conn: &Conn, answer: &Frame, input: &mut [u8], now_ns: u64) {
-        let State { book, counts, checker, inflated, log, .. } = state;
+        let State { book, counts, checker, inflated, log, notices, .. } = state;
         let Some(due) = conn.in_flight.get() else {
             counts.duplicates += 1;
             return;
@@ -430,6 +436,9 @@ impl Generator {
         let checked = checker.check(template, &id, answer.status, body, |root| {
             if let Some(log) = log {
                 log.note(root);
+            }
+            if let Some(notices) = notices {
+                notices.of(root);
             }
         });
         if let Some(log) = log {

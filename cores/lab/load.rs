@@ -62,6 +62,8 @@ pub struct LoadConfig {
     pub run: Option<u32>,
     /// Where each answer is written down.
     pub answers: Option<PathBuf>,
+    /// Where each notice is written down that is called; `None`: none is.
+    pub notices: Option<PathBuf>,
     /// Set from outside: no further request is due.
     pub stop: Arc<AtomicBool>,
 }
@@ -215,6 +217,10 @@ pub struct LoadArgs {
     /// not come whole.
     #[arg(long, value_name = "FILE")]
     pub answers: Option<PathBuf>,
+    /// Play the exchange and its browsers too: call our notice URLs of the answers, late, repeated, some of them forged, and
+    /// append each call to this file, a JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    pub notices: Option<PathBuf>,
     /// The first eight hexadecimal digits of every request's id, different for each run whose ids must not meet; without
     /// it the clock decides.
     #[arg(long, value_parser = hexadecimal)]
@@ -293,6 +299,7 @@ impl LoadArgs {
             macros_may_stay: self.macros_may_stay,
             run: self.run,
             answers: self.answers.clone(),
+            notices: self.notices.clone(),
             stop: Arc::default(),
         })
     }

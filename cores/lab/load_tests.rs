@@ -110,6 +110,7 @@ fn load(target: SocketAddr) -> LoadConfig {
         macros_may_stay: false,
         run: None,
         answers: None,
+        notices: None,
         stop: Arc::default(),
     }
 }

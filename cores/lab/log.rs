@@ -94,6 +94,14 @@ impl Log {
         self.finish(fault);
     }
 
+    /// A notice that a DSP was told: `{"notice":"/won?...","us":...}`.
+    pub fn told(&mut self, target: &str) {
+        let us = self.epoch_us + self.start.elapsed().as_micros();
+        self.lines.extend_from_slice(b"{\"notice\":");
+        text(&mut self.lines, target);
+        let _ = writeln!(self.lines, ",\"us\":{us}}}");
+    }
+
     fn begin(&mut self, id: &[u8]) {
         let us = self.epoch_us + self.start.elapsed().as_micros();
         self.lines.extend_from_slice(b"{\"id\":");

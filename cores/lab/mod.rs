@@ -23,6 +23,7 @@ pub mod load;
 #[cfg(test)]
 mod load_tests;
 pub mod log;
+mod notices;
 pub mod report;
 pub mod requests;
 mod ring;

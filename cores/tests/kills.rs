@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 /// release build.
 const KILLS: &str = "40";
 const KILLS_WITH_BUDGETS: &str = "24";
+const KILLS_WITH_NOTICES: &str = "16";
 /// A fault that was not found within so many is not found.
 const KILLS_FOR_A_FAULT: &str = "100";
 
@@ -38,6 +39,15 @@ fn nothing_that_was_answered_is_missing_whenever_it_is_killed() {
 fn no_money_is_missing_or_spent_twice_whenever_it_is_killed() {
     let many = std::env::var("OUTCRY_KILLS").unwrap_or_else(|_| KILLS_WITH_BUDGETS.to_owned());
     let output = kills(&["--budgets", "--kills", &many], None);
+    println!("{}", text(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+}
+
+/// The same with notices that are called, some twice, some forged: what was acknowledged is recorded and told.
+#[test]
+fn no_notice_is_forgotten_or_believed_that_is_not_ours_whenever_it_is_killed() {
+    let many = std::env::var("OUTCRY_KILLS").unwrap_or_else(|_| KILLS_WITH_NOTICES.to_owned());
+    let output = kills(&["--notices", "--kills", &many, "--rate", "400"], None);
     println!("{}", text(&output));
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
 }
@@ -97,4 +107,16 @@ fn money_that_comes_home_though_it_was_spent_is_found() {
 #[test]
 fn money_that_is_used_before_its_grant_is_durable_is_found() {
     finds("grant-not-kept", "ledger", &["--budgets"]);
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn notices_that_are_acknowledged_and_not_recorded_are_found() {
+    finds("notice-unrecorded", "an acknowledged notice is not recorded", &["--notices", "--rate", "400"]);
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn notices_that_a_start_does_not_read_are_found() {
+    finds("notices-unread", "a DSP was not told of an acknowledged notice", &["--notices", "--rate", "400"]);
 }
