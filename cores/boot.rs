@@ -306,6 +306,9 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
     // These two are all who write notes: when they have ended there is none more.
     drop(to_notes);
     handle.keep_budgets(BudgetPort(to_ledger.clone()));
+    if config.notices.url.is_some() {
+        handle.keep_notices();
+    }
     let control = {
         let (handle, ends, stop_ms, admin) = (Arc::clone(&handle), wiring.control, config.stop_ms, Some(admin));
         let budgets = to_ledger.clone();

@@ -50,6 +50,8 @@ enum Command {
     Load(load::LoadArgs),
     /// Look at the journal: what it holds, and whether it is what was written.
     Audit(audit::AuditArgs),
+    /// List the DSPs that could not be told of a notice, or have them told once more.
+    Notices(audit::NoticesArgs),
     /// See and change the budgets of the exchange that runs here.
     Budget(cli::BudgetArgs),
     /// Do to an exchange on this machine what a hostile client would.
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Command::DspSim(args) => dsp_sim::run(args),
         Command::Load(args) => load::run(args),
         Command::Audit(args) => audit::run(&args),
+        Command::Notices(args) => audit::run_notices(&args),
         Command::Budget(args) => cli::run(&args),
         Command::Attack(args) => attack::run(args),
     }

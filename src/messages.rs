@@ -13,14 +13,14 @@
 //! | [`ToCore`]       | control | bidder  | configuration, salt, drain       | control keeps it and tries again       |
 //! | [`FromCore`]     | bidder  | control | ready, drained, old configuration| the core keeps it and tries again      |
 //! | [`FlushToControl`]| flush  | control | totals of all cores              | the next second's say the same and more|
-//! | [`ControlToFlush`]| control| flush   | the totals' box back; a new configuration; notes on money; stop | control keeps it and tries again |
+//! | [`ControlToFlush`]| control| flush   | the totals' box back; a new configuration; notes on money; DSPs to be told once more; stop | control keeps it and tries again |
 //!
 //! `raw` is the thread that keeps requests and answers whole. What is boxed is made once and goes back and forth; a ring slot
 //! stays within a cache line's quarter.
 use crate::{
     budget::{core::Policy, event::Notes},
     config::Config,
-    notice::{keys::Keys, outbox::Answer},
+    notice::{keys::Keys, outbox::Answer, told::Name},
     record::{configured::Configured, metrics::CoreMetrics, stopped::Why, totals::Totals, user::Salt},
     units::DspIx,
 };
@@ -98,6 +98,8 @@ pub enum ControlToFlush {
     /// What was changed of accounts and happened to leases: to be recorded. Lost (the process dies): the ledger has it, and so has
     /// the history of each account; the journal does not.
     Noted(Box<Notes>),
+    /// DSPs that are to be told of these notices once more, each with its URL. Lost (the process dies): whoever asked asks again.
+    Replay(Box<Vec<(Name, Vec<u8>)>>),
     /// Every bidder core has ended: take what is left in the rings and end. Lost: the stop runs into its limit.
     Stop {
         /// Why.

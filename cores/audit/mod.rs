@@ -6,6 +6,7 @@ mod cat;
 mod directory;
 mod find;
 mod frames;
+mod notices;
 mod progress;
 mod range;
 mod raw;
@@ -15,6 +16,7 @@ mod request;
 mod verify;
 mod walk;
 
+pub use self::notices::{NoticesArgs, run as run_notices};
 use self::range::Range;
 use clap::{Args, Subcommand};
 use std::{
@@ -96,6 +98,8 @@ enum AuditError {
     Read { path: PathBuf, source: io::Error },
     #[error("{0}")]
     Ledger(String),
+    #[error("{0}")]
+    Exchange(String),
     #[error("the output cannot be written: {0}")]
     Output(io::Error),
     /// Whoever reads has read enough.
@@ -148,6 +152,10 @@ pub fn run(args: &AuditArgs) -> ExitCode {
         Command::Reconcile(args) => reconcile::run(args),
         Command::Raw(args) => raw::run(args),
     };
+    report(done)
+}
+
+fn report(done: Result<bool, AuditError>) -> ExitCode {
     match done {
         Ok(true) | Err(AuditError::Closed) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

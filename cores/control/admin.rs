@@ -1,8 +1,10 @@
-//! The admin port: /metrics, /healthz, /readyz, /version, and /budget for `budgets`. HTTP/1.1, one request per connection.
+//! The admin port: /metrics, /healthz, /readyz, /version, /budget for `budgets`, /notices for `notices`. HTTP/1.1, one request per connection.
 //! Owns: its connections. Runs on: control, one task each. Called by: `control`; asked by scrapers, probes, people.
 //! Never: in the way of a bidder core. Full: connections beyond [`ADMIN_CONNECTIONS`] wait in the listener's queue,
 //! and as each is over within seconds, they do not wait long.
 mod budgets;
+mod changes;
+mod notices;
 
 use super::handle::ControlHandle;
 use outcry::{
@@ -52,7 +54,10 @@ async fn connection(mut stream: TcpStream, handle: &ControlHandle) -> std::io::R
         Ok(Err(e)) => return Err(e),
         Ok(Ok(Head::Gone)) => return Ok(()),
         Ok(Ok(Head::TooLong)) => Answer::text(431, "the head of the request is too long\n"),
-        Ok(Ok(Head::Whole)) if of_budgets(&head) => budgets::answer(&mut stream, &head, handle.budgets()).await,
+        Ok(Ok(Head::Whole)) if is_below(&head, b"/notices/") => notices::answer(&mut stream, &head, handle).await,
+        Ok(Ok(Head::Whole)) if is_below(&head, b"/budget/") => {
+            budgets::answer(&mut stream, &head, handle.budgets()).await
+        }
         Ok(Ok(Head::Whole)) => answer(&head, handle),
     };
     timeout(PATIENCE, stream.write_all(answer.bytes().as_bytes())).await??;
@@ -130,8 +135,8 @@ impl Answer {
     }
 }
 
-fn of_budgets(head: &[u8]) -> bool {
-    head.split(|b| *b == b' ').nth(1).is_some_and(|target| target.starts_with(b"/budget/"))
+fn is_below(head: &[u8], path: &[u8]) -> bool {
+    head.split(|b| *b == b' ').nth(1).is_some_and(|target| target.starts_with(path))
 }
 
 fn answer(head: &[u8], handle: &ControlHandle) -> Answer {

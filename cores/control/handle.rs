@@ -2,8 +2,12 @@
 //! Owns: the last totals, the last figures of money, the state. Runs on: control writes, and of money its threads; any thread but a bidder core or flush reads.
 //! Never: touched by a bidder core or by flush, so its lock is nobody's wait on the request path.
 use crate::money::port::BudgetPort;
-use outcry::record::{exposition::render_prometheus, money::MoneyFigures, totals::Totals};
+use outcry::{
+    notice::told::Name,
+    record::{exposition::render_prometheus, money::MoneyFigures, totals::Totals},
+};
 use std::{
+    collections::VecDeque,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -43,7 +47,15 @@ pub struct ControlHandle {
     stop: AtomicBool,
     reload: AtomicBool,
     budgets: OnceLock<BudgetPort>,
+    /// DSPs that are to be told once more; nothing where no notice is ours.
+    replays: OnceLock<Mutex<VecDeque<Replay>>>,
 }
+
+/// A notice, and the URL that is to be called for it.
+pub type Replay = (Name, Vec<u8>);
+
+/// Of these, as many as wait for flush at most.
+const REPLAYS_MAX: usize = 1_024;
 
 impl ControlHandle {
     /// For a process with this many bidder cores and DSP rows.
@@ -60,12 +72,38 @@ impl ControlHandle {
             stop: AtomicBool::new(false),
             reload: AtomicBool::new(false),
             budgets: OnceLock::new(),
+            replays: OnceLock::new(),
         })
     }
 
     /// Asks for a graceful stop, as SIGTERM does. Asking again hastens nothing.
     pub fn request_stop(&self) {
         self.stop.store(true, Ordering::Release);
+    }
+
+    /// Notices are ours: DSPs can be told once more.
+    pub fn keep_notices(&self) {
+        let _ = self.replays.set(Mutex::default());
+    }
+
+    /// Asks for a DSP to be told once more.
+    ///
+    /// # Errors
+    /// Why it is not, for whoever asked.
+    pub fn replay(&self, name: Name, url: Vec<u8>) -> Result<(), &'static str> {
+        let Some(replays) = self.replays.get() else { return Err("notices.url is not set here: nobody is told\n") };
+        let mut replays = replays.lock().unwrap_or_else(PoisonError::into_inner);
+        if replays.len() >= REPLAYS_MAX {
+            return Err("too many wait: try again in a second\n");
+        }
+        replays.push_back((name, url));
+        Ok(())
+    }
+
+    /// Those that were asked for since the last time.
+    pub fn take_replays(&self) -> Vec<Replay> {
+        let replays = self.replays.get().map(|replays| replays.lock().unwrap_or_else(PoisonError::into_inner));
+        replays.map_or_else(Vec::new, |mut replays| replays.drain(..).collect())
     }
 
     /// Asks for the configuration to be read again, as SIGHUP does.

@@ -463,6 +463,14 @@ impl ControlRole {
             }
             work += 1;
         }
+        if self.flush_has_room() {
+            let replays = self.handle.take_replays();
+            if !replays.is_empty() {
+                // There is room, so it is taken.
+                let _ = self.ends.to_flush.push(ControlToFlush::Replay(Box::new(replays)));
+                work += 1;
+            }
+        }
         let since = if everybody_ended { *self.cores_ended_ns.get_or_insert(now.boot_ns) } else { now.boot_ns };
         let told = self.notes.is_none() || now.boot_ns - since > NOTES_NS;
         let said = self.configured.is_empty() && self.bundle.is_none() && told;

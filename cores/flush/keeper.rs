@@ -127,6 +127,13 @@ impl<D: Disk> Keeper<D> {
         self.notices = notices;
     }
 
+    /// A DSP is to be told of a notice once more.
+    pub fn replay(&mut self, name: told::Name, url: &[u8], now: Now) {
+        if let Some(notices) = &mut self.notices {
+            notices.replay(name, url, now);
+        }
+    }
+
     /// Records that the process has started.
     pub fn started(&mut self, start: &Started<'_>, now: Now) {
         self.own.note(Kind::Start as u8, started::VERSION, now, |out| start.encode(out));

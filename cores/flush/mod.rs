@@ -14,6 +14,7 @@ use outcry::{
     budget::event::Note,
     limits::{DELTAS_PER_CORE, TOTALS_BOXES},
     messages::{ControlToFlush, FlushToControl, FromFlush, ToFlush},
+    notice::told::Name,
     record::{
         configured::Configured,
         stopped::{Stopped, Why},
@@ -59,6 +60,7 @@ pub struct FlushRole {
     held: bool,
     configured: VecDeque<Box<Configured>>,
     notes: VecDeque<Note>,
+    replays: VecDeque<(Name, Vec<u8>)>,
     /// What the cores were told of the disk.
     disk_full: bool,
     /// The raw stream is waited for until then; 0: not yet.
@@ -80,6 +82,7 @@ impl FlushRole {
             held: false,
             configured: VecDeque::new(),
             notes: VecDeque::new(),
+            replays: VecDeque::new(),
             disk_full: false,
             raw_until_ns: 0,
         })
@@ -163,10 +166,16 @@ impl FlushRole {
         self.notes.pop_front()
     }
 
+    /// A DSP that is to be told of a notice once more.
+    pub fn take_replay(&mut self) -> Option<(Name, Vec<u8>)> {
+        self.replays.pop_front()
+    }
+
     /// No records are kept.
     pub fn forget_records(&mut self) {
         self.configured.clear();
         self.notes.clear();
+        self.replays.clear();
     }
 
     /// Where what this thread knows of the journal is shown.
@@ -207,6 +216,7 @@ impl FlushRole {
                 ControlToFlush::Empty(totals) => self.boxes.push(totals),
                 ControlToFlush::Configured(configured) => self.configured.push_back(configured),
                 ControlToFlush::Noted(notes) => self.notes.extend(notes.0),
+                ControlToFlush::Replay(replays) => self.replays.extend(*replays),
                 ControlToFlush::Stop { why, unfinished } if self.phase == Phase::Running => {
                     self.phase = Phase::Stopping { why, unfinished };
                 }

@@ -113,6 +113,9 @@ fn turns<D: Disk>(mut role: FlushRole, mut keeper: Option<Keeper<D>>, pace: Pace
             while let Some(note) = role.take_note() {
                 keeper.note(&note, now);
             }
+            while let Some((name, url)) = role.take_replay() {
+                keeper.replay(name, &url, now);
+            }
             if let Some(stopped) = role.stopping(now) {
                 keeper.end(stopped);
                 busy |= !keeper.ended();

@@ -6,7 +6,7 @@ use outcry::{config, record::show::json::Object};
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -157,14 +157,18 @@ pub fn run(args: &BudgetArgs) -> ExitCode {
 }
 
 fn asked(args: &BudgetArgs) -> Result<(u16, String), String> {
-    ask(address(args)?, &request(args))
+    ask(address(args.admin, args.config.as_deref())?, &request(args))
 }
 
-fn address(args: &BudgetArgs) -> Result<SocketAddr, String> {
-    if let Some(address) = args.admin {
+/// Where the admin port is: there, or where the configuration says.
+///
+/// # Errors
+/// Why the configuration does not say.
+pub(crate) fn address(admin: Option<SocketAddr>, config: Option<&Path>) -> Result<SocketAddr, String> {
+    if let Some(address) = admin {
         return Ok(address);
     }
-    let text = match &args.config {
+    let text = match config {
         None => String::new(),
         Some(path) => std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?,
     };
@@ -262,7 +266,11 @@ pub(crate) fn fetch(address: SocketAddr, path: &str) -> Result<(u16, String), St
     ask(address, &format!("GET {path} HTTP/1.1\r\nhost: outcry\r\nconnection: close\r\n\r\n"))
 }
 
-fn ask(address: SocketAddr, request: &str) -> Result<(u16, String), String> {
+/// Asks it anything, as bytes of HTTP: the answer's status and body.
+///
+/// # Errors
+/// Why nobody answered, and what to do next.
+pub(crate) fn ask(address: SocketAddr, request: &str) -> Result<(u16, String), String> {
     let answer = exchange(address, request).map_err(|e| {
         format!("{address}: {e}. Is the exchange running, and is that its `admin`? Name it with --config or --admin")
     })?;

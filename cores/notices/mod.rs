@@ -15,7 +15,7 @@ use outcry::{
         checkpoint::{self, Writer},
         outbox::{Answer, Outbox},
         seen::{Mark, PAGE_BYTES, Seen},
-        told::{End, Notice, Told},
+        told::{End, Name, Notice, Told},
     },
     record::{
         frame::{Frame, Kind},
@@ -127,6 +127,11 @@ impl Notices {
             Mark::Again => self.counts.again += 1,
             Mark::Full => self.counts.untold += 1,
         }
+    }
+
+    /// A DSP is to be told once more, whatever came of it before.
+    pub fn replay(&mut self, name: Name, url: &[u8], now: Now) {
+        self.ended.extend(self.outbox.push(name, url, now.boot_ns).err());
     }
 
     /// Hears what came of calls, hands out those that are due; what ended goes to `note`, to be recorded.

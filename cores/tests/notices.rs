@@ -4,7 +4,7 @@ mod common;
 #[path = "process/program.rs"]
 mod program;
 use common::{bid_for, connect, ok, read_answer};
-use program::{Dir, Serving, allowed, until};
+use program::{Dir, Serving, allowed, run, until};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -104,7 +104,7 @@ const OURS: &str = "http://we.example/notice/";
 /// An exchange whose answers carry notice URLs of its own.
 struct World {
     dsp: Dsp,
-    _dir: Dir,
+    dir: Dir,
     config: PathBuf,
 }
 
@@ -117,7 +117,7 @@ impl World {
             dir.1
         );
         let config = dir.config("", &[("told", dsp.addr)], &rest);
-        World { dsp, _dir: dir, config }
+        World { dsp, dir, config }
     }
 
     fn start(&self) -> Serving {
@@ -253,6 +253,29 @@ fn who_says_later_is_called_again_and_who_says_never_is_not() {
     world.dsp.becomes(Manner::Hears);
     until("it is told", || (serving.metric("outcry_notices_waiting") == Some(0)).then_some(()));
     assert_eq!((world.dsp.told()["/won?i=never"], dead()), (1, 1));
+
+    // A person looks at what is dead, and has it tried again.
+    let dir = world.dir.0.join("state");
+    let dir = dir.to_str().expect("a path");
+    let letters = || {
+        let (code, out, err) = run(&["notices", "dead", dir, "--json"]);
+        assert_eq!((code, err.as_str()), (0, ""));
+        out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect::<Vec<Value>>()
+    };
+    let [letter] = &until("it is in the journal", || Some(letters()).filter(|l| !l.is_empty()))[..] else {
+        panic!("one letter: {:?}", letters())
+    };
+    assert_eq!([&letter["notice"], &letter["end"]], ["won", "refused"]);
+    assert_eq!((&letter["status"], &letter["attempts"]), (&404.into(), &1.into()));
+    assert_eq!(letter["url"], format!("http://{}/won?i=never", world.dsp.addr));
+    let (code, table, _) = run(&["notices", "dead", dir]);
+    assert!(code == 0 && table.contains("refused     404        1  http://"), "{table}");
+    let none = run(&["notices", "dead", dir, "--end", "gave_up"]);
+    assert_eq!((none.0, none.1.as_str()), (0, "no dead letters\n"));
+    let (code, out, err) = run(&["notices", "replay", dir, "--admin", &serving.admin.to_string()]);
+    assert_eq!((code, out.as_str()), (0, "1 of 1 dead letters are tried again\n"), "{err}");
+    until("it is told after all", || (world.dsp.told()["/won?i=never"] == 2).then_some(()));
+    until("it is no dead letter any more", || letters().is_empty().then_some(()));
     serving.stop();
 }
 

@@ -256,6 +256,7 @@ fn heard(m: &mut Machine) -> (Vec<u64>, bool) {
     let (mut notes, mut stop) = (Vec::new(), false);
     while let Ok(message) = m.flush.from_control.pop() {
         match message {
+            ControlToFlush::Replay(_) => {}
             ControlToFlush::Noted(bundle) => notes.extend(bundle.0.iter().map(|note| match note {
                 Note::Event(event) => event.wall_ms,
                 Note::Movement(movement) => movement.wall_ms,
