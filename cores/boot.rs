@@ -26,6 +26,7 @@ use outcry::{
     budget::{event::Level, server::Server},
     config::{self, Config, Durability, IoDriver, Mistake, plan},
     messages::{CoreConfig, CoreNotices},
+    notice::sealed::Seal,
     record::slots::{DspSlots, rows_for},
     time::hybrid::Hlc,
     units::{MS, mix},
@@ -454,12 +455,14 @@ fn resolve(name: &str, host: &str, port: u16) -> Result<SocketAddr, BootError> {
     addrs.next().ok_or_else(|| failed("none".to_owned()))
 }
 
-fn core_notices(config: &Config) -> Result<Option<CoreNotices>, BootError> {
+fn core_notices(config: &Config, seals: &[Option<Seal>]) -> Result<Option<CoreNotices>, BootError> {
     let Some(keys) = notice_keys::load(config, fill_random)? else { return Ok(None) };
-    let mut notices = CoreNotices { keys, hosts: Vec::new(), addrs: Vec::new() };
-    for (name, host) in config.dsps.iter().flat_map(|d| d.notice_hosts.iter().map(|host| (&d.name, host))) {
+    let mut notices = CoreNotices { keys, hosts: Vec::new(), addrs: Vec::new(), seals: Vec::new() };
+    let all = config.dsps.iter().zip(seals);
+    for (name, host, seal) in all.flat_map(|(d, seal)| d.notice_hosts.iter().map(move |host| (&d.name, host, seal))) {
         if !notices.hosts.contains(host) {
             notices.addrs.push(resolve(name, &host.0, host.1)?);
+            notices.seals.push(seal.clone());
             notices.hosts.push(host.clone());
         }
     }
@@ -478,11 +481,12 @@ fn core_config(
     accounts: &Accounts,
 ) -> Result<Box<CoreConfig>, BootError> {
     let dsp_addrs = config.dsps.iter().map(|d| resolve(&d.name, &d.host, d.port)).collect::<Result<_, _>>()?;
-    let notices = core_notices(config)?;
+    let seals: Vec<_> = config.dsps.iter().map(notice_keys::seal).collect::<Result<_, _>>()?;
+    let notices = core_notices(config, &seals)?;
     let dsp_slots = slots.assign(config.dsps.iter().map(|d| d.name.as_str()));
     let policies = accounts.policies(config);
     let (epoch, node) = (start.epoch, start.node);
-    Ok(Box::new(CoreConfig { config: config.clone(), dsp_addrs, dsp_slots, policies, epoch, node, notices }))
+    Ok(Box::new(CoreConfig { config: config.clone(), dsp_addrs, dsp_slots, policies, epoch, node, seals, notices }))
 }
 
 /// What a reload may change is all but what threads were built on.

@@ -1,13 +1,16 @@
 //! The secrets that sign notice URLs, from their file; where none is named, one in `state_dir` that is made once.
 //! Owns: that file. Runs on: the main thread at boot, control at a reload. Never: shows a secret; overwrites a file.
 use outcry::{
-    config::Config,
-    notice::keys::{Keys, KeysError, SECRET_MIN},
+    config::{Config, Dsp},
+    notice::{
+        keys::{Keys, KeysError, SECRET_MIN},
+        sealed::Seal,
+    },
 };
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -21,7 +24,7 @@ const SECRET_MAX: usize = 64;
 pub enum NoticeKeysError {
     /// The file.
     #[error(
-        "{path}: {source}. Notice URLs are signed with the keys in it: make it readable for this user, or set `notices.keys`"
+        "{path}: {source}. Keys are in it: make it readable for this user, or change `notices.keys` or `price_keys`"
     )]
     Io {
         /// Which.
@@ -46,6 +49,18 @@ pub enum NoticeKeysError {
         path: PathBuf,
         /// What is wrong with them.
         why: KeysError,
+    },
+    /// A DSP's keys for prices.
+    #[error(
+        "{path} line {line}: {why}. The file has two lines, 32 to 128 hexadecimal digits each: for encryption, for integrity"
+    )]
+    Price {
+        /// Which file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What is wrong with it.
+        why: &'static str,
     },
     /// Others may read it.
     #[error(
@@ -73,19 +88,46 @@ pub fn load(
     let own = config.state_dir.join("notice.keys");
     let path = config.notices.keys.as_deref().unwrap_or(&own);
     let io = |source| NoticeKeysError::Io { path: path.to_path_buf(), source };
-    let text = match fs::read_to_string(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound && config.notices.keys.is_none() => {
-            make(path, entropy).and_then(|()| fs::read_to_string(path)).map_err(io)?
-        }
-        text => text.map_err(io)?,
-    };
-    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).map_err(io)?.permissions()) & 0o777;
-    if mode & 0o007 != 0 {
-        return Err(NoticeKeysError::Open { path: path.to_path_buf(), mode });
+    if config.notices.keys.is_none() && matches!(fs::metadata(path), Err(e) if e.kind() == io::ErrorKind::NotFound) {
+        make(path, entropy).map_err(io)?;
     }
+    let text = secret(path)?;
     let keys = read(&text).map_err(|(line, why)| NoticeKeysError::Line { path: path.to_path_buf(), line, why })?;
     let keys: Vec<(u8, &[u8])> = keys.iter().map(|(id, secret)| (*id, secret.as_slice())).collect();
     Keys::new(&keys).map(Some).map_err(|why| NoticeKeysError::Keys { path: path.to_path_buf(), why })
+}
+
+/// What a DSP reads prices with; none where it has no keys.
+///
+/// # Errors
+/// [`NoticeKeysError`]
+pub fn seal(dsp: &Dsp) -> Result<Option<Seal>, NoticeKeysError> {
+    let Some(path) = &dsp.price_keys else { return Ok(None) };
+    let text = secret(path)?;
+    let wrong = |line, why| NoticeKeysError::Price { path: path.clone(), line, why };
+    let mut keys = Vec::new();
+    for (at, line) in lines(&text) {
+        keys.push(unhex(line).ok_or_else(|| wrong(at, "no hexadecimal digits, or an odd number of them"))?);
+    }
+    let [encryption, integrity] = &keys[..] else { return Err(wrong(keys.len(), "there are to be two keys")) };
+    Seal::new(encryption, integrity).map(Some).ok_or_else(|| wrong(1, "a key that is too short or too long"))
+}
+
+/// The text of a file that is nobody else's.
+fn secret(path: &Path) -> Result<String, NoticeKeysError> {
+    let io = |source| NoticeKeysError::Io { path: path.to_path_buf(), source };
+    let text = fs::read_to_string(path).map_err(io)?;
+    let mode = fs::metadata(path).map_err(io)?.permissions().mode() & 0o777;
+    if mode & 0o007 != 0 {
+        return Err(NoticeKeysError::Open { path: path.to_path_buf(), mode });
+    }
+    Ok(text)
+}
+
+/// Lines with their numbers. Empty ones and those that begin with `#` are passed over.
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
+    lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
 }
 
 /// Whole or not at all, and never over one that is there.
@@ -104,11 +146,9 @@ fn make(path: &Path, entropy: impl FnOnce(&mut [u8]) -> io::Result<()>) -> io::R
 
 type Line = (usize, &'static str);
 
-/// Numbers and secrets. Empty lines and those that begin with `#` are passed over.
+/// Numbers and secrets.
 fn read(text: &str) -> Result<Vec<(u8, Vec<u8>)>, Line> {
-    let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
-    lines
-        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+    lines(text)
         .map(|(at, line)| {
             let (id, hex) = line.split_once(char::is_whitespace).ok_or((at, "no number and secret"))?;
             let id = id.parse().map_err(|_| (at, "no number"))?;
@@ -159,6 +199,31 @@ mod tests {
         assert!(first.is_some() && first == load(&config(&dir, ""), with(2)).unwrap());
         assert_eq!(fs::read_to_string(dir.join("notice.keys")).unwrap(), format!("1 {}\n", "01".repeat(32)));
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_dsps_keys_are_two() {
+        let dir = folder("price");
+        let path = dir.join("k");
+        let text = format!("[[dsp]]\nname = \"a\"\nurl = \"http://a.example\"\nprice_keys = {path:?}\n");
+        let config = outcry::config::load(&text, 1).unwrap();
+        let of = |text: &str| {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+            seal(&config.dsps[0])
+        };
+        let good = format!("# of dsp a\n{}\n{}\n", "ab".repeat(32), "cd".repeat(32));
+        assert_eq!(of(&good).unwrap(), Seal::new(&[0xab; 32], &[0xcd; 32]));
+        for (text, says) in [
+            ("", "two keys"),
+            ("ab\ncd", "too short"),
+            ("x\n", "line 1: no hexadecimal"),
+            (&good.repeat(2), "two keys"),
+        ] {
+            let said = of(text).unwrap_err().to_string();
+            assert!(said.contains(says), "{said}");
+        }
         fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -20,7 +20,7 @@
 use crate::{
     budget::{core::Policy, event::Notes},
     config::Config,
-    notice::{keys::Keys, outbox::Answer, told::Name},
+    notice::{keys::Keys, outbox::Answer, sealed::Seal, told::Name},
     record::{configured::Configured, metrics::CoreMetrics, stopped::Why, totals::Totals, user::Salt},
     units::DspIx,
 };
@@ -124,6 +124,8 @@ pub struct CoreConfig {
     pub epoch: u32,
     /// This machine, for event ids.
     pub node: u32,
+    /// What each DSP of `config.dsps` reads prices with.
+    pub seals: Vec<Option<Seal>>,
     /// What notice URLs of ours need; `None`: there are none.
     pub notices: Option<CoreNotices>,
 }
@@ -137,6 +139,8 @@ pub struct CoreNotices {
     pub hosts: Vec<(String, u16)>,
     /// Where each of them is reached.
     pub addrs: Vec<SocketAddr>,
+    /// What whoever is there reads prices with.
+    pub seals: Vec<Option<Seal>>,
 }
 
 /// A DSP that is to be told, on its way to a bidder core and back.

@@ -191,6 +191,7 @@ impl Flight {
             asked_ns: self.asked_ns,
             trace: self.trace,
             entropy: self.entropy,
+            seals: &snapshot.core.seals,
         }
     }
 

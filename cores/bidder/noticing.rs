@@ -10,10 +10,11 @@ use super::{
 };
 use crate::planted::{Fault, planted};
 use outcry::{
-    auction::{Later, fill_later},
+    auction::{Later, fill_later, price_vector},
     http1::{self, ResponseExtra},
     notice::{
         price::{Charged, Said, charged},
+        target::target,
         token::Token,
         told::{NOTICE_BYTES_MAX, Name, Notice, VERSION},
     },
@@ -104,7 +105,11 @@ impl Bidder {
         url.clear();
         if token.open {
             let [loss, min_to_win] = [b"l", b"m"].map(|name| parameter(query, name).unwrap_or_default());
-            fill_later(token.url, &Later { price, loss, min_to_win, wall_ms: now.unix_ms() }, url);
+            let wall_ms = now.unix_ms();
+            let host = target(token.url, &notices.hosts).ok().map(|target| target.host);
+            let seal = host.and_then(|host| notices.seals.get(host)?.as_ref());
+            let seal = seal.map(|seal| (seal, price_vector(token.event, token.imp, wall_ms)));
+            fill_later(token.url, &Later { price, loss, min_to_win, wall_ms, seal }, url);
         } else {
             url.extend_from_slice(token.url);
         }

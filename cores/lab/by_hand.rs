@@ -22,7 +22,16 @@ pub fn core_config(text: &str, id: u64) -> Box<CoreConfig> {
     });
     let dsp_addrs = config.dsps.iter().map(|d| SocketAddr::from(([127, 0, 0, 1], d.port))).collect();
     let dsp_slots = (0..config.dsps.len()).map(|i| DspIx(i as u16)).collect();
-    Box::new(CoreConfig { config, dsp_addrs, dsp_slots, policies: Vec::new(), epoch: 1, node: 1, notices: None })
+    Box::new(CoreConfig {
+        config,
+        dsp_addrs,
+        dsp_slots,
+        policies: Vec::new(),
+        epoch: 1,
+        node: 1,
+        seals: Vec::new(),
+        notices: None,
+    })
 }
 
 /// An auction of `request`, which was read from `body`, for an exchange of a configuration: arrived a second after the boot,
@@ -48,5 +57,6 @@ pub fn start<'a>(config: &'a Config, exchange: usize, request: &'a Request, body
         asked_ns: 0,
         trace: None,
         entropy: 7,
+        seals: &[],
     }
 }

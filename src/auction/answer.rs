@@ -4,7 +4,7 @@
 use super::{
     Answers, Auction, Start,
     clearing::{Win, bits},
-    macros::{Values, fill},
+    macros::{Values, fill, price_vector},
     noticed::OurNotices,
 };
 use crate::{
@@ -114,6 +114,11 @@ impl Auction {
             currency: self.decision().answer_currency,
             multiplier: imp.qty,
             wall_ms: inputs.wall_ms,
+            seal: inputs
+                .legs
+                .get(usize::from(win.leg))
+                .and_then(|leg| s.seals.get(usize::from(leg.dsp.0))?.as_ref())
+                .map(|seal| (seal, price_vector(inputs.event, win.imp, inputs.wall_ms))),
         };
         let mut edits = [
             (bid.price_span, What::Price),

@@ -2,6 +2,7 @@
 use super::{Answers, Auction, Funds, Start};
 use crate::{
     config::resolved::{AuctionRules, BuyerUid, Dsp, Exchange, NoBidStyle, Position, RateTable, RunnerUp, Wrapping},
+    notice::sealed::Seal,
     openrtb::{
         request::{Deal, Imp, Media, Request, Run},
         response::{Bid, Response},
@@ -28,6 +29,7 @@ pub(super) struct Fix {
     pub(super) rates: RateTable,
     pub(super) exchange: Exchange,
     pub(super) dsps: Vec<Dsp>,
+    pub(super) seals: Vec<Option<Seal>>,
     pub(super) entropy: u64,
     pub(super) bid_bytes: usize,
     pub(super) asked_ns: u64,
@@ -69,6 +71,7 @@ impl Fix {
                 notices: Wrapping::Pass,
             },
             dsps: (0..5).map(|i| dsp(&format!("dsp{i}"))).collect(),
+            seals: Vec::new(),
             entropy: 42,
             bid_bytes: crate::limits::RECORD_BID_BYTES_DEFAULT,
             asked_ns: 0,
@@ -144,6 +147,7 @@ impl Fix {
             asked_ns: self.asked_ns,
             trace: self.trace,
             entropy: self.entropy,
+            seals: &self.seals,
         }
     }
 
@@ -190,6 +194,7 @@ pub(super) fn dsp(name: &str) -> Dsp {
         buyeruid: BuyerUid::Map,
         unbudgeted: None,
         default_account: None,
+        price_keys: None,
         notice_hosts: vec![("dsp.example".into(), 80)],
     }
 }

@@ -15,6 +15,7 @@
 //! a second-price auction at 1.00; a bid of .91 would not have tied, so the words win.)
 use crate::{
     config::resolved::Position,
+    notice::sealed::{Seal, vector},
     openrtb::{text::Text, validate::write_number},
     units::{Cpm, Currency, EventId, Multiplier},
 };
@@ -37,6 +38,8 @@ pub(super) struct Values<'a> {
     pub(super) multiplier: Multiplier,
     /// The auction's time: the nearest to the impression's that the last auction has.
     pub(super) wall_ms: u64,
+    /// What the price is written with; `None`: plain.
+    pub(super) seal: Option<(&'a Seal, [u8; 16])>,
 }
 
 /// Longest name looked at, `AUCTION_DISCOUNT_PCT:B64` and then some; a `${` without its `}` ends there.
@@ -88,6 +91,22 @@ pub struct Later<'a> {
     pub min_to_win: &'a [u8],
     /// When it came, milliseconds since 1970.
     pub wall_ms: u64,
+    /// What the price is written with, and a vector that no other has; `None`: plain.
+    pub seal: Option<(&'a Seal, [u8; 16])>,
+}
+
+/// A price as the DSP reads it.
+fn write_price(price: Cpm, seal: Option<(&Seal, [u8; 16])>, out: &mut Vec<u8>) {
+    match seal {
+        Some((seal, vector)) => seal.write(price, &vector, out),
+        None => price.write(out),
+    }
+}
+
+/// What the prices of an impression are sealed under: its auction and its place name it, and the time.
+pub fn price_vector(event: EventId, imp: u8, wall_ms: u64) -> [u8; 16] {
+    let of = u64::from(event.epoch as u16) << 48 | u64::from(event.core) << 32 | (event.seq & 0xffff_ffff);
+    vector(wall_ms, u32::from(imp), of ^ u64::from(event.node).rotate_left(40))
 }
 
 /// Copies a URL whose macros were filled but for those that wait for the notice, with these filled too.
@@ -103,7 +122,7 @@ pub fn fill_later(url: &[u8], later: &Later<'_>, out: &mut Vec<u8>) {
         let from = out.len();
         match (name, encoding) {
             (_, Some(encoding)) if encoding != b"B64" => {}
-            (b"PRICE", _) => later.price.write(out),
+            (b"PRICE", _) => write_price(later.price, later.seal, out),
             (b"LOSS", _) => number(later.loss, out),
             (b"MIN_TO_WIN", _) => number(later.min_to_win, out),
             (b"IMP_TS", _) => write_number(later.wall_ms, out),
@@ -155,7 +174,7 @@ impl Values<'_> {
             b"AD_ID" => text(self.adid, self.bytes, out),
             b"BID_ID" => out.extend_from_slice(&self.event.text()),
             b"CURRENCY" => out.extend_from_slice(&self.currency.0),
-            b"PRICE" => self.price.write(out),
+            b"PRICE" => write_price(self.price, self.seal, out),
             b"MIN_TO_WIN" => self.min_to_win.write(out),
             b"MBR" => ratio(self.price, self.bid_price).write(out),
             b"LOSS" | b"DISCOUNT_PCT" | b"DISCOUNT_CPM" => out.push(b'0'),
@@ -215,6 +234,7 @@ mod tests {
             currency: Currency::USD,
             multiplier: Multiplier(30_300_000),
             wall_ms: 1_700_000_000_000,
+            seal: None,
         };
         let mut out = b"<".to_vec();
         fill(text.as_bytes(), &v, &mut out);
@@ -251,7 +271,7 @@ mod tests {
 
     #[test]
     fn what_waited_is_filled_by_the_notice() {
-        let later = Later { price: Cpm(870_000), loss: b"102", min_to_win: b"0.9", wall_ms: 17 };
+        let later = Later { price: Cpm(870_000), loss: b"102", min_to_win: b"0.9", wall_ms: 17, seal: None };
         for (url, want) in [
             ("http://a/?p=${AUCTION_PRICE}&t=${AUCTION_IMP_TS}", "http://a/?p=0.87&t=17"),
             ("${AUCTION_PRICE:B64}|${AUCTION_PRICE:XYZ}|${AUCTION_MBR}", "MC44Nw==||"),

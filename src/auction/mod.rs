@@ -36,7 +36,7 @@ pub use clearing::{Decision, Win};
 pub use delivery::Delivery;
 pub use echo::names_another;
 pub use funds::{Account, Answer, Funds, Place, Ticket, Unlimited};
-pub use macros::{Later, fill_later};
+pub use macros::{Later, fill_later, price_vector};
 pub use noticed::{OurNotices, Tally};
 pub use offer::Offers;
 pub use record::{Record, replay};
@@ -44,6 +44,7 @@ pub use record::{Record, replay};
 use crate::{
     config::resolved::{AuctionRules, Dsp, Exchange, RateTable},
     limits::{ASKED_MAX, BIDS_MAX, BIDS_PER_ANSWER_MAX, DSPS_MAX, IMPS_MAX},
+    notice::sealed::Seal,
     openrtb::{
         codes::{Loss, Outcome},
         request::{Media, Request},
@@ -104,6 +105,8 @@ pub struct Start<'a> {
     pub trace: Option<TraceId>,
     /// Drawn for this auction; breaks ties.
     pub entropy: u64,
+    /// What each DSP of the configuration reads prices with; none where it is not there.
+    pub seals: &'a [Option<Seal>],
 }
 
 /// Where the winners' answers lie until ours is written.

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     config::resolved::{Position, Wrapping},
-    notice::{keys::Keys, target::Uncarried, token::Token},
+    notice::{keys::Keys, sealed::Seal, target::Uncarried, token::Token},
     openrtb::{
         codes::Nbr,
         request::{ImpRefusal, Run},
@@ -477,6 +477,31 @@ fn what_our_notice_urls_cannot_carry_passes() {
 }
 
 /// What a macro becomes is not known before: a seat may be longer than any.
+/// Only in what this DSP's own markup and URLs say; the price of the answer is for the exchange.
+#[test]
+fn a_dsp_with_keys_reads_its_price_and_nobody_else() {
+    let bid =
+        B { adm: "p=${AUCTION_PRICE}".into(), burl: "http://dsp.example/b?p=${AUCTION_PRICE}".into(), ..b(0, "1.00") };
+    let (a, mut fix, replies) = one(|f| f.request.imps[0].bidfloor = cpm("0.85"), bid);
+    let plain = answer(&a, &fix, &replies);
+    assert_eq!(plain["seatbid"][0]["bid"][0]["adm"], "p=0.85");
+    let seal = Seal::new(&[1; 32], &[2; 32]).unwrap();
+    let mut sealed = Vec::new();
+    seal.write(cpm("0.85"), &price_vector(a.inputs().event, 0, fix.start().wall_ms), &mut sealed);
+    fix.seals = vec![Some(seal)];
+    let told = answer(&a, &fix, &replies);
+    let bid = &told["seatbid"][0]["bid"][0];
+    let sealed = String::from_utf8(sealed).unwrap();
+    assert_eq!(
+        (bid["adm"].as_str(), bid["price"].to_string()),
+        (Some(format!("p={sealed}").as_str()), "0.85".to_owned())
+    );
+    let (carried, ..) = noticed(&a, &fix, &replies);
+    assert!(carried[0].0.ends_with(&format!("/b?p={sealed}")), "{carried:?}");
+    fix.seals = vec![None];
+    assert_eq!(answer(&a, &fix, &replies), plain);
+}
+
 #[test]
 fn where_none_but_ours_may_go_out_none_does() {
     let long = format!("http://dsp.example/{}", "x".repeat(1_440));

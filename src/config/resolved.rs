@@ -357,6 +357,8 @@ pub struct Dsp {
     pub default_account: Option<String>,
     /// Where it takes notices: (host, port).
     pub notice_hosts: Vec<(String, u16)>,
+    /// Where the keys are under which it reads prices; `None`: it reads them plain.
+    pub price_keys: Option<PathBuf>,
 }
 
 /// Which `user.buyeruid` a DSP sees.

@@ -685,6 +685,13 @@ pub(super) const DEFAULT_ACCOUNT: Key<Name> = key(
     Name,
     "The campaign's account that pays its bids whose seat and cid name none.",
 );
+pub(super) const PRICE_KEYS: Key<Dir> = key(
+    "price_keys",
+    Unset("\"/etc/outcry/dsp-1.keys\""),
+    Dir,
+    "The file with the two keys under which AUCTION_PRICE is written so that only this DSP reads it, 32 to 128 hexadecimal digits \
+     on each of two lines: for encryption, for integrity.",
+);
 pub(super) const NOTICE_HOSTS: Key<List<Authority>> = key(
     "notice_hosts",
     Derived("the host and port of url alone", "[\"dsp.example:9000\"]"),
@@ -715,6 +722,7 @@ pub(super) const DSP: Section = Section {
         &UNBUDGETED,
         &DEFAULT_ACCOUNT,
         &NOTICE_HOSTS,
+        &PRICE_KEYS,
     ],
     sections: &[],
 };

@@ -25,6 +25,14 @@ pub struct Seal {
     integrity: Hmac<Sha1>,
 }
 
+/// The same keys.
+impl PartialEq for Seal {
+    fn eq(&self, other: &Seal) -> bool {
+        let marks = |seal: &Seal| [&seal.encryption, &seal.integrity].map(|key| first::<20>(key, &[b"the same?"]));
+        marks(self) == marks(other)
+    }
+}
+
 impl std::fmt::Debug for Seal {
     /// That there is one.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
