@@ -242,3 +242,70 @@ fn an_auction_allocates_nothing_after_warm_up() {
     assert!(BIDDER_ALLOCATIONS.load(Ordering::Relaxed) > 0, "the bidder thread is not counted");
     assert_eq!(statuses.keys().copied().collect::<Vec<_>>(), [200, 204, 400], "all kinds of answers: {statuses:?}");
 }
+
+/// Where notices are taken: it says 204 to whatever comes.
+static TOLD: std::sync::OnceLock<std::net::SocketAddr> = std::sync::OnceLock::new();
+
+fn listens() -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let addr = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let (mut bytes, mut tail) = ([0; 4096], [0; 4]);
+                while let Ok(n @ 1..) = std::io::Read::read(&mut stream, &mut bytes) {
+                    for byte in &bytes[..n] {
+                        tail.rotate_left(1);
+                        tail[3] = *byte;
+                        if tail == *b"\r\n\r\n" && stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").is_err() {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    addr
+}
+
+fn noticed(request: &serde_json::Value) -> Vec<u8> {
+    let (id, told) = (request["id"].as_str().unwrap_or(""), TOLD.get().expect("it listens"));
+    ok(&format!(
+        r#"{{"id":"{id}","seatbid":[{{"seat":"s","bid":[{{"id":"b","impid":"1","price":2,"adm":"<b>","adomain":["x.example"],"crid":"c","nurl":"http:\/\/{told}/won?b=${{AUCTION_BID_ID}}","burl":"http://{told}/billed?p=${{AUCTION_PRICE}}"}}]}}]}}"#
+    ))
+}
+
+/// Answers with notice URLs of ours, each called, one of them twice and once with a character changed; and its DSP told.
+#[test]
+fn a_notice_allocates_nothing_after_warm_up() {
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let told = *TOLD.get_or_init(listens);
+    let keys = format!("warm = 2\nnotice_hosts = [\"{told}\"]\n");
+    let server = Server::start_as(
+        &[(common::dsp(noticed), &keys)],
+        "[notices]\nurl = \"http://we.example\"\n[[exchange]]\nname = \"x\"\npath = \"/openrtb2/auction\"\n",
+    );
+    let mut conn = server.connect();
+    let request = post(&format!(r#"{{"id":"n","imp":[{}],"site":{{}}}}"#, IMPS[0]), "").into_bytes();
+    let mut statuses = std::collections::BTreeMap::new();
+    let mut round = || {
+        for _ in 0..8 {
+            conn.write_all(&request).expect("write");
+            let answer = read_answer(&mut conn);
+            let answer: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+            let bid = &answer["seatbid"][0]["bid"][0];
+            let [won, billed] =
+                ["nurl", "burl"].map(|name| bid[name].as_str().expect("a URL").replacen("http://we.example", "", 1));
+            let forged = format!("{}{}", &billed[..billed.len() - 1], if billed.ends_with('A') { 'B' } else { 'A' });
+            for path in [&won, &billed, &billed, &forged] {
+                write!(conn, "GET {path} HTTP/1.1\r\nHost: we.example\r\n\r\n").expect("write");
+                *statuses.entry(read_answer(&mut conn).status).or_insert(0) += 1;
+            }
+        }
+    };
+    quiet_at_last(8, &mut round);
+    assert_eq!(statuses.keys().copied().collect::<Vec<_>>(), [204, 404]);
+    let totals = server.totals();
+    let done = totals.counter(outcry::record::labels::Counter::NoticeCallsDone);
+    assert!(done >= 48, "{done} DSPs were told");
+}
