@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     GrantNotKept,
     /// `notice-unrecorded`: one notice in eight is acknowledged without a record.
     NoticeUnrecorded,
+    /// `notice-twice`: a notice that was taken before is acted on once more.
+    NoticeTwice,
     /// `notices-unread`: a start does not read what notices were recorded behind the last checkpoint.
     NoticesUnread,
 }
@@ -51,6 +53,7 @@ fn named(name: &str) -> Option<Fault> {
         "settled-unread" => Fault::SettledUnread,
         "grant-not-kept" => Fault::GrantNotKept,
         "notice-unrecorded" => Fault::NoticeUnrecorded,
+        "notice-twice" => Fault::NoticeTwice,
         "notices-unread" => Fault::NoticesUnread,
         other => panic!("OUTCRY_TEST_FAULT={other}: there is no such fault"),
     })

@@ -72,15 +72,16 @@ struct Dead {
 fn dead(args: &DeadArgs) -> Result<(Vec<Dead>, bool), AuditError> {
     let mut journal = Journal::open(&args.place)?;
     let mut found: BTreeMap<Name, Dead> = BTreeMap::new();
-    let mut whole = walk::frames(&mut journal, args.range, &mut |_, frame| {
+    // To the end whatever the range is: what was dead in it may have been told since.
+    let mut whole = walk::frames(&mut journal, Range::default(), &mut |_, frame| {
         let told = Told::decode(frame.payload()).ok().filter(|_| frame.kind() == Some(Kind::Told));
         match told {
             Some(told) if told.end == End::Done => drop(found.remove(&told.name)),
-            Some(told) => {
+            Some(told) if args.range.holds(frame.header.hlc) => {
                 let dead = Dead { told, at_ms: frame.header.hlc >> 16, url: Vec::new() };
                 found.insert(told.name, dead);
             }
-            None => {}
+            Some(_) | None => {}
         }
         Ok(())
     })?;
@@ -90,7 +91,8 @@ fn dead(args: &DeadArgs) -> Result<(Vec<Dead>, bool), AuditError> {
         whole &= walk::frames(&mut journal, Range::default(), &mut |_, frame| {
             if frame.kind() == Some(Kind::Notice)
                 && let Ok(notice) = Notice::decode(frame.payload())
-                && let Some(dead) = found.get_mut(&notice.name)
+                // The first counts, whatever was said of the price in those that followed.
+                && let Some(dead) = found.get_mut(&notice.name).filter(|dead| dead.url.is_empty() && !notice.expired)
             {
                 dead.url = notice.url.to_vec();
             }

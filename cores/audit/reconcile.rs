@@ -290,7 +290,7 @@ fn wait(books: &Books, journal: &Path) -> Vec<String> {
         .collect();
     let until = Instant::now() + PATIENCE;
     loop {
-        let read = since::read(&mut Dir::new(journal), books.node, &wanted, &mut |_| {});
+        let read = since::read(&mut Dir::new(journal), books.node, &wanted, &mut |_, _| {});
         let missing = match read {
             Ok(since::Read { missing: None, .. }) => return Vec::new(),
             Ok(since::Read { missing: Some(missing), .. }) => missing.to_string(),

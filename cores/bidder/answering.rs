@@ -41,7 +41,7 @@ impl Bidder {
     /// Every DSP has answered or is late: decide, record, answer.
     pub(super) fn finish<T: Transport>(&mut self, key: Key, now: Now, t: &mut T) {
         let Bidder { flights, snapshots, buffers, metrics, ingress, deflate, recorder, scratch, .. } = self;
-        let Bidder { auction, views, arena, copies, spending, noticing, .. } = self;
+        let Bidder { auction, views, arena, copies, spending, noticing, telling, .. } = self;
         let Some(flight) = flights.get(key) else { return };
         let Some(snapshot) = snapshots[flight.snapshot].as_mut() else { return };
         let (sampled, began_ns) = (flight.sampled, flight.begun.boot_ns);
@@ -103,6 +103,14 @@ impl Bidder {
             copies.keep(flight, snapshot, views, (if empty { 204 } else { 200 }, scratch), metrics);
         }
 
+        if snapshot.core.notices.is_some() {
+            let (disclosed, dsps) = (snapshot.config().notices.losses, &snapshot.config().dsps);
+            let heard = (&LegAnswers { legs, views }, &start);
+            auction.losses(heard, dsps, disclosed, &mut noticing.lost, |url| match url {
+                Some(url) => telling.lose(url, buffers, metrics),
+                None => metrics.count(Counter::LossNoticesUncarried),
+            });
+        }
         let out = client.and_then(|c| Some((c, ingress.answer_buffer(c, place, buffers)?)));
         let answered = match out {
             None => false,

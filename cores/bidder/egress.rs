@@ -31,6 +31,9 @@ const RETRY_NS: u64 = 100 * MS;
 /// Where a connection's timer is looked at again.
 const CHECK_NS: u64 = 500 * MS;
 
+/// The row of what is no DSP's: its waits are not counted.
+pub const NO_ROW: DspIx = DspIx(u16::MAX);
+
 /// What a DSP is to egress.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -229,6 +232,14 @@ impl Egress {
         self.requests.put(bytes);
     }
 
+    /// Would a call find a connection, or be the only one to wait for a new one?
+    pub fn is_free(&self, lane_ix: u16, now_ns: u64) -> bool {
+        self.lanes.get(lane_ix as usize).is_some_and(|lane| {
+            let may_open = lane.pool.open() + lane.pool.connecting() < lane.target.connections;
+            lane.pool.idle() > 0 || (lane.waiting.is_empty() && may_open && now_ns >= lane.retry_ns)
+        })
+    }
+
     /// Begins a call to a DSP. The answer comes as a [`Done`] that carries `token`. `None`: no more calls can wait.
     pub fn ask<T: Transport>(&mut self, lane_ix: u16, token: u64, now_ns: u64, t: &mut T) -> Option<Asked> {
         let lane = self.lanes.get_mut(lane_ix as usize)?;
@@ -402,7 +413,9 @@ impl Egress {
         }
         while let Some(waiter) = lane.waiting.pop_front() {
             if let Some(call) = self.calls.get(waiter) {
-                metrics.pool_wait(lane.target.row, now_ns.saturating_sub(call.asked_ns));
+                if lane.target.row != NO_ROW {
+                    metrics.pool_wait(lane.target.row, now_ns.saturating_sub(call.asked_ns));
+                }
                 self.put_on(waiter, ix, now_ns);
                 self.ready.push(waiter);
                 return true;

@@ -44,6 +44,8 @@ pub(super) struct Noticing {
     url: Vec<u8>,
     /// A DSP's URL while one of ours is made around it.
     pub(super) made: [Vec<u8>; 2],
+    /// One that is called when its bid has lost.
+    pub(super) lost: [Vec<u8>; 2],
     /// No more notices can be told apart.
     full: bool,
 }

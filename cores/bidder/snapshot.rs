@@ -2,7 +2,7 @@
 //! Owns: the copy. Runs on: each bidder core. Never: shared; an auction in flight keeps the one it began with, and
 //! a copy nobody uses any more goes back to control by ring, so that control frees it.
 use super::{
-    egress::{Egress, Target},
+    egress::{Egress, NO_ROW, Target},
     noticing,
 };
 use outcry::{
@@ -53,7 +53,7 @@ impl Snapshot {
         let notices: Vec<(String, Target)> = hosts
             .map(|((host, port), addr)| {
                 let target = Target {
-                    row: DspIx(u16::MAX),
+                    row: NO_ROW,
                     addr: *addr,
                     warm: 0,
                     connections: rules.connections,

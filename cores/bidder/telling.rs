@@ -1,10 +1,12 @@
-//! DSPs that are to be told of notices: flush says whom, this core calls, flush hears what came of it.
+//! DSPs that are to be told: of notices as flush says, which hears what came of it; of bids that lost here, once, and nobody
+//! hears.
 //! Owns: the calls under way. Runs on: each bidder core. Called by: the bidder, at the end of a turn.
-//! Never: tries again, or forgets a call: those are flush's; holds an auction up: its calls go out behind the auctions' and
-//! on connections of their own.
-//! Full: flush has no more calls under way at a core than there are places here.
+//! Never: tries again, or forgets a call of flush's; holds an auction up: its calls go out behind the answers and on connections of
+//! their own.
+//! Full: flush has no more calls under way at a core than there are places for it; a loss without a place is dropped and counted.
 use super::{
     Bidder,
+    buffers::Buffers,
     egress::{Asked, Done, Egress, Reply},
     slab::{Key, Slab},
     snapshot::Snapshot,
@@ -23,10 +25,30 @@ use outcry::{
 /// The leg of a call's token that says: it is none of an auction's.
 pub(super) const LEG: u8 = u8::MAX;
 
+/// Losses that wait or are under way at once.
+const LOSSES: usize = 64;
+
+/// Of what a DSP is told.
+#[derive(Debug)]
+enum What {
+    Notice(Box<NoticeCall>),
+    /// The URL, in one of the core's buffers.
+    Loss(Vec<u8>),
+}
+
+impl What {
+    fn url(&self) -> &[u8] {
+        match self {
+            What::Notice(call) => &call.url,
+            What::Loss(url) => url,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Call {
     /// None: it has ended.
-    what: Option<Box<NoticeCall>>,
+    what: Option<What>,
     /// Its call of egress.
     key: Key,
     until_ns: u64,
@@ -36,6 +58,9 @@ struct Call {
 pub(super) struct Telling {
     ends: Option<CoreNoticeEnds>,
     calls: Slab<Call>,
+    /// Losses that are to be told at the end of the turn, and how many have a place in all.
+    lost: Vec<Vec<u8>>,
+    losses: usize,
     /// None is late before this.
     next_ns: u64,
     scratch: Vec<Key>,
@@ -43,7 +68,8 @@ pub(super) struct Telling {
 
 impl Default for Telling {
     fn default() -> Telling {
-        Telling { ends: None, calls: Slab::new(NOTICES_CALLS), next_ns: 0, scratch: Vec::new() }
+        let calls = Slab::new(NOTICES_CALLS + LOSSES);
+        Telling { ends: None, calls, lost: Vec::with_capacity(LOSSES), losses: 0, next_ns: 0, scratch: Vec::new() }
     }
 }
 
@@ -58,15 +84,35 @@ impl Telling {
         self.calls.count()
     }
 
+    /// A bid lost, and its DSP is to be told there.
+    pub(super) fn lose(&mut self, url: &[u8], buffers: &mut Buffers, metrics: &mut CoreMetrics) {
+        if self.losses >= LOSSES {
+            return metrics.count(Counter::LossNoticesDropped);
+        }
+        let mut kept = buffers.get(url.len());
+        kept.extend_from_slice(url);
+        self.losses += 1;
+        self.lost.push(kept);
+    }
+
     /// The call is over, if it has not been before.
-    fn end(&mut self, at: Key, answer: Answer, metrics: &mut CoreMetrics) {
+    fn end(&mut self, at: Key, (answer, sent): (Answer, bool), buffers: &mut Buffers, metrics: &mut CoreMetrics) {
         if let Some(what) = self.calls.get(at).and_then(|call| call.what.take()) {
             self.calls.free(at);
-            self.back(what, answer, metrics);
+            self.back(what, (answer, sent), buffers, metrics);
         }
     }
 
-    fn back(&mut self, mut what: Box<NoticeCall>, answer: Answer, metrics: &mut CoreMetrics) {
+    /// `sent`: it left.
+    fn back(&mut self, what: What, (answer, sent): (Answer, bool), buffers: &mut Buffers, metrics: &mut CoreMetrics) {
+        let mut what = match what {
+            What::Notice(what) => what,
+            What::Loss(url) => {
+                self.losses -= 1;
+                buffers.put(url);
+                return metrics.count(if sent { Counter::LossNoticesSent } else { Counter::LossNoticesDropped });
+            }
+        };
         match answer {
             Answer::Status(..400) => metrics.count(Counter::NoticeCallsDone),
             Answer::Status(_) | Answer::None | Answer::NoHost => metrics.count(Counter::NoticeCallsFailed),
@@ -84,7 +130,7 @@ impl Bidder {
     /// Takes what flush wants; gives up whom it waited too long for.
     pub(super) fn tell<T: Transport>(&mut self, now: Now, t: &mut T) {
         let now_ns = now.boot_ns;
-        let Bidder { telling, snapshots, current, egress, metrics, noticing, draining, .. } = self;
+        let Bidder { telling, snapshots, current, egress, metrics, noticing, draining, buffers, .. } = self;
         if telling.count() > 0 && now_ns >= telling.next_ns {
             telling.next_ns = u64::MAX;
             let mut keys = std::mem::take(&mut telling.scratch);
@@ -95,8 +141,8 @@ impl Bidder {
                     telling.next_ns = telling.next_ns.min(call.until_ns);
                     continue;
                 }
-                egress.abandon(call.key, now_ns, metrics, t);
-                telling.end(at, Answer::None, metrics);
+                let sent = egress.abandon(call.key, now_ns, metrics, t).is_some();
+                telling.end(at, (Answer::None, sent), buffers, metrics);
             }
             telling.scratch = keys;
         }
@@ -106,24 +152,30 @@ impl Bidder {
             match order {
                 ToNotices::Full(full) => noticing.set_full(full),
                 ToNotices::Call(what) => {
+                    let what = What::Notice(what);
                     if let Err((what, answer)) = begin(telling, what, snapshot, (egress, metrics), now_ns, t) {
-                        telling.back(what, answer, metrics);
+                        telling.back(what, (answer, false), buffers, metrics);
                     }
                 }
+            }
+        }
+        while let Some(url) = telling.lost.pop() {
+            if let Err((what, answer)) = begin(telling, What::Loss(url), snapshot, (egress, metrics), now_ns, t) {
+                telling.back(what, (answer, false), buffers, metrics);
             }
         }
     }
 
     /// The request of a call that waited and has its connection now. `false`: nobody waits for it any more.
     pub(super) fn write_told(&mut self, call: Key, at: Key, now_ns: u64) -> bool {
-        let Bidder { telling, snapshots, current, egress, metrics, .. } = self;
+        let Bidder { telling, snapshots, current, egress, metrics, buffers, .. } = self;
         let snapshot = snapshots[*current].as_ref();
         let waits = telling.calls.peek(at).filter(|waits| waits.key == call);
-        let url = waits.and_then(|waits| waits.what.as_ref()).map(|what| &what.url);
+        let url = waits.and_then(|waits| waits.what.as_ref()).map(What::url);
         let Some((snapshot, url)) = snapshot.zip(url) else { return false };
         let written = write(url, call, snapshot, egress, metrics, now_ns);
         if written.is_err() {
-            telling.end(at, Answer::NoHost, metrics);
+            telling.end(at, (Answer::NoHost, false), buffers, metrics);
         }
         written.is_ok()
     }
@@ -131,6 +183,7 @@ impl Bidder {
     /// A call ended.
     pub(super) fn on_told(&mut self, done: Done, at: Key) {
         let Bidder { telling, metrics, buffers, .. } = self;
+        let sent = done.sent_ns > 0;
         let answer = match done.reply {
             Reply::Answer { status, body } => {
                 buffers.put(body);
@@ -140,25 +193,29 @@ impl Bidder {
             Reply::Failed(_) if done.status > 0 => Answer::Status(done.status),
             Reply::Failed(_) => Answer::None,
         };
-        telling.end(at, answer, metrics);
+        telling.end(at, (answer, sent), buffers, metrics);
     }
 }
 
-type Unbegun = (Box<NoticeCall>, Answer);
+type Unbegun = (What, Answer);
 
 fn begin<T: Transport>(
     telling: &mut Telling,
-    what: Box<NoticeCall>,
+    what: What,
     snapshot: &Snapshot,
     (egress, metrics): (&mut Egress, &mut CoreMetrics),
     now_ns: u64,
     t: &mut T,
 ) -> Result<(), Unbegun> {
-    let Some(lane) = lane(&what.url, snapshot) else { return Err((what, Answer::NoHost)) };
+    let Some(lane) = lane(what.url(), snapshot) else { return Err((what, Answer::NoHost)) };
+    // Nobody waits for a loss to be told: it takes what is free, and leaves what notices may need.
+    if matches!(what, What::Loss(_)) && !egress.is_free(lane, now_ns) {
+        return Err((what, Answer::Busy));
+    }
     let Some(at) = telling.calls.take() else { return Err((what, Answer::Busy)) };
     let key = match egress.ask(lane, super::asking::token(at, LEG), now_ns, t) {
         Some(Asked::Waits(key)) => key,
-        Some(Asked::Ready(key)) if write(&what.url, key, snapshot, egress, metrics, now_ns).is_ok() => key,
+        Some(Asked::Ready(key)) if write(what.url(), key, snapshot, egress, metrics, now_ns).is_ok() => key,
         Some(Asked::Ready(key)) => {
             egress.abandon(key, now_ns, metrics, t);
             telling.calls.free(at);

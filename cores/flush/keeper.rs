@@ -152,9 +152,8 @@ impl<D: Disk> Keeper<D> {
 
     /// Reads what is in the boxes as far as the journal takes it, and lets go of what is durable.
     pub fn turn(&mut self, now: Now, totals: &mut Totals) {
-        let Keeper { notices, own, .. } = self;
-        if let Some(notices) = notices {
-            notices.turn(now, |told| own.note(Kind::Told as u8, told::VERSION, now, |out| told.encode(out)));
+        if let Some(notices) = &mut self.notices {
+            notices.turn(now);
         }
         if planted(Fault::ReleasedEarly) {
             // What is handed out is what was read the last time: what is read now waits, as it does behind a slow disk.
@@ -186,6 +185,7 @@ impl<D: Disk> Keeper<D> {
     fn keep_notices(&mut self, now: Now) {
         let Keeper { notices, own, lanes, journal, .. } = self;
         let Some(notices) = notices else { return };
+        notices.end(|told| own.note(Kind::Told as u8, told::VERSION, now, |out| told.encode(out)));
         let positions = journal.durable_positions();
         let read = || {
             let before = positions.iter().filter(|((epoch, _), _)| *epoch != own.epoch);

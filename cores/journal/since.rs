@@ -50,7 +50,7 @@ pub struct Read {
     pub frames: u64,
 }
 
-/// Hands every wanted frame to `each`, those of newer segments first.
+/// Hands every wanted frame to `each` with the number of its segment, those of newer segments first, in a segment in their order.
 ///
 /// # Errors
 /// What the directory says.
@@ -58,7 +58,7 @@ pub fn read<F: Files>(
     files: &mut F,
     node: u32,
     wanted: &BTreeMap<Key, Wanted>,
-    each: &mut dyn FnMut(&Frame<'_>),
+    each: &mut dyn FnMut(u64, &Frame<'_>),
 ) -> io::Result<Read> {
     // The lowest number that was seen of each writer: what stands before it in the journal ends right below.
     let mut low: BTreeMap<Key, u64> =
@@ -115,7 +115,7 @@ pub fn read<F: Files>(
                 *next = seq + 1;
                 if seq > w.after {
                     done.frames += 1;
-                    each(&frame);
+                    each(segment, &frame);
                 }
             }
         }

@@ -87,7 +87,7 @@ fn finals(record: &Record<'_>, node: u32, epoch: u32, from: &RecoverFrom) -> Res
         }
     }
     let (mut spent, mut unread) = (Spent::default(), None);
-    let read = since::read(&mut Dir::new(record.dir), node, &wanted, &mut |frame| {
+    let read = since::read(&mut Dir::new(record.dir), node, &wanted, &mut |_, frame| {
         if planted(Fault::SettledUnread) {
             return;
         }

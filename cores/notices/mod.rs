@@ -5,8 +5,13 @@
 //! Full: what there is no room to tell apart is counted and left; cores are told before it comes to that.
 mod file;
 pub mod start;
+#[cfg(test)]
+mod tests;
 
-use crate::wiring::FlushNoticeEnds;
+use crate::{
+    planted::{Fault, planted},
+    wiring::FlushNoticeEnds,
+};
 use file::FileWriter;
 use outcry::{
     limits::NOTICES_CALLS,
@@ -14,7 +19,7 @@ use outcry::{
     notice::{
         checkpoint::{self, Writer},
         outbox::{Answer, Outbox},
-        seen::{Mark, PAGE_BYTES, Seen},
+        seen::{Mark, Seen},
         told::{End, Name, Notice, Told},
     },
     record::{
@@ -62,6 +67,8 @@ pub struct Notices {
     made: Option<Made>,
     /// What the last one had of the record.
     kept: Vec<(Writer, u64)>,
+    /// What the last one took, and an eighth.
+    bytes: usize,
     every_ns: u64,
     due_ns: u64,
     /// Ends of a start that were not recorded yet.
@@ -98,6 +105,7 @@ impl Notices {
             file: FileWriter::new(path),
             made: None,
             kept: Vec::new(),
+            bytes: 0,
             every_ns,
             due_ns: now.boot_ns + every_ns,
             ended,
@@ -124,6 +132,7 @@ impl Notices {
                     self.ended.push(told);
                 }
             }
+            Mark::Again if planted(Fault::NoticeTwice) => drop(self.outbox.push(name, notice.url, now.boot_ns)),
             Mark::Again => self.counts.again += 1,
             Mark::Full => self.counts.untold += 1,
         }
@@ -134,20 +143,24 @@ impl Notices {
         self.ended.extend(self.outbox.push(name, url, now.boot_ns).err());
     }
 
-    /// Hears what came of calls, hands out those that are due; what ended goes to `note`, to be recorded.
-    pub fn turn(&mut self, now: Now, mut note: impl FnMut(&Told)) {
-        for (ends, under_way) in self.ends.iter_mut().zip(&mut self.under_way) {
-            while let Ok(called) = ends.called.pop() {
-                *under_way -= 1;
-                self.ended.extend(self.outbox.answered(called.slot, called.answer, now.boot_ns));
-            }
-        }
+    /// What ended since the last time goes to `note`, to be recorded: once a turn, before a checkpoint is thought of.
+    pub fn end(&mut self, mut note: impl FnMut(&Told)) {
         for told in self.ended.drain(..) {
             match told.end {
                 End::Done => self.counts.done += 1,
                 End::Refused | End::GaveUp | End::NoRoom | End::NoHost => self.counts.dead += 1,
             }
             note(&told);
+        }
+    }
+
+    /// Hears what came of calls, hands out those that are due.
+    pub fn turn(&mut self, now: Now) {
+        for (ends, under_way) in self.ends.iter_mut().zip(&mut self.under_way) {
+            while let Ok(called) = ends.called.pop() {
+                *under_way -= 1;
+                self.ended.extend(self.outbox.answered(called.slot, called.answer, now.boot_ns));
+            }
         }
         let full = self.seen.is_nearly_full(seconds(now));
         if full != self.told_full && self.ends.iter().all(|ends| !ends.calls.is_full()) {
@@ -188,6 +201,8 @@ impl Notices {
         durable: impl Fn(Writer, u64) -> bool,
         clock: impl Fn() -> u64,
     ) {
+        // What ended and is not on its way into the journal would be in neither.
+        debug_assert!(self.ended.is_empty(), "it is noted first");
         if self.made.is_none() && now.boot_ns >= self.due_ns && self.file.is_idle() {
             if self.file.has_failed() {
                 self.kept.clear();
@@ -196,10 +211,9 @@ impl Notices {
             self.due_ns = now.boot_ns + self.every_ns;
             let writers = read();
             if writers != self.kept {
-                let (mut pages, mut bytes) = (Vec::new(), Vec::new());
-                let all = self.seen.snapshot(0, usize::MAX, &mut pages);
-                debug_assert!(all.is_none() && pages.len().is_multiple_of(PAGE_BYTES));
-                checkpoint::write(seconds(now), &writers, &pages, self.outbox.all(), &mut bytes);
+                let mut bytes = Vec::with_capacity(self.bytes);
+                checkpoint::write(seconds(now), &writers, |out| all_of(&self.seen, out), self.outbox.all(), &mut bytes);
+                self.bytes = bytes.len() + bytes.len() / 8;
                 self.kept.clone_from(&writers);
                 self.made = Some(Made { bytes, writers });
                 // Where there is much to write it is written more rarely, so that the journal does not wait for it.
@@ -231,6 +245,12 @@ impl Notices {
             totals.set_journal(figure, value);
         }
     }
+}
+
+/// Appends every page that is alive.
+fn all_of(seen: &Seen, out: &mut Vec<u8>) {
+    let more = seen.snapshot(0, usize::MAX, out);
+    debug_assert!(more.is_none());
 }
 
 fn seconds(now: Now) -> u32 {

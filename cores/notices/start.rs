@@ -2,7 +2,7 @@
 //! behind it.
 //! Owns: nothing. Runs on: the main thread, at a start, once everything that was left is in the journal. Called by: `boot`.
 //! Never: forgets a notice that was taken: where that cannot be known it is said.
-use super::{Begun, file, seconds};
+use super::{Begun, all_of, file, seconds};
 use crate::journal::{
     dir::Dir,
     since::{self, Wanted},
@@ -103,16 +103,24 @@ pub fn begin(
         }
     };
     // All that wait are in it, also those that there is no room for: until it is recorded that they were given up.
-    let (mut bytes, mut pages) = (Vec::new(), Vec::new());
-    begun.seen.snapshot(0, usize::MAX, &mut pages);
+    let mut bytes = Vec::new();
     let writers: Vec<_> = record.positions.iter().collect();
     let tasks = waiting.iter().map(|(name, url)| (*name, url.as_slice()));
-    checkpoint::write(seconds(now), &writers, &pages, tasks, &mut bytes);
+    checkpoint::write(seconds(now), &writers, |out| all_of(&begun.seen, out), tasks, &mut bytes);
     file::write(&path, &bytes).map_err(io)?;
     for (name, url) in &waiting {
         begun.ended.extend(begun.outbox.push(*name, url, now.boot_ns).err());
     }
     Ok(Some(begun))
+}
+
+/// A notice behind the checkpoint.
+struct Found {
+    segment: u64,
+    name: Name,
+    then_s: u32,
+    expires_s: u32,
+    url: Vec<u8>,
 }
 
 /// Takes over what is known and what was recorded behind it; gives whom to tell still.
@@ -145,29 +153,19 @@ fn recover(
     let wanted: BTreeMap<_, _> = record.positions.iter().filter_map(behind).collect();
     let wanted = if planted(Fault::NoticesUnread) { BTreeMap::new() } else { wanted };
     let mut waiting: BTreeMap<Name, Vec<u8>> = known.tasks.iter().map(|(name, url)| (*name, url.to_vec())).collect();
-    let (mut told, mut untold, mut taken) = (BTreeSet::new(), 0u64, 0u64);
-    let read = since::read(&mut Dir::new(record.dir), node, &wanted, &mut |frame| match frame.kind() {
+    let (mut told, mut found) = (BTreeSet::new(), Vec::new());
+    let read = since::read(&mut Dir::new(record.dir), node, &wanted, &mut |segment, frame| match frame.kind() {
         Some(Kind::Notice) => {
-            let Ok(notice) = Notice::decode(frame.payload()) else { return };
-            let Name { event, imp, kind } = notice.name;
-            if notice.expired {
-                return;
-            }
-            let then_s = u32::try_from((frame.header.hlc >> 16) / 1_000).unwrap_or(u32::MAX);
-            taken += 1;
-            match begun.seen.take(event, imp, kind, notice.expires_s, then_s) {
-                Mark::New if !notice.url.is_empty() => {
-                    waiting.insert(notice.name, notice.url.to_vec());
-                }
-                Mark::New | Mark::Again => {}
-                Mark::Full => untold += 1,
-            }
+            let notice = Notice::decode(frame.payload()).ok().filter(|notice| !notice.expired);
+            found.extend(notice.map(|notice| Found {
+                segment,
+                name: notice.name,
+                then_s: u32::try_from((frame.header.hlc >> 16) / 1_000).unwrap_or(u32::MAX),
+                expires_s: notice.expires_s,
+                url: notice.url.to_vec(),
+            }));
         }
-        Some(Kind::Told) => {
-            if let Ok(end) = Told::decode(frame.payload()) {
-                told.insert(end.name);
-            }
-        }
+        Some(Kind::Told) => told.extend(Told::decode(frame.payload()).ok().map(|end| end.name)),
         _ => {}
     });
     let read = read.map_err(|source| NoticesError::Io { path: record.dir.to_path_buf(), source })?;
@@ -175,6 +173,16 @@ fn recover(
         say(&format!(
             "WARNING: {missing}: which notices were taken in that time is not known, and one of them that comes again is acted on again"
         ));
+    }
+    // As flush has seen them: the first of a kind is the one that counts.
+    found.sort_by_key(|found| found.segment);
+    let (mut untold, taken) = (0u64, found.len());
+    for Found { name, then_s, expires_s, url, .. } in found {
+        match begun.seen.take(name.event, name.imp, name.kind, expires_s, then_s) {
+            Mark::New if !url.is_empty() => drop(waiting.insert(name, url)),
+            Mark::New | Mark::Again => {}
+            Mark::Full => untold += 1,
+        }
     }
     if untold > 0 {
         say(&format!(

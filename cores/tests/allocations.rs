@@ -275,15 +275,24 @@ fn noticed(request: &serde_json::Value) -> Vec<u8> {
     ))
 }
 
-/// Answers with notice URLs of ours, each called, one of them twice and once with a character changed; and its DSP told.
+/// Loses, and wants to hear of it.
+fn loser(request: &serde_json::Value) -> Vec<u8> {
+    let (id, told) = (request["id"].as_str().unwrap_or(""), TOLD.get().expect("it listens"));
+    ok(&format!(
+        r#"{{"id":"{id}","seatbid":[{{"seat":"s","bid":[{{"id":"b","impid":"1","price":1,"adm":"<b>","adomain":["x.example"],"crid":"c","lurl":"http://{told}/lost?l=${{AUCTION_LOSS}}&m=${{AUCTION_MIN_TO_WIN}}"}}]}}]}}"#
+    ))
+}
+
+/// Answers with notice URLs of ours, each called, one of them twice and once with a character changed; and the DSPs
+/// told, the one that lost too.
 #[test]
 fn a_notice_allocates_nothing_after_warm_up() {
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let told = *TOLD.get_or_init(listens);
     let keys = format!("warm = 2\nnotice_hosts = [\"{told}\"]\n");
     let server = Server::start_as(
-        &[(common::dsp(noticed), &keys)],
-        "[notices]\nurl = \"http://we.example\"\n[[exchange]]\nname = \"x\"\npath = \"/openrtb2/auction\"\n",
+        &[(common::dsp(noticed), &keys), (common::dsp(loser), &keys)],
+        "[notices]\nurl = \"http://we.example\"\nlosses = \"min_to_win\"\n[[exchange]]\nname = \"x\"\npath = \"/openrtb2/auction\"\n",
     );
     let mut conn = server.connect();
     let request = post(&format!(r#"{{"id":"n","imp":[{}],"site":{{}}}}"#, IMPS[0]), "").into_bytes();
@@ -307,5 +316,6 @@ fn a_notice_allocates_nothing_after_warm_up() {
     assert_eq!(statuses.keys().copied().collect::<Vec<_>>(), [204, 404]);
     let totals = server.totals();
     let done = totals.counter(outcry::record::labels::Counter::NoticeCallsDone);
-    assert!(done >= 48, "{done} DSPs were told");
+    let lost = totals.counter(outcry::record::labels::Counter::LossNoticesSent);
+    assert!(done >= 48 && lost >= 24, "{done} DSPs were told of wins, {lost} of losses");
 }

@@ -117,6 +117,12 @@ fn notices_that_are_acknowledged_and_not_recorded_are_found() {
 
 #[cfg(debug_assertions)]
 #[test]
+fn notices_that_are_acted_on_twice_are_found() {
+    finds("notice-twice", "the exchange did not die between", &["--notices", "--rate", "400"]);
+}
+
+#[cfg(debug_assertions)]
+#[test]
 fn notices_that_a_start_does_not_read_are_found() {
     finds("notices-unread", "a DSP was not told of an acknowledged notice", &["--notices", "--rate", "400"]);
 }

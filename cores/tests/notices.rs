@@ -93,8 +93,12 @@ fn serve(stream: TcpStream, addr: SocketAddr, all: &Mutex<(Manner, Vec<String>)>
         }
         let request: Value = serde_json::from_slice(&body)?;
         let (id, imp) = (&request["id"], &request["imp"][0]["id"]);
+        let lost = format!(
+            r#",{{"id":"c","impid":{imp},"price":1,"adm":"<b>","crid":"c","lurl":"http://{addr}/lost?i=${{AUCTION_ID}}&l=${{AUCTION_LOSS}}&m=${{AUCTION_MIN_TO_WIN}}"}}"#
+        );
+        let lost = if id.as_str().is_some_and(|id| id.starts_with('l')) { lost } else { String::new() };
         out.write_all(&ok(&format!(
-            r#"{{"id":{id},"seatbid":[{{"seat":"s","bid":[{{"id":"b","impid":{imp},"price":1.5,"adm":"<b>","crid":"c","nurl":"http://{addr}/won?i=${{AUCTION_ID}}","burl":"http:\/\/{addr}/billed?i=${{AUCTION_ID}}&p=${{AUCTION_PRICE}}"}}]}}]}}"#
+            r#"{{"id":{id},"seatbid":[{{"seat":"s","bid":[{{"id":"b","impid":{imp},"price":1.5,"adm":"<b>","crid":"c","nurl":"http://{addr}/won?i=${{AUCTION_ID}}","burl":"http:\/\/{addr}/billed?i=${{AUCTION_ID}}&p=${{AUCTION_PRICE}}"}}{lost}]}}]}}"#
         )))?;
     }
 }
@@ -118,6 +122,10 @@ impl World {
         );
         let config = dir.config("", &[("told", dsp.addr)], &rest);
         World { dsp, dir, config }
+    }
+
+    fn state(&self) -> String {
+        self.dir.0.join("state").to_str().expect("a path").to_owned()
     }
 
     fn start(&self) -> Serving {
@@ -212,6 +220,12 @@ fn what_was_acknowledged_survives_and_is_told_once() {
             && (0..10).all(|n| world.dsp.told().contains_key(&heard(n))))
         .then_some(())
     });
+    // What came of it is in the journal, from where the next start knows it.
+    until("the ends are recorded", || {
+        let (code, out, err) = run(&["audit", "cat", &world.state(), "--kind", "told", "--json"]);
+        assert_eq!(code, 0, "{err}");
+        (out.lines().count() == 10).then_some(())
+    });
     let before = world.dsp.told();
     // The same again after a kill without and with something new between.
     serving.kill();
@@ -255,8 +269,7 @@ fn who_says_later_is_called_again_and_who_says_never_is_not() {
     assert_eq!((world.dsp.told()["/won?i=never"], dead()), (1, 1));
 
     // A person looks at what is dead, and has it tried again.
-    let dir = world.dir.0.join("state");
-    let dir = dir.to_str().expect("a path");
+    let dir = &world.state();
     let letters = || {
         let (code, out, err) = run(&["notices", "dead", dir, "--json"]);
         assert_eq!((code, err.as_str()), (0, ""));
@@ -296,5 +309,28 @@ fn a_dsp_that_hangs_holds_nobody_up() {
     let called = world.dsp.told().len();
     assert!((8..400).contains(&called), "{called} of 400 were called");
     assert_eq!(serving.metric("outcry_notices_waiting"), Some(0));
+    serving.stop();
+}
+
+/// Who lost is told once, if at all, and why; the same host hears of every bill.
+#[test]
+fn losers_are_told_as_far_as_there_is_room() {
+    let world = World::new("losses = \"min_to_win\"\n");
+    let serving = world.start();
+    let mut conn = connect(serving.listen);
+    for n in 0..300 {
+        let [_, billed] = bought(&mut conn, &format!("l{n}"));
+        assert_eq!(call(&mut conn, &billed), 204);
+    }
+    let losses = |end: &str| labelled(&serving, "outcry_loss_notices_total", &format!("end=\"{end}\""));
+    until("all bills are told", || {
+        (world.dsp.told().keys().filter(|path| path.starts_with("/billed")).count() == 300).then_some(())
+    });
+    until("all losses are counted", || (losses("sent") + losses("dropped") == 300).then_some(()));
+    let told = world.dsp.told();
+    assert!(told.values().all(|times| *times == 1), "{told:?}");
+    let lost: Vec<_> = told.keys().filter(|path| path.starts_with("/lost")).collect();
+    assert_eq!(lost.len() as u64, losses("sent"));
+    assert!(!lost.is_empty() && lost.iter().all(|path| path.ends_with("&l=102&m=1.5")), "{lost:?}");
     serving.stop();
 }

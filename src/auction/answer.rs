@@ -119,6 +119,7 @@ impl Auction {
                 .get(usize::from(win.leg))
                 .and_then(|leg| s.seals.get(usize::from(leg.dsp.0))?.as_ref())
                 .map(|seal| (seal, price_vector(inputs.event, win.imp, inputs.wall_ms))),
+            lost: None,
         };
         let mut edits = [
             (bid.price_span, What::Price),

@@ -212,6 +212,7 @@ pub(super) struct B {
     pub(super) adm: String,
     pub(super) nurl: String,
     pub(super) burl: String,
+    pub(super) lurl: String,
     pub(super) cid: String,
     pub(super) crid: String,
     pub(super) bundle: String,
@@ -238,6 +239,7 @@ pub(super) fn b(imp: usize, price: &str) -> B {
         adm: "<b>hello</b>".into(),
         nurl: String::new(),
         burl: String::new(),
+        lurl: String::new(),
         cid: String::new(),
         crid: String::new(),
         bundle: String::new(),
@@ -316,6 +318,7 @@ impl Reply {
         self.put(&b.price);
         let nurl = self.member("nurl", &b.nurl);
         let burl = self.member("burl", &b.burl);
+        let lurl = self.member("lurl", &b.lurl);
         let cid = self.member("cid", &b.cid);
         let crid = self.member("crid", &b.crid);
         let bundle = self.member("bundle", &b.bundle);
@@ -333,7 +336,7 @@ impl Reply {
             adm,
             nurl,
             burl,
-            lurl: Text::NONE,
+            lurl,
             adomain,
             cat,
             cattax: b.cattax,

@@ -16,7 +16,7 @@
 use crate::{
     config::resolved::Position,
     notice::sealed::{Seal, vector},
-    openrtb::{text::Text, validate::write_number},
+    openrtb::{codes::Loss, text::Text, validate::write_number},
     units::{Cpm, Currency, EventId, Multiplier},
 };
 use memchr::{memchr, memchr_iter};
@@ -40,6 +40,8 @@ pub(super) struct Values<'a> {
     pub(super) wall_ms: u64,
     /// What the price is written with; `None`: plain.
     pub(super) seal: Option<(&'a Seal, [u8; 16])>,
+    /// It lost, why, and what it may know of the price that would have done: the rest of what is said of prices is not its.
+    pub(super) lost: Option<(Loss, Option<Cpm>)>,
 }
 
 /// Longest name looked at, `AUCTION_DISCOUNT_PCT:B64` and then some; a `${` without its `}` ends there.
@@ -148,7 +150,8 @@ impl Values<'_> {
     fn substitute(&self, name: &[u8], plain: bool, out: &mut Vec<u8>) -> bool {
         let (name, encoding) = split(name);
         let later: [&[u8]; 7] = [b"PRICE", b"MIN_TO_WIN", b"MBR", b"LOSS", b"DISCOUNT_PCT", b"DISCOUNT_CPM", b"IMP_TS"];
-        if self.position == Position::Intermediate && later.contains(&name) {
+        // Who lost here has lost, whoever decides after us.
+        if self.position == Position::Intermediate && self.lost.is_none() && later.contains(&name) {
             return false;
         }
         match encoding {
@@ -164,6 +167,14 @@ impl Values<'_> {
     }
 
     fn write(&self, name: &[u8], plain: bool, out: &mut Vec<u8>) {
+        if let Some((loss, min_to_win)) = self.lost {
+            match (name, min_to_win) {
+                (b"LOSS", _) => return write_number(loss as u64, out),
+                (b"MIN_TO_WIN", Some(price)) => return price.write(out),
+                (b"MIN_TO_WIN" | b"PRICE" | b"MBR" | b"DISCOUNT_PCT" | b"DISCOUNT_CPM", _) => return,
+                _ => {}
+            }
+        }
         let text = |t: Text, buf: &[u8], out: &mut Vec<u8>| {
             if plain { out.extend(t.bytes(buf)) } else { out.extend_from_slice(t.raw(buf)) }
         };
@@ -235,6 +246,7 @@ mod tests {
             multiplier: Multiplier(30_300_000),
             wall_ms: 1_700_000_000_000,
             seal: None,
+            lost: None,
         };
         let mut out = b"<".to_vec();
         fill(text.as_bytes(), &v, &mut out);

@@ -1,18 +1,18 @@
 //! Our own notice URLs in an answer, each with the DSP's inside.
 //! Owns: nothing. Runs on: each bidder core. Called by: `answer`. Never: carries a URL that we could not call.
 use super::{
-    Auction,
+    Answers, Auction, Start,
     clearing::Win,
     macros::{Values, fill_plain},
 };
 use crate::{
-    config::resolved::{Dsp, Position},
+    config::resolved::{Dsp, Losses, Position},
     notice::{
         keys::Keys,
         target::{Uncarried, target},
         token::{Kind, Token, URL_MAX},
     },
-    openrtb::{response::Bid, text::Text},
+    openrtb::{codes::Loss, response::Bid, text::Text},
     units::{Cpm, Round},
 };
 
@@ -125,6 +125,58 @@ impl Auction {
             }
         }
         Ok(())
+    }
+
+    /// Hands out the `lurl` of each bid that lost, with what its DSP may know filled in; none of one that leads
+    /// nowhere where that DSP takes notices. `dsps` as in [`OurNotices`].
+    pub fn losses(
+        &self,
+        (answers, s): (&impl Answers, &Start<'_>),
+        dsps: &[Dsp],
+        disclosed: Losses,
+        scratch: &mut [Vec<u8>; 2],
+        mut tell: impl FnMut(Option<&[u8]>),
+    ) {
+        if disclosed == Losses::Off {
+            return;
+        }
+        let (inputs, decision) = (self.inputs(), self.decision());
+        for (at, (input, loss)) in inputs.bids.iter().zip(&decision.losses).enumerate() {
+            let (response, bytes) = answers.leg(input.leg);
+            let bid = response.bids.get(usize::from(input.index)).filter(|bid| bid.lurl.is_some());
+            let Some(bid) = bid.filter(|_| *loss != Loss::Won) else { continue };
+            let Some(leg) = inputs.legs.get(usize::from(input.leg)) else { continue };
+            let Some(dsp) = dsps.get(usize::from(leg.dsp.0)) else { continue };
+            let imp = s.request.imps.get(usize::from(input.imp)).copied().unwrap_or_default();
+            let min_to_win = match disclosed {
+                Losses::MinToWin => u16::try_from(at).ok().and_then(|at| decision.min_to_win(inputs, at)),
+                Losses::Off | Losses::Reason => None,
+            };
+            let values = Values {
+                position: s.exchange.position,
+                event: inputs.event,
+                body: s.body,
+                request_id: s.request.id,
+                imp_id: imp.id,
+                bytes,
+                seat: bid.seat,
+                adid: bid.adid,
+                price: Cpm::ZERO,
+                bid_price: Cpm::ZERO,
+                min_to_win: Cpm::ZERO,
+                currency: decision.answer_currency,
+                multiplier: imp.qty,
+                wall_ms: inputs.wall_ms,
+                seal: None,
+                lost: Some((*loss, min_to_win)),
+            };
+            let [meant, url] = &mut *scratch;
+            meant.clear();
+            url.clear();
+            meant.extend(bid.lurl.bytes(bytes));
+            fill_plain(meant, &values, url);
+            tell(target(url, &dsp.notice_hosts).is_ok().then_some(url.as_slice()));
+        }
     }
 
     /// The floor that applied to a win, in the answer's currency, never above the price.

@@ -4,7 +4,7 @@ use super::{
     *,
 };
 use crate::{
-    config::resolved::{Position, Wrapping},
+    config::resolved::{Losses, Position, Wrapping},
     notice::{keys::Keys, sealed::Seal, target::Uncarried, token::Token},
     openrtb::{
         codes::Nbr,
@@ -476,7 +476,35 @@ fn what_our_notice_urls_cannot_carry_passes() {
     }
 }
 
-/// What a macro becomes is not known before: a seat may be longer than any.
+/// The reason to everybody, and to those who lost by price what would have tied, if that is disclosed.
+#[test]
+fn losers_are_told_why() {
+    let lurl = "http://dsp.example/l?i=${AUCTION_IMP_ID}&l=${AUCTION_LOSS}&m=${AUCTION_MIN_TO_WIN}&p=${AUCTION_PRICE}";
+    let with = |price: &str, lurl: &str| B { lurl: lurl.into(), ..b(0, price) };
+    let mut fix = Fix::new();
+    fix.imp("0.5");
+    fix.exchange.position = Position::Intermediate;
+    let replies = vec![
+        (0, Reply::usd(&[with("2", "http://dsp.example/winner")])),
+        (1, Reply::usd(&[with("1", lurl), with("0.1", lurl)])),
+        (2, Reply::usd(&[with("1", "https://dsp.example/"), with("1", "http://other.example/"), b(0, "1")])),
+    ];
+    let a = fix.run(&replies);
+    let told = |disclosed| {
+        let mut told = Vec::new();
+        let mut scratch = Default::default();
+        a.losses((&Replies::of(&replies), &fix.start()), &fix.dsps, disclosed, &mut scratch, |url| {
+            told.push(url.map_or("nowhere".to_owned(), |url| String::from_utf8(url.to_vec()).unwrap()));
+        });
+        told
+    };
+    let url = |loss: &str, min: &str| format!("http://dsp.example/l?i=imp0&l={loss}&m={min}&p=");
+    assert_eq!(told(Losses::Off), Vec::<String>::new());
+    let nowhere = || "nowhere".to_owned();
+    assert_eq!(told(Losses::Reason), [url("102", ""), url("100", ""), nowhere(), nowhere()]);
+    assert_eq!(told(Losses::MinToWin), [url("102", "2"), url("100", ""), nowhere(), nowhere()]);
+}
+
 /// Only in what this DSP's own markup and URLs say; the price of the answer is for the exchange.
 #[test]
 fn a_dsp_with_keys_reads_its_price_and_nobody_else() {
@@ -502,6 +530,7 @@ fn a_dsp_with_keys_reads_its_price_and_nobody_else() {
     assert_eq!(answer(&a, &fix, &replies), plain);
 }
 
+/// What a macro becomes is not known before: a seat may be longer than any.
 #[test]
 fn where_none_but_ours_may_go_out_none_does() {
     let long = format!("http://dsp.example/{}", "x".repeat(1_440));

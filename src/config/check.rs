@@ -299,6 +299,7 @@ impl Checker<'_, '_> {
             connections: self.get(notices, &schema::NOTICES_CONNECTIONS).size(),
             retry_s: self.get(notices, &schema::NOTICES_RETRY_S).ms(),
             checkpoint_ms: self.get(notices, &schema::NOTICES_CHECKPOINT_MS).value,
+            losses: self.get(notices, &schema::NOTICES_LOSSES).value,
         };
         if let Some(at) = notices_at.filter(|_| record.durability == Durability::None) {
             let allowed =
@@ -610,7 +611,26 @@ impl Checker<'_, '_> {
                 default_account: self.find(table, &schema::DEFAULT_ACCOUNT).map(|name| name.value),
             });
         }
+        self.one_key_a_host(tables, &out);
         out
+    }
+
+    /// What fills a price in when the notice comes knows the host and not the DSP.
+    fn one_key_a_host(&mut self, tables: &[Table<'_, '_>], dsps: &[Dsp]) {
+        for (at, dsp) in dsps.iter().enumerate() {
+            let shares = |other: &&Dsp| {
+                other.price_keys != dsp.price_keys
+                    && other.notice_hosts.iter().any(|host| dsp.notice_hosts.contains(host))
+            };
+            if let Some(other) = dsps[..at].iter().find(shares) {
+                let found = format!(
+                    "other keys than those of {}, with which it shares a host for notices",
+                    quoted(&other.name)
+                );
+                let allowed = "the same price_keys, or notice_hosts of its own".to_owned();
+                self.rule(tables[at].at, "dsp.price_keys".to_owned(), found, allowed, None);
+            }
+        }
     }
 }
 

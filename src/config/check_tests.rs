@@ -209,6 +209,11 @@ fn notices() {
     let named = format!("{DSP}notice_hosts = [\"Win.a.example:8080\", \"b.example\"]");
     assert_eq!(hosts(&named), [("win.a.example".to_owned(), 8080), ("b.example".to_owned(), 80)]);
     check_dsp("notice_hosts = [\"http://w.a.example:1/x\"]", &[(1, "dsp.notice_hosts", Some("\"w.a.example:1\""))]);
+    let other = DSP.replace("\"a\"", "\"b\"").replace("a.example/", "a.example/other");
+    check(&format!("{DSP}{other}"), &[]);
+    check(&format!("{DSP}{other}price_keys = \"/k\""), &[(4, "dsp.price_keys", None)]);
+    check(&format!("{DSP}price_keys = \"/k\"\n{other}price_keys = \"/k\""), &[]);
+    check(&format!("{DSP}{other}price_keys = \"/k\"\nnotice_hosts = [\"b.example\"]"), &[]);
     check_dsp("notice_hosts = [\"a.example/x\"]", &[(1, "dsp.notice_hosts", None)]);
 }
 

@@ -191,6 +191,20 @@ pub struct NoticeRules {
     pub retry_s: u32,
     /// What is known of them is written down this often, milliseconds.
     pub checkpoint_ms: u64,
+    /// What a DSP whose bid lost here is told.
+    pub losses: Losses,
+}
+
+/// What a DSP whose bid lost here is told, at the bid's `lurl`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Losses {
+    /// Nothing.
+    Off,
+    /// Why it lost.
+    #[default]
+    Reason,
+    /// That, and who lost by price what would have tied the winner.
+    MinToWin,
 }
 
 /// Rules of all auctions.

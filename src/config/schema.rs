@@ -4,7 +4,7 @@
 use super::{
     address::{Authority, Base, Domain, Headers, Socket, Url, UrlPath},
     kind::{Choice, CurrencyCode, Dir, Flag, Kind, List, Name, Price, Rates, Text, Whole},
-    resolved::{BuyerUid, Durability, IoDriver, NoBidStyle, Position, RunnerUp, Wrapping},
+    resolved::{BuyerUid, Durability, IoDriver, Losses, NoBidStyle, Position, RunnerUp, Wrapping},
 };
 use crate::{
     budget::core::Unbudgeted,
@@ -500,6 +500,13 @@ pub(super) const NOTICES_CHECKPOINT_MS: Key<Whole> = key(
     ms(10, HOUR_MS),
     "What is known of notices is written to state_dir/notices this often; a start reads what was recorded since.",
 );
+pub(super) const NOTICES_LOSSES: Key<Choice<Losses>> = key(
+    "losses",
+    Toml("\"reason\""),
+    Choice(&[("off", Losses::Off), ("reason", Losses::Reason), ("min_to_win", Losses::MinToWin)]),
+    "What a DSP is told at the lurl of a bid that lost here: AUCTION_LOSS, or AUCTION_MIN_TO_WIN too. Once, as far as there is \
+     room; in a first-price auction what would have tied is what the winner pays.",
+);
 
 const NOTICES: Section = Section {
     name: "notices",
@@ -515,6 +522,7 @@ const NOTICES: Section = Section {
         &NOTICES_CONNECTIONS,
         &NOTICES_RETRY_S,
         &NOTICES_CHECKPOINT_MS,
+        &NOTICES_LOSSES,
     ],
     sections: &[],
 };

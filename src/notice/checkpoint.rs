@@ -48,11 +48,11 @@ pub struct Checkpoint<'a> {
 #[error("it is not as it was written")]
 pub struct Garbled;
 
-/// Writes one. `pages` are whole pages, one behind the other.
+/// Writes one. `pages` appends whole pages, one behind the other.
 pub fn write<'t>(
     written_s: u32,
     writers: &[(Writer, u64)],
-    pages: &[u8],
+    pages: impl FnOnce(&mut Vec<u8>),
     tasks: impl Iterator<Item = (Name, &'t [u8])>,
     out: &mut Vec<u8>,
 ) {
@@ -64,9 +64,12 @@ pub fn write<'t>(
     for ((epoch, writer), seq) in writers {
         Block::<14>::new().u32(*epoch).u16(*writer).u64(*seq).end(out);
     }
-    debug_assert!(pages.len().is_multiple_of(PAGE_BYTES));
-    Block::<4>::new().u32((pages.len() / PAGE_BYTES) as u32).end(out);
-    out.extend_from_slice(pages);
+    let pages_at = out.len();
+    Block::<4>::new().u32(0).end(out);
+    pages(out);
+    let bytes = out.len() - pages_at - 4;
+    debug_assert!(bytes.is_multiple_of(PAGE_BYTES));
+    out[pages_at..pages_at + 4].copy_from_slice(&((bytes / PAGE_BYTES) as u32).to_le_bytes());
     let count_at = out.len();
     Block::<4>::new().u32(0).end(out);
     let mut count = 0u32;
@@ -127,7 +130,7 @@ mod tests {
         let pages = [vec![7; PAGE_BYTES], vec![8; PAGE_BYTES]].concat();
         let writers = [((4, 0), 17), ((5, 0xffff), 3)];
         let mut out = Vec::new();
-        write(9, &writers, &pages, tasks.into_iter(), &mut out);
+        write(9, &writers, |out| out.extend(&pages), tasks.into_iter(), &mut out);
         let found = read(&out).unwrap();
         assert_eq!((found.written_s, &found.writers[..], &found.tasks[..]), (9, &writers[..], &tasks[..]));
         assert_eq!(found.pages.concat(), pages);
@@ -138,7 +141,7 @@ mod tests {
             assert_eq!(read(&out[..at]), Err(Garbled), "cut at {at}");
         }
         let mut empty = Vec::new();
-        write(1, &[], &[], std::iter::empty(), &mut empty);
+        write(1, &[], |_| (), std::iter::empty(), &mut empty);
         assert_eq!(
             read(&empty).map(|c| (c.written_s, c.writers.len(), c.pages.len(), c.tasks.len())),
             Ok((1, 0, 0, 0))

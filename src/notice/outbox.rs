@@ -15,7 +15,7 @@ use crate::{
 };
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
 };
 
 /// Between two tries of one call, at most.
@@ -76,8 +76,9 @@ pub struct Outbox {
     due: BinaryHeap<Reverse<(u64, u32)>>,
     hosts: BTreeMap<(Vec<u8>, u16), usize>,
     by_host: Vec<Host>,
-    /// Ages in the order of their coming; those that ended are passed by.
-    oldest: BinaryHeap<Reverse<(u64, u32)>>,
+    /// When each came, the oldest first.
+    oldest: BTreeSet<(u64, u32)>,
+    names: BTreeSet<Name>,
     retry_ns: u64,
     under_way_max: usize,
     entropy: u64,
@@ -92,7 +93,8 @@ impl Outbox {
             due: BinaryHeap::new(),
             hosts: BTreeMap::new(),
             by_host: Vec::new(),
-            oldest: BinaryHeap::new(),
+            oldest: BTreeSet::new(),
+            names: BTreeSet::new(),
             retry_ns,
             under_way_max: under_way_max.max(1),
             entropy,
@@ -105,14 +107,8 @@ impl Outbox {
     }
 
     /// When the oldest of them came.
-    pub fn oldest_ns(&mut self) -> Option<u64> {
-        while let Some(&Reverse((since_ns, slot))) = self.oldest.peek() {
-            if self.task(slot).is_some_and(|task| task.since_ns == since_ns) {
-                return Some(since_ns);
-            }
-            self.oldest.pop();
-        }
-        None
+    pub fn oldest_ns(&self) -> Option<u64> {
+        self.oldest.first().map(|(since_ns, _)| *since_ns)
     }
 
     /// All of them, in no order: what a snapshot keeps.
@@ -120,8 +116,11 @@ impl Outbox {
         self.tasks.iter().flatten().map(|task| (task.name, task.url.as_slice()))
     }
 
-    /// A DSP is to be told. `Err`: there is no room for it.
+    /// A DSP is to be told; of what it is to be told already, it is told once. `Err`: there is no room for it.
     pub fn push(&mut self, name: Name, url: &[u8], now_ns: u64) -> Result<(), Told> {
+        if self.names.contains(&name) {
+            return Ok(());
+        }
         let host = self.host(url);
         if self.waiting() >= NOTICES_WAITING_MAX || self.by_host[host].tasks >= NOTICES_WAITING_HOST_MAX {
             return Err(Told { name, end: End::NoRoom, status: 0, attempts: 0 });
@@ -134,7 +133,8 @@ impl Outbox {
         let task = Task { name, url: url.to_vec(), host, since_ns: now_ns, attempts: 0, status: 0, under_way: false };
         self.tasks[slot as usize] = Some(task);
         self.due.push(Reverse((now_ns, slot)));
-        self.oldest.push(Reverse((now_ns, slot)));
+        self.oldest.insert((now_ns, slot));
+        self.names.insert(name);
         Ok(())
     }
 
@@ -176,12 +176,16 @@ impl Outbox {
             Answer::NoHost => Some(End::NoHost),
             Answer::Busy => {
                 task.attempts -= 1;
-                self.due.push(Reverse((now_ns + BUSY_NS, slot)));
-                return None;
+                let over = now_ns > task.since_ns.saturating_add(self.retry_ns);
+                if !over {
+                    self.due.push(Reverse((now_ns + BUSY_NS, slot)));
+                    return None;
+                }
+                Some(End::GaveUp)
             }
             Answer::Status(_) | Answer::None => None,
         };
-        let pause = (PAUSE_NS << (task.attempts - 1).min(6)).min(PAUSE_MAX_NS);
+        let pause = (PAUSE_NS << task.attempts.saturating_sub(1).min(6)).min(PAUSE_MAX_NS);
         let drawn = mix(self.entropy ^ mix(u64::from(slot) << 16 ^ u64::from(task.attempts) ^ now_ns));
         let due_ns = now_ns + pause * 3 / 4 + drawn % (pause / 2).max(1);
         let end = end.or((due_ns > task.since_ns.saturating_add(self.retry_ns)).then_some(End::GaveUp));
@@ -190,13 +194,11 @@ impl Outbox {
             return None;
         };
         let task = self.tasks[slot as usize].take()?;
+        self.oldest.remove(&(task.since_ns, slot));
+        self.names.remove(&task.name);
         self.by_host[task.host].tasks -= 1;
         self.free.push(slot);
         Some(Told { name: task.name, end, status: task.status, attempts: task.attempts })
-    }
-
-    fn task(&self, slot: u32) -> Option<&Task> {
-        self.tasks.get(slot as usize)?.as_ref()
     }
 
     fn host(&mut self, url: &[u8]) -> usize {
@@ -218,7 +220,6 @@ mod tests {
     use super::*;
     use crate::{notice::token::Kind, units::EventId};
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
 
     const S: u64 = 1_000 * MS;
 
@@ -328,7 +329,7 @@ mod tests {
     /// A call that was never made is no try.
     #[test]
     fn a_busy_host_costs_no_tries() {
-        let mut o = Outbox::new(S, 2, 7);
+        let mut o = Outbox::new(600 * S, 2, 7);
         o.push(name(1), b"http://a/", 0).unwrap();
         for n in 0..1_000 {
             let slot = o.next(n * BUSY_NS).expect("due").slot;
@@ -338,6 +339,22 @@ mod tests {
         let slot = o.next(now_ns).expect("due").slot;
         let told = o.answered(slot, Answer::Status(200), now_ns);
         assert_eq!(told, Some(Told { name: name(1), end: End::Done, status: 200, attempts: 1 }));
+    }
+
+    /// Asked for once more while it waits, it is told once; busy for as long as it may be tried, it is given up.
+    #[test]
+    fn what_waits_is_there_once_and_not_for_ever() {
+        let mut o = Outbox::new(S, 2, 7);
+        o.push(name(1), b"http://a/", 0).unwrap();
+        o.push(name(1), b"http://a/", 1).unwrap();
+        assert_eq!((o.waiting(), o.oldest_ns()), (1, Some(0)));
+        let slot = o.next(0).expect("due").slot;
+        assert_eq!(o.answered(slot, Answer::Busy, 1), None);
+        let slot = o.next(2 * S).expect("due").slot;
+        let told = Told { name: name(1), end: End::GaveUp, status: 0, attempts: 0 };
+        assert_eq!(o.answered(slot, Answer::Busy, 2 * S), Some(told));
+        o.push(name(1), b"http://a/", 3 * S).unwrap();
+        assert_eq!(o.waiting(), 1);
     }
 
     #[test]

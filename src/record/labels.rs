@@ -148,6 +148,12 @@ closed! {
         NoticeCallsDone = "done",
         /// Calls to DSPs that came to nothing; most are tried again.
         NoticeCallsFailed = "failed",
+        /// Bids that lost and whose DSPs were called to be told so.
+        LossNoticesSent = "sent",
+        /// Bids that lost and whose DSPs are not told, for lack of room.
+        LossNoticesDropped = "dropped",
+        /// Bids that lost and whose `lurl` leads nowhere where their DSP takes notices.
+        LossNoticesUncarried = "uncarried",
     }
 }
 

@@ -129,7 +129,7 @@ const OWN_US: &[u64] = &[25, 50, 100, 250, 500, 1_000, 3_000, 5_000, 10_000, 25_
 /// A commit is due every 20 ms unless set otherwise; a power cut takes what is younger.
 const COMMIT_US: &[u64] = &[5_000, 25_000, 100_000, 1_000_000, 5_000_000];
 
-/// All of them, in the order they are exposed. With five DSPs at most 386 series: each one is stored by somebody
+/// All of them, in the order they are exposed. With five DSPs at most 389 series: each one is stored by somebody
 /// for weeks, from every machine. Of them 49 tell of money: 20 are the invariants, since an alarm has to name the one that broke.
 pub const METRICS: &[Metric] = {
     use self::{Counter as C, Gauge as G, Journal as J, Money as M};
@@ -516,6 +516,13 @@ pub const METRICS: &[Metric] = {
             Count,
             "Calls to DSPs for notices: answered, or failed; those that failed are tried again for notices.retry_s.",
             Source::Counters("end", &[C::NoticeCallsDone, C::NoticeCallsFailed]),
+        ),
+        row(
+            "outcry_loss_notices_total",
+            Counter,
+            Count,
+            "Bids that lost and have an lurl: their DSP was called, once; or not, for lack of room; or it leads nowhere we call.",
+            Source::Counters("end", &[C::LossNoticesSent, C::LossNoticesDropped, C::LossNoticesUncarried]),
         ),
         row("outcry_panics_total", Counter, Count, "Panics caught on bidder cores.", Source::Counter(C::Panics)),
         row(

@@ -1,24 +1,75 @@
 //! Notice URLs as anybody may send them: nothing is believed that we did not sign, whatever is done to what we did.
 use outcry::{
+    auction::{Later, fill_later},
     budget::{AccountId, Period},
     notice::{
+        checkpoint,
         keys::Keys,
         price::charged,
         seen::{PAGE_BYTES, Restored, Seen},
+        target::{Uncarried, target},
         token::{Kind, Token, URL_MAX},
+        told::{Notice, Told},
     },
     units::{Cpm, EventId, Money},
 };
 
-/// The first byte chooses: a token as it came, one of ours with something done to it, a price in a query, a checkpoint.
+/// The first byte chooses: a token as it came, one of ours with something done to it, a price in a query, a page of a
+/// checkpoint; a DSP's URL, a whole checkpoint, the two records.
 pub fn check(data: &[u8]) {
     let Some((choice, rest)) = data.split_first() else { return };
-    match choice % 4 {
-        0 => forged(rest),
-        1 => changed(rest),
-        2 => priced(rest),
-        _ => restored(rest),
+    match (choice & 128, choice % 4) {
+        (0, 0) => forged(rest),
+        (0, 1) => changed(rest),
+        (0, 2) => priced(rest),
+        (0, _) => restored(rest),
+        (_, 0) => led(rest),
+        (_, 1) => {
+            if let Ok(known) = checkpoint::read(rest) {
+                let mut again = Vec::new();
+                let pages = |out: &mut Vec<u8>| out.extend(known.pages.concat());
+                checkpoint::write(known.written_s, &known.writers, pages, known.tasks.into_iter(), &mut again);
+                assert_eq!(again, rest);
+            }
+        }
+        (_, 2) => {
+            if let Ok(notice) = Notice::decode(rest) {
+                let mut again = Vec::new();
+                notice.encode(&mut again);
+                assert_eq!(again, rest);
+            }
+        }
+        (_, _) => {
+            if let Ok(told) = Told::decode(rest) {
+                let mut again = Vec::new();
+                told.encode(&mut again);
+                assert_eq!(again, rest);
+            }
+        }
     }
+}
+
+/// A bid's URL, with what notices fill in: it leads to a host that is named, or nowhere, and stays within one request line.
+fn led(data: &[u8]) {
+    let hosts = [("dsp.example".to_owned(), 80), ("127.0.0.1".to_owned(), 8080), ("::1".to_owned(), 80)];
+    let (said, url) = data.split_at(data.len().min(8));
+    if target(url, &hosts).is_err() {
+        return;
+    }
+    let later = Later { price: Cpm(1_250_000), loss: said, min_to_win: said, wall_ms: 17, seal: None };
+    let mut filled = Vec::new();
+    fill_later(url, &later, &mut filled);
+    match target(&filled, &hosts) {
+        Ok(found) => {
+            let (name, port) = &hosts[found.host];
+            let written = String::from_utf8_lossy(&filled[7..found.path]).to_ascii_lowercase();
+            let plain = [name.clone(), format!("[{name}]")];
+            assert!(plain.iter().any(|n| written == *n || written == format!("{n}:{port}")), "{written}");
+        }
+        // What was filled in made it longer; it can have no character that the URL could not have.
+        Err(why) => assert_eq!(why, Uncarried::TooLong),
+    }
+    assert!(filled.iter().all(u8::is_ascii_graphic));
 }
 
 fn keys() -> Keys {

@@ -188,7 +188,7 @@ impl World {
         let mut read = Found::new();
         let mut since = |disk: &mut SimDisk, wanted: &BTreeMap<Key, Wanted>| {
             read.clear();
-            let done = since::read(disk, NODE, wanted, &mut |frame| {
+            let done = since::read(disk, NODE, wanted, &mut |_, frame| {
                 read.entry((frame.header.epoch, frame.header.writer)).or_default().push(frame.header.seq);
             });
             read.values_mut().for_each(|seqs| seqs.sort_unstable());
