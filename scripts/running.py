@@ -76,6 +76,19 @@ def fresh_port():
     return s.getsockname()[1]
 
 
+def let_go(port):
+    """Waits until nobody listens there: a process on io_uring that has ended keeps its listener some milliseconds longer."""
+    for _ in range(200):
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(("127.0.0.1", port))
+                return s.listen()
+            except OSError:
+                time.sleep(0.02)
+    raise Trouble(f"somebody still listens on port {port}")
+
+
 class Running:
     """An exchange on one CPU, everything else on another; ends what it started."""
 
@@ -125,6 +138,7 @@ class Running:
 
     def simulate(self, name, *args, **more):
         """The DSP of this name."""
+        let_go(self.dsps[name])
         process = self.start("dsp-sim", "--listen", f"127.0.0.1:{self.dsps[name]}", "--cpu", self.opt.load, "--quiet", *args, **more)
         self.wait(lambda: socket.create_connection(("127.0.0.1", self.dsps[name]), 0.5).close() or True, process, f"DSP {name}")
         return process
