@@ -208,9 +208,9 @@ impl Checker<'_, '_> {
         if let Some(found) = table.entries.and_then(|e| e.get(key.name)) {
             let (at, mut wrong) = (found.span().start, Vec::new());
             let value = key.kind.read(found, &mut wrong);
-            // Where it could not read a value the parser puts one that stands nowhere, and tells the break itself. At the
-            // first byte of a file stands a key, never a value.
-            wrong.retain(|w| w.at > 0);
+            // Where it could not read a value the parser puts one that stands nowhere, at the first byte, and tells the break
+            // itself. What really stands there is the table of a dotted key, which is as long as it is.
+            wrong.retain(|w| w.at > 0 || !found.span().is_empty() && found.span().start == w.at);
             for Wrong { at, entry, found, allowed, nearest } in wrong {
                 let name = table.section.key(key.name);
                 let name = entry.map_or(name.clone(), |entry| format!("{name}.{entry}"));

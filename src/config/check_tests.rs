@@ -154,6 +154,16 @@ fn values_of_the_wrong_kind_or_range() {
     check("[rates.table]\neur = 1.1\nGBP = 0", &[(2, "rates.table.eur", Some("EUR")), (3, "rates.table.GBP", None)]);
 }
 
+/// A dotted key at the first byte makes a table there: it was taken for a value that the parser had put, and passed over.
+#[test]
+fn the_first_byte_may_begin_a_mistake() {
+    for text in ["admin.x = 1", "listen.x = 1\nnode = 1", "listen.a.b = 1"] {
+        let key = text.split('.').next().unwrap();
+        check(text, &[(1, key, None)]);
+        check(&format!("\n{text}"), &[(2, key, None)]);
+    }
+}
+
 #[test]
 fn exchanges() {
     check("[[exchange]]", &[(1, "exchange.name", None), (1, "exchange.path", None)]);

@@ -411,8 +411,10 @@ impl Judge {
         let field = Field::QtyMultiplier;
         self.once(qty, Field::Qty, &["multiplier"]);
         let Some(value) = qty.get("multiplier") else { return };
+        if !matches!(value.kind, Kind::Number) {
+            return self.say(field, Fault::WrongType);
+        }
         match scaled(value.raw, 6) {
-            _ if !matches!(value.kind, Kind::Number) => self.say(field, Fault::WrongType),
             (0, true) => self.say(field, Fault::Zero),
             _ if value.raw.starts_with('-') => self.say(field, Fault::Negative),
             (0, false) => self.say(field, Fault::Zero),
