@@ -1,13 +1,18 @@
 //! What a reload, a stop, a stall and an answer to nothing must not break, in virtual time: a request that is half read,
 //! one that is on its way, and whoever is served.
 use outcry::{
+    budget::{AccountId, Period},
     limits::CLIENTS_LEAVING_MAX,
-    messages::CoreConfig,
+    messages::{CoreConfig, CoreNotices},
+    notice::{
+        keys::Keys,
+        token::{Kind, Token},
+    },
     record::{
         labels::{Counter, Refusal},
         totals::Totals,
     },
-    units::Now,
+    units::{Cpm, EventId, Money, Now},
 };
 use outcry_cores::{
     bidder::{
@@ -310,4 +315,42 @@ fn a_connection_that_came_too_late_for_its_call_is_good_for_the_next() {
     bidder.on_read(client, Ok(&request()), at(100), &mut wire);
     bidder.end_turn(at(100), &mut wire);
     assert_eq!((&wire.asked[..], &wire.opened[..]), (&[socket][..], &[socket][..]));
+}
+
+/// Answered as all are, counted, and recorded as too late; a second earlier it would have been taken.
+#[test]
+fn a_notice_that_comes_too_late_is_answered_and_counted() {
+    let keys = Keys::new(&[(1, b"a secret of thirty-two bytes ...")]).expect("keys");
+    let mut config = configuration(1, &["late"]);
+    config.notices = Some(CoreNotices { keys: keys.clone(), hosts: Vec::new(), addrs: Vec::new(), seals: Vec::new() });
+    let (mut bidder, mut wire) = (bidder(config), Wire::default());
+    let sock = bidder.on_accept(at(0)).expect("room");
+    // The wall clock says 1,000 s at the beginning.
+    for (seq, expires_s) in [(1, 1_001), (2, 1_000)] {
+        let token = Token {
+            kind: Kind::Billed,
+            event: EventId { node: 1, epoch: 1, core: 0, seq },
+            imp: 0,
+            price: Cpm(5),
+            floor: Cpm(1),
+            charge: Money(5),
+            account: AccountId(7),
+            period: Period(0),
+            open: false,
+            expires_s,
+            url: b"http://dsp.example/b",
+        };
+        let mut text = Vec::new();
+        token.write(&keys, &mut text).expect("a token");
+        let text = String::from_utf8(text).expect("letters and digits");
+        let request = format!("GET /notice/{text} HTTP/1.1\r\nHost: x\r\n\r\n");
+        wire.answers.clear();
+        bidder.on_read(sock, Ok(request.as_bytes()), at(0), &mut wire);
+        bidder.end_turn(at(0), &mut wire);
+        assert!(wire.answers.starts_with(b"HTTP/1.1 204 "), "{:?}", String::from_utf8_lossy(&wire.answers));
+    }
+    let mut totals = Totals::new(1, 1);
+    totals.merge(0, &bidder.metrics);
+    let counted = [Counter::NoticesTaken, Counter::NoticesExpired, Counter::NoticesForged].map(|c| totals.counter(c));
+    assert_eq!(counted, [1, 1, 0]);
 }
