@@ -100,26 +100,15 @@ impl Auction {
         let inputs = self.inputs();
         let imp = s.request.imps.get(win.imp as usize).copied().unwrap_or_default();
         let values = Values {
-            position: s.exchange.position,
-            event: inputs.event,
-            body: s.body,
-            request_id: s.request.id,
-            imp_id: imp.id,
-            bytes,
-            seat: bid.seat,
-            adid: bid.adid,
             price: win.price,
             bid_price: win.bid_price,
             min_to_win: win.min_to_win,
-            currency: self.decision().answer_currency,
-            multiplier: imp.qty,
-            wall_ms: inputs.wall_ms,
             seal: inputs
                 .legs
                 .get(usize::from(win.leg))
                 .and_then(|leg| s.seals.get(usize::from(leg.dsp.0))?.as_ref())
                 .map(|seal| (seal, price_vector(inputs.event, win.imp, inputs.wall_ms))),
-            lost: None,
+            ..Values::of(s, (inputs, self.decision().answer_currency), &imp, (bid, bytes))
         };
         let mut edits = [
             (bid.price_span, What::Price),

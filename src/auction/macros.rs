@@ -13,10 +13,11 @@
 //! MIN_TO_WIN follows the standard's words: what would have tied. For a winner the runner-up, or the floor when
 //! alone; for a loser the winner's own bid. (The standard's example prints .91, the clearing price, for losers of
 //! a second-price auction at 1.00; a bid of .91 would not have tied, so the words win.)
+use super::{Inputs, Start};
 use crate::{
     config::resolved::Position,
     notice::sealed::{Seal, vector},
-    openrtb::{codes::Loss, text::Text, validate::write_number},
+    openrtb::{codes::Loss, request::Imp, response::Bid, text::Text, validate::write_number},
     units::{Cpm, Currency, EventId, Multiplier},
 };
 use memchr::{memchr, memchr_iter};
@@ -42,6 +43,35 @@ pub(super) struct Values<'a> {
     pub(super) seal: Option<(&'a Seal, [u8; 16])>,
     /// It lost, why, and what it may know of the price that would have done: the rest of what is said of prices is not its.
     pub(super) lost: Option<(Loss, Option<Cpm>)>,
+}
+
+impl<'a> Values<'a> {
+    /// What is said of `bid`, which stands in `bytes` and is for `imp`, whether it won or lost: nothing of prices yet.
+    pub(super) fn of(
+        s: &Start<'a>,
+        (inputs, currency): (&Inputs, Currency),
+        imp: &Imp,
+        (bid, bytes): (&Bid, &'a [u8]),
+    ) -> Self {
+        Self {
+            position: s.exchange.position,
+            event: inputs.event,
+            body: s.body,
+            request_id: s.request.id,
+            imp_id: imp.id,
+            bytes,
+            seat: bid.seat,
+            adid: bid.adid,
+            price: Cpm::ZERO,
+            bid_price: Cpm::ZERO,
+            min_to_win: Cpm::ZERO,
+            currency,
+            multiplier: imp.qty,
+            wall_ms: inputs.wall_ms,
+            seal: None,
+            lost: None,
+        }
+    }
 }
 
 /// Longest name looked at, `AUCTION_DISCOUNT_PCT:B64` and then some; a `${` without its `}` ends there.

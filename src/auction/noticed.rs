@@ -153,22 +153,8 @@ impl Auction {
                 Losses::Off | Losses::Reason => None,
             };
             let values = Values {
-                position: s.exchange.position,
-                event: inputs.event,
-                body: s.body,
-                request_id: s.request.id,
-                imp_id: imp.id,
-                bytes,
-                seat: bid.seat,
-                adid: bid.adid,
-                price: Cpm::ZERO,
-                bid_price: Cpm::ZERO,
-                min_to_win: Cpm::ZERO,
-                currency: decision.answer_currency,
-                multiplier: imp.qty,
-                wall_ms: inputs.wall_ms,
-                seal: None,
                 lost: Some((*loss, min_to_win)),
+                ..Values::of(s, (inputs, decision.answer_currency), &imp, (bid, bytes))
             };
             let [meant, url] = &mut *scratch;
             meant.clear();
