@@ -278,15 +278,21 @@ fn only_so_many_give_way_at_once() {
     assert!(bidder.on_accept(at(10_003)).is_some());
 }
 
-/// What a DSP was told of the time left was true when the call began to wait for a connection, and too much when it had one.
-#[test]
-fn a_call_that_waited_says_what_time_is_left() {
+/// A bidder without a connection to its DSP that was sent a request at 0 ms, and the client that sent it.
+fn asked_cold() -> (Bidder, Wire, Sock) {
     let dsp = "[[dsp]]\nname = \"d\"\nurl = \"http://127.0.0.1:9/\"\nwarm = 0\ntimeout_ms = 60\n";
     let text = format!("state_dir = \"/nowhere\"\n[[exchange]]\nname = \"late\"\npath = \"/late\"\n{dsp}");
     let (mut bidder, mut wire) = (bidder(by_hand::core_config(&text, 1)), Wire::default());
     let client = bidder.on_accept(at(0)).expect("room");
     bidder.on_read(client, Ok(&request()), at(0), &mut wire);
     bidder.end_turn(at(0), &mut wire);
+    (bidder, wire, client)
+}
+
+/// What a DSP was told of the time left was true when the call began to wait for a connection, and too much when it had one.
+#[test]
+fn a_call_that_waited_says_what_time_is_left() {
+    let (mut bidder, mut wire, _) = asked_cold();
     let [socket] = wire.opened[..] else { panic!("one connection is opened: {:?}", wire.opened) };
     assert_eq!(wire.requests, b"", "there is nothing to write to yet");
     assert_eq!(bidder.on_connect(socket, true, at(40), &mut wire), Next::Read);
@@ -301,12 +307,7 @@ fn a_call_that_waited_says_what_time_is_left() {
 /// owed: a second and a new connection for each who waited too long.
 #[test]
 fn a_connection_that_came_too_late_for_its_call_is_good_for_the_next() {
-    let dsp = "[[dsp]]\nname = \"d\"\nurl = \"http://127.0.0.1:9/\"\nwarm = 0\ntimeout_ms = 60\n";
-    let text = format!("state_dir = \"/nowhere\"\n[[exchange]]\nname = \"late\"\npath = \"/late\"\n{dsp}");
-    let (mut bidder, mut wire) = (bidder(by_hand::core_config(&text, 1)), Wire::default());
-    let client = bidder.on_accept(at(0)).expect("room");
-    bidder.on_read(client, Ok(&request()), at(0), &mut wire);
-    bidder.end_turn(at(0), &mut wire);
+    let (mut bidder, mut wire, client) = asked_cold();
     let socket = wire.opened[0];
     assert_eq!(bidder.on_connect(socket, true, at(90), &mut wire), Next::Read);
     bidder.end_turn(at(90), &mut wire);
