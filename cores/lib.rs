@@ -25,6 +25,7 @@ pub mod doctor;
 #[cfg(test)]
 mod fixtures;
 pub mod flush;
+pub mod heap;
 pub mod io_probe;
 pub mod journal;
 pub mod keeping;

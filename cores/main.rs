@@ -4,6 +4,7 @@ use outcry_cores::{
     audit,
     boot::{self, Source},
     check, doctor,
+    heap::Heap,
     lab::{attack, demo, dsp_sim, in_process, load},
     money::cli,
     out::out,
@@ -11,7 +12,7 @@ use outcry_cores::{
 use std::{path::PathBuf, process::ExitCode};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Heap = Heap;
 
 /// A real-time bidding exchange: OpenRTB in, second-price auctions, answers within the deadline.
 #[derive(Parser)]
