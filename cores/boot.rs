@@ -16,7 +16,7 @@ use crate::{
         telling::Telling,
     },
     notice_keys::{self, NoticeKeysError},
-    notices::{self, start::NoticesError},
+    notices::{self, holding::MoneyEnds, start::NoticesError},
     raw::{self, RawRole},
     state::{self, StateError},
     topology,
@@ -26,7 +26,7 @@ use outcry::{
     budget::{event::Level, server::Server},
     config::{self, Config, Durability, IoDriver, Mistake, plan},
     messages::{CoreConfig, CoreNotices},
-    notice::sealed::Seal,
+    notice::{holds::Holds, sealed::Seal},
     record::slots::{DspSlots, rows_for},
     time::hybrid::Hlc,
     units::{MS, mix},
@@ -219,15 +219,21 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
     let mut ledger = Ledger::open(&config, turn::now)?;
     let holder = (start.node, start.epoch);
     let mut notices = None;
+    let (to_ledger, from_leases) = channel();
+    let (to_leases, told) = channel();
     let left = match left {
         Some(left) => Some(left.readout(say, |counted, say| {
             let journal = notices::start::Record { dir: &counted.dir, positions: &counted.positions };
-            notices = notices::start::begin(&config, journal, start.node, (cores, mix(entropy ^ 2)), turn::now(), say)?;
+            notices = notices::start::begin(&config, journal, holder, (cores, mix(entropy ^ 2)), turn::now(), say)?;
             let record = recover::Record { dir: &counted.dir, positions: &counted.positions, last: counted.last };
-            recover::recover(&mut ledger, Some(record), holder, say).map_err(BootError::from)
+            recover_with(&mut ledger, Some(record), notices.as_mut(), holder, say)?;
+            if let Some(begun) = &mut notices {
+                begun.money = Some(MoneyEnds { leases: to_leases.clone(), ledger: to_ledger.clone() });
+            }
+            Ok::<(), BootError>(())
         })?),
         None => {
-            recover::recover(&mut ledger, None, holder, say)?;
+            recover_with(&mut ledger, None, None, holder, say)?;
             None
         }
     };
@@ -290,10 +296,11 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
     let (to_notes, notes) = channel();
     let telling =
         |level| Telling::new(level, to_notes.clone(), Arc::clone(&handle), |line| eprintln!("outcry: {line}"));
-    let (to_ledger, from_leases) = channel();
-    let (to_leases, told) = channel();
     let leases = {
-        let server = Server::new(start.node, start.epoch, cores, turn::now().boot_ns);
+        let mut server = Server::new(start.node, start.epoch, cores, turn::now().boot_ns);
+        if config.notices.url.is_some() {
+            server.await_notices();
+        }
         let leases = Leases::new(server, wiring.leases, to_ledger.clone(), told, turn::now())?;
         let telling = telling(Level::Server);
         spawn("outcry-leases", move || leases::run(leases, turn::now, telling))?
@@ -453,6 +460,27 @@ fn resolve(name: &str, host: &str, port: u16) -> Result<SocketAddr, BootError> {
     let failed = |why: String| BootError::Resolve { name: name.to_owned(), host: host.to_owned(), port, why };
     let mut addrs = (host.trim_matches(['[', ']']), port).to_socket_addrs().map_err(|e| failed(e.to_string()))?;
     addrs.next().ok_or_else(|| failed("none".to_owned()))
+}
+
+/// Brings home the money of starts that are dead, but for what waits for notices.
+fn recover_with(
+    ledger: &mut Ledger,
+    record: Option<recover::Record<'_>>,
+    notices: Option<&mut notices::Begun>,
+    holder: (u32, u32),
+    say: &mut dyn FnMut(&str),
+) -> Result<(), BootError> {
+    let Some(begun) = notices else {
+        return recover::recover(ledger, record, (&mut Holds::new(), |_| Ok(())), holder, say);
+    };
+    let mut holds = std::mem::take(&mut begun.holds);
+    let keep = |known: &Holds| {
+        begun.holds.clone_from(known);
+        begun.save(turn::now()).map_err(BootError::from)
+    };
+    let done = recover::recover(ledger, record, (&mut holds, keep), holder, say);
+    begun.holds = holds;
+    done
 }
 
 fn core_notices(config: &Config, seals: &[Option<Seal>]) -> Result<Option<CoreNotices>, BootError> {

@@ -23,6 +23,10 @@ fn is_the_systems(bytes: usize) -> bool {
     (LEAST + 1..=MOST).contains(&bytes)
 }
 
+fn from(bytes: usize) -> &'static dyn GlobalAlloc {
+    if is_the_systems(bytes) { &System } else { &MiMalloc }
+}
+
 // SAFETY: each block is asked of, changed and given back to one of two allocators that keep the contract; which of them is a
 // function of the size that its layout says, and the contract is that callers say the same layout again. A block that
 // changes sides is copied, as far as both are long, and given back where it came from.
@@ -30,49 +34,39 @@ unsafe impl GlobalAlloc for Heap {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's layout, which is not of zero size.
-        if is_the_systems(layout.size()) { unsafe { System.alloc(layout) } } else { unsafe { MiMalloc.alloc(layout) } }
+        unsafe { from(layout.size()).alloc(layout) }
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: likewise.
-        if is_the_systems(layout.size()) {
-            unsafe { System.alloc_zeroed(layout) }
-        } else {
-            unsafe { MiMalloc.alloc_zeroed(layout) }
-        }
+        unsafe { from(layout.size()).alloc_zeroed(layout) }
     }
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: the caller's block, of this layout: from the allocator that its size names.
-        if is_the_systems(layout.size()) {
-            unsafe { System.dealloc(block, layout) }
-        } else {
-            unsafe { MiMalloc.dealloc(block, layout) }
-        }
+        unsafe { from(layout.size()).dealloc(block, layout) }
     }
 
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
-        match (is_the_systems(layout.size()), is_the_systems(bytes)) {
+        if is_the_systems(layout.size()) == is_the_systems(bytes) {
             // SAFETY: the caller's block and layout, and a size that fits its alignment: the same allocator before and after.
-            (true, true) => unsafe { System.realloc(block, layout, bytes) },
-            (false, false) => unsafe { MiMalloc.realloc(block, layout, bytes) },
-            _ => {
-                // SAFETY: the caller says that `bytes`, rounded up to the alignment, is no more than a layout may have. The two
-                // blocks are different ones, each at least as long as what is copied.
-                unsafe {
-                    let other = Layout::from_size_align_unchecked(bytes, layout.align());
-                    let to = self.alloc(other);
-                    if !to.is_null() {
-                        std::ptr::copy_nonoverlapping(block, to, layout.size().min(bytes));
-                        self.dealloc(block, layout);
-                    }
-                    to
-                }
+            return unsafe { from(bytes).realloc(block, layout, bytes) };
+        }
+        // SAFETY: the caller says that `bytes`, rounded up to the alignment, is no more than a layout may have.
+        let other = unsafe { Layout::from_size_align_unchecked(bytes, layout.align()) };
+        // SAFETY: not of zero size, as the caller says.
+        let to = unsafe { self.alloc(other) };
+        if !to.is_null() {
+            // SAFETY: two different blocks, each at least as long as what is copied; then the caller's, as he gave it.
+            unsafe {
+                std::ptr::copy_nonoverlapping(block, to, layout.size().min(bytes));
+                self.dealloc(block, layout);
             }
         }
+        to
     }
 }
 

@@ -64,10 +64,10 @@ def event(b):
 
 
 def auction(b):
-    if (version := b.n(1)) not in (2, 3):
+    if (version := b.n(1)) not in (2, 3, 4):
         raise ValueError(f"version {version}")
-    flags = ("test", "late", "other_seat", "has_rate", "some_no", "traced", "timed")
-    r = dict(zip(flags, b.flags(4 if version == 2 else 7)))
+    flags = ("test", "late", "other_seat", "has_rate", "some_no", "traced", "timed", "awaits")
+    r = dict(zip(flags, b.flags({2: 4, 3: 7, 4: 8}[version])))
     r["bidid"] = event(b)
     for name in ("configuration_id", "configuration", "entropy", "arrival_boot_ns", "wall_ms"):
         r[name] = b.n(8)
@@ -83,6 +83,7 @@ def auction(b):
     r["user"] = {"salt": b.n(4), "hash": f"{b.n(8):016x}"} if user == 5 else USERS[user]
     r["trace_id"] = b.take(16).hex() if r.get("traced") else None
     r["stages"] = {name: b.n(5) for name in STAGES} if r.get("timed") else None
+    r["awaited_s"] = b.n(4) if r.get("awaits") else 0
     names = ("exchange", "region", "rates", "id", "tid", "publisher")
     r.update({name: b.kept(length) for name, length in zip(names, lengths)})
 
@@ -234,9 +235,12 @@ def lease(b):
 
 
 def notice(b):
-    n = {"notice": NOTICES[b.n(1)], "expired": b.flags(1)[0], "said": SAID[b.n(1)], "imp": b.n(1), "bidid": event(b)}
+    kind, (expired, awaited, less) = NOTICES[b.n(1)], b.flags(3)
+    n = {"notice": kind, "expired": expired, "said": SAID[b.n(1)], "imp": b.n(1), "bidid": event(b)}
     n |= {"price": b.cpm(), "charge": b.n(8), "account": b.n(4), "period": b.n(4), "expires_s": b.n(4)}
-    n["url"] = b.take(b.n(2)).decode("ascii")
+    length = b.n(2)
+    n["held"] = b.n(8) if less else n["charge"] if awaited else None
+    n["url"] = b.take(length).decode("ascii")
     b.end()
     return n
 
@@ -257,6 +261,7 @@ KINDS = {
     5: movement,
     6: lease,
     7: notice,
+    8: numbers(("epoch", 4), ("account", 4), ("period", 4), ("minute", 4), ("amount", 8)),
     9: numbers(("wall_ms", 8), ("id", 8), ("old", 8), ("new", 8), ("by", 1)),
     10: numbers(("wall_ms", 8), ("node", 4), ("epoch", 4), ("boot_id", -16), ("cores", 2), ("configuration", 8),
                 ("version", 0), ("region", 0)),
@@ -316,7 +321,7 @@ def same_auction(read, shown):
 def self_test():
     folder = os.path.join(TOP, "src")
     golden = {}
-    for version in (2, 3):
+    for version in (2, 3, 4):
         with open(os.path.join(folder, f"auction/record/v{version}.golden.txt")) as f:
             golden[version] = [bytes.fromhex(line) for line in f.read().split()]
     with open(os.path.join(folder, "record/show/auctions.golden.json")) as f:
@@ -355,7 +360,7 @@ def self_test():
         assert (read["bidid"], read["delivery"], read["boot_ns"]) == delivered
         assert [tuple(f.values()) for f in read["freed"]] == freed
     said = notice(Bytes(b"\1\1\2\3" + bytes(18) + b"\2\1\0\0\0" + struct.pack("<QIIIH", 5, 6, 7, 8, 1) + b"u"))
-    assert list(said.values()) == ["billed", True, "lower", 3, "0" * 36, 258, 5, 6, 7, 8, "u"]
+    assert list(said.values()) == ["billed", True, "lower", 3, "0" * 36, 258, 5, 6, 7, 8, None, "u"]
     assert list(told(Bytes(b"\2\3" + bytes(18) + b"\2\x02\x01\4\0")).values()) == ["lost", 3, "0" * 36, "gave_up", 258, 4]
     print(f"{len(shown)} auctions are what the program says of them")
 

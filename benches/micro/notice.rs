@@ -34,6 +34,7 @@ fn token(seq: u64) -> Token<'static> {
         account: AccountId(17),
         period: Period(29_880_000),
         open: false,
+        awaited: false,
         expires_s: 1_800_000_000,
         url: URL,
     }

@@ -54,7 +54,8 @@ impl Bidder {
         });
         let heard_ns = if sampled { t.precise_ns() } else { 0 };
         let (start, legs) = (flight.start(snapshot), flight.legs());
-        auction.decide(&mut spending.paying(start.event.seq, now), arena, now.boot_ns);
+        let awaits_notice = start.awaited_s != 0;
+        auction.decide(&mut spending.paying(start.event.seq, awaits_notice, now), arena, now.boot_ns);
         arena.reset();
         let decision = auction.decision();
         for win in &decision.wins {

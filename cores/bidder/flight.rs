@@ -10,7 +10,8 @@ use super::{
 };
 use bumpalo::Bump;
 use outcry::{
-    auction::{Answers, Auction, Start, names_another},
+    auction::{Answers, Auction, Start, expires_s, names_another},
+    config::Settle,
     dsp::deadline::Deadlines,
     limits::ASKED_MAX,
     openrtb::{codes::Outcome, request::Request, response::Response},
@@ -171,6 +172,8 @@ impl Flight {
     /// What the state machine is told about the auction.
     pub fn start<'a>(&'a self, snapshot: &'a Snapshot) -> Start<'a> {
         let config = snapshot.config();
+        let exchange = &config.exchanges[self.exchange.0 as usize];
+        let wall_ms = self.begun.unix_ms();
         Start {
             event: self.event,
             config_id: config.id,
@@ -180,15 +183,19 @@ impl Flight {
             bid_bytes: config.record.bid_bytes,
             rules: &config.auction,
             rates: &config.rates,
-            exchange: &config.exchanges[self.exchange.0 as usize],
+            exchange,
             exchange_ix: self.exchange,
             request: &self.request,
             body: &self.bytes,
             arrival_ns: self.arrival_ns,
             whole_ns: self.begun.boot_ns,
-            wall_ms: self.begun.unix_ms(),
+            wall_ms,
             deadline_ns: self.deadlines.map_or(self.arrival_ns, |d| d.decide_ns),
             asked_ns: self.asked_ns,
+            awaited_s: match exchange.settle {
+                Settle::Auction => 0,
+                Settle::Notice => expires_s(wall_ms, config.notices.life_s),
+            },
             trace: self.trace,
             entropy: self.entropy,
             seals: &snapshot.core.seals,

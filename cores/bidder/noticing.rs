@@ -16,7 +16,7 @@ use outcry::{
         price::{Charged, Said, charged},
         target::target,
         token::Token,
-        told::{NOTICE_BYTES_MAX, Name, Notice, VERSION},
+        told::{NOTICE_BYTES_MAX, NOTICE_VERSION, Name, Notice},
     },
     record::{
         frame::Kind,
@@ -121,6 +121,7 @@ impl Bidder {
             said,
             price,
             charge,
+            held: token.awaited.then_some(token.charge),
             account: token.account,
             period: token.period,
             expires_s: token.expires_s,
@@ -131,7 +132,7 @@ impl Bidder {
         }
         let has_room = !*full && !*disk_full;
         let encode = |out: &mut Vec<u8>| record.encode(out);
-        if !has_room || !recorder.unpromised(Kind::Notice, VERSION, NOTICE_BYTES_MAX, now, encode) {
+        if !has_room || !recorder.unpromised(Kind::Notice, NOTICE_VERSION, NOTICE_BYTES_MAX, now, encode) {
             metrics.count(Counter::NoticesNoRoom);
             return Err(NO_ROOM);
         }

@@ -48,10 +48,11 @@ impl Spending {
         self.ledger.configure(core.config.dsps.iter().map(|d| d.name.as_bytes()).zip(policies));
     }
 
-    /// The funds of the auction with this number on this core.
-    pub(super) fn paying(&mut self, seq: u64, now: Now) -> Paying<'_> {
+    /// The funds of the auction with this number on this core. What waits for a notice is not freed when its answer does not
+    /// arrive as it should: whoever may have read it may bill it.
+    pub(super) fn paying(&mut self, seq: u64, awaits_notice: bool, now: Now) -> Paying<'_> {
         self.ledger.turn(now.boot_ns);
-        Paying { ledger: &mut self.ledger, seq }
+        Paying { ledger: &mut self.ledger, seq, awaits_notice }
     }
 
     /// The auction's answer arrived.
@@ -145,6 +146,7 @@ impl Sink for Ring<'_> {
 pub(super) struct Paying<'a> {
     ledger: &'a mut CoreLedger,
     seq: u64,
+    awaits_notice: bool,
 }
 
 impl Funds for Paying<'_> {
@@ -173,7 +175,9 @@ impl Funds for Paying<'_> {
     #[inline]
     fn charge(&mut self, ticket: Ticket, reserved: Money, charge: Money) {
         self.ledger.charge(ticket, reserved, charge);
-        self.ledger.won(self.seq, ticket, charge);
+        if !self.awaits_notice {
+            self.ledger.won(self.seq, ticket, charge);
+        }
     }
 }
 
@@ -206,7 +210,7 @@ mod tests {
         let now = Now { boot_ns: 1 << 30, wall_offset_ns: 0 };
         spending.end_turn(now, 0);
         let account = Account::of(DspIx(0), b"north", b"s", b"c");
-        let mut paying = spending.paying(1, now);
+        let mut paying = spending.paying(1, false, now);
         let ticket = paying.reserve(&account, Place::UNKNOWN, Money(6)).expect("it is granted");
         paying.charge(ticket, Money(6), Money(6));
         assert!(spending.end(now, 1));
@@ -216,7 +220,7 @@ mod tests {
         }
         assert!(matches!(said[..], [.., CoreReport::End { frame_seq: 1 }, CoreReport::Bye]), "{said:?}");
         assert!(spending.end(now, 1), "said once");
-        assert_eq!(spending.paying(2, now).reserve(&account, Place::UNKNOWN, Money(1)), Err(Answer::Paused));
+        assert_eq!(spending.paying(2, false, now).reserve(&account, Place::UNKNOWN, Money(1)), Err(Answer::Paused));
         assert_eq!(spending.not_delivered(1, now), []);
         assert!(lane.from_core.pop().is_err() && lane.from_core.is_abandoned());
     }

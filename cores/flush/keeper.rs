@@ -15,7 +15,7 @@ use outcry::{
         retention::Level,
         writer::{Class, Refusal},
     },
-    notice::told,
+    notice::{holds, told},
     record::{
         configured::{self, Configured},
         frame::{self, Frame, Header, Kind, WRITER_FLUSH},
@@ -152,8 +152,13 @@ impl<D: Disk> Keeper<D> {
 
     /// Reads what is in the boxes as far as the journal takes it, and lets go of what is durable.
     pub fn turn(&mut self, now: Now, totals: &mut Totals) {
-        if let Some(notices) = &mut self.notices {
+        let Keeper { notices, own, .. } = self;
+        if let Some(notices) = notices {
             notices.turn(now);
+            // Behind all that was read, and before what is read now.
+            notices.lapse(now, |lapse| {
+                own.note(Kind::Settlement as u8, holds::VERSION, now, |out| lapse.encode(out));
+            });
         }
         if planted(Fault::ReleasedEarly) {
             // What is handed out is what was read the last time: what is read now waits, as it does behind a slow disk.
@@ -183,9 +188,9 @@ impl<D: Disk> Keeper<D> {
 
     /// A checkpoint of the notices now and then.
     fn keep_notices(&mut self, now: Now) {
-        let Keeper { notices, own, lanes, journal, .. } = self;
+        let Keeper { notices, own, lanes, journal, end, .. } = self;
         let Some(notices) = notices else { return };
-        notices.end(|told| own.note(Kind::Told as u8, told::VERSION, now, |out| told.encode(out)));
+        notices.end(|told| own.note(Kind::Told as u8, told::TOLD_VERSION, now, |out| told.encode(out)));
         let positions = journal.durable_positions();
         let read = || {
             let before = positions.iter().filter(|((epoch, _), _)| *epoch != own.epoch);
@@ -193,8 +198,10 @@ impl<D: Disk> Keeper<D> {
             // What ended is no task any more, whether or not the journal has taken its record yet: that is waited for.
             before.chain(lanes).chain([((own.epoch, WRITER_FLUSH), own.seq)]).collect()
         };
+        let durable = |writer, seq| positions.get(writer) >= seq;
         let clock = || crate::bidder::turn::now().boot_ns;
-        notices.keep(now, read, |writer, seq| positions.get(writer) >= seq, clock);
+        notices.keep(now, read, durable, clock);
+        notices.tell(now, *end != End::Not, read, durable);
     }
 
     fn read(&mut self, now: Now) -> Kept {

@@ -55,6 +55,7 @@ pub fn start<'a>(config: &'a Config, exchange: usize, request: &'a Request, body
         wall_ms: 1_795_000_000_000,
         deadline_ns: 1_090 * MS,
         asked_ns: 0,
+        awaited_s: 0,
         trace: None,
         entropy: 7,
         seals: &[],

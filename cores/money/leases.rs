@@ -138,6 +138,7 @@ impl Leases {
             work += 1;
             match message {
                 ToLeases::Reply(reply) => self.server.incoming(&reply, now.boot_ns),
+                ToLeases::Held(upto, lines) => self.server.hold(&upto, &lines),
                 ToLeases::Ended => alive = false,
                 ToLeases::Changed(account) => self.server.look_again(account),
                 ToLeases::Names(batch, held) => {

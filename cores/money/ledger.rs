@@ -56,6 +56,8 @@ pub enum ToLedger {
     Call(Call, oneshot::Sender<Answer>),
     /// Another configuration is in force, with this text in the file of budgets.
     Configure(Box<Config>, Option<String>),
+    /// What the record says by now of a start that is dead, of lines that wait for notices.
+    Settle(HolderId, Vec<Final>),
     /// The leases have ended, and nobody else matters.
     Stop,
 }
@@ -67,6 +69,8 @@ pub enum ToLeases {
     Reply(Reply),
     /// Accounts that are new, and the answer to whoever added them, which is given when every core knows them.
     Names(Box<DirectoryBatch>, Arc<Held>),
+    /// What waits for notices as of these frames of each core, of the lines that have changed.
+    Held(Vec<u64>, Vec<outcry::budget::server::Held>),
     /// The limits or the state of a campaign are other ones.
     Changed(AccountId),
     /// Every core's thread has ended, whatever became of its ends of the rings.
@@ -435,6 +439,7 @@ pub fn run(desk: Desk) {
                 held = Held::of(answer, api::answer(&call, &mut open));
                 Ok(())
             }
+            Some(ToLedger::Settle(holder, finals)) => open.settle(holder, &finals, true).map(drop),
             Some(ToLedger::Configure(config, file)) => {
                 (open.rates, open.dsps) = (config.rates, config.dsps);
                 file.map_or(Ok(0), |text| open.apply_file(&text)).map(drop)

@@ -7,14 +7,17 @@ use crate::{
         dir::Dir,
         since::{self, Wanted},
     },
+    notices::holding,
     planted::{Fault, planted},
 };
 use outcry::{
     budget::{
+        LineKey,
         granter::settle::{Final, RecoverFrom, Settled},
         spent::Spent,
     },
     journal::positions::Positions,
+    notice::holds::{Holds, Of, Sums},
     record::frame::WRITER_CONTROL,
     units::Money,
 };
@@ -32,40 +35,77 @@ pub struct Record<'a> {
     pub last: Option<(u32, bool)>,
 }
 
-/// Settles every start of `node` before `epoch` whose money is not home.
+/// Settles every start of `node` before `epoch` whose money is not home. What waits for notices, which `holds` knows, stays out;
+/// `keep` makes durable what is learnt of it.
 ///
 /// # Errors
-/// The ledger's store. A journal that cannot be read is none: everything counts as spent.
-pub fn recover(
+/// The ledger's store, or `keep`. A journal that cannot be read is none: everything counts as spent.
+pub fn recover<E: From<LedgerError>>(
     ledger: &mut Ledger,
     record: Option<Record<'_>>,
+    (holds, keep): (&mut Holds, impl FnOnce(&Holds) -> Result<(), E>),
     (node, epoch): (u32, u32),
     say: &mut dyn FnMut(&str),
-) -> Result<(), LedgerError> {
+) -> Result<(), E> {
+    let mut all = Vec::new();
     for (holder, from) in ledger.unsettled(node, epoch) {
-        let read = match &record {
-            None => Err("no records are kept".to_owned()),
-            Some(record) => finals(record, node, holder.epoch, &from),
+        let read = match (&record, known(holds, holder.epoch, &from)) {
+            (_, Some(finals)) => Ok(finals),
+            (None, None) => Err("no records are kept".to_owned()),
+            (Some(record), None) => finals(record, (node, holder.epoch), &from, holds),
         };
+        all.push((holder, read));
+    }
+    // Before the ledger goes on from it: a start that comes after a death in between has nothing else to know it from.
+    if !all.is_empty() {
+        keep(holds)?;
+    }
+    for (holder, read) in all {
         let (finals, why) = match read {
             Ok(finals) => (finals, None),
             Err(why) => (Vec::new(), Some(why)),
         };
-        let Settled { lines, returned, spent, forfeit, .. } = ledger.settle(holder, &finals, why.is_none())?;
+        let Settled { lines, returned, spent, held, forfeit } = ledger.settle(holder, &finals, why.is_none())?;
         if let Some(why) = why {
             say(&format!(
                 "WARNING: what epoch {} spent cannot be proved ({why}): {forfeit} in {lines} leases counts as spent",
                 holder.epoch
             ));
         } else if lines > 0 {
-            say(&format!("the leases of epoch {} are settled: {spent} spent, {returned} back", holder.epoch));
+            let waits = if held > Money(0) { format!(", {held} waits for notices") } else { String::new() };
+            say(&format!("the leases of epoch {} are settled: {spent} spent, {returned} back{waits}", holder.epoch));
         }
     }
     Ok(())
 }
 
+/// A line of a dead start: what it charged and freed, less what has lapsed of that, and what may still lapse.
+fn last(line: LineKey, charged: Money, freed: Money, sums: &Sums) -> Final {
+    let held = holding::out(sums);
+    // To the ledger what is held is not charged yet.
+    Final { line, charged, freed: Money(freed.0 + sums.lapsed.0 + held.0), held }
+}
+
+/// All lines of a dead start that something was held of, as they are by now.
+pub fn of_dead(holds: &Holds, epoch: u32) -> Vec<Final> {
+    let lines = holds.lines_of(epoch);
+    lines.filter_map(|(line, sums)| sums.last.map(|(charged, freed)| last(line, charged, freed, &sums))).collect()
+}
+
+/// What an earlier start found out of all its open lines, and the record says no more.
+fn known(holds: &Holds, epoch: u32, from: &RecoverFrom) -> Option<Vec<Final>> {
+    let all = of_dead(holds, epoch);
+    let has = |key: &LineKey| all.iter().any(|last| last.line == *key);
+    (!from.lines.is_empty() && from.lines.iter().all(|(key, ..)| has(key))).then_some(all)
+}
+
 /// The sums of all lines of a start, or why they are not known.
-fn finals(record: &Record<'_>, node: u32, epoch: u32, from: &RecoverFrom) -> Result<Vec<Final>, String> {
+fn finals(
+    record: &Record<'_>,
+    (node, epoch): (u32, u32),
+    from: &RecoverFrom,
+    holds: &mut Holds,
+) -> Result<Vec<Final>, String> {
     match record.last {
         Some((last, true)) if last == epoch => {}
         Some((last, false)) if last == epoch => return Err("its record is not complete".to_owned()),
@@ -107,7 +147,11 @@ fn finals(record: &Record<'_>, node: u32, epoch: u32, from: &RecoverFrom) -> Res
     }
     let money = |sum: i128| i64::try_from(sum).map(Money).map_err(|_| "a sum that no budget could be".to_owned());
     sums.into_iter()
-        .map(|(line, sum)| Ok(Final { line, charged: money(sum.charged)?, freed: money(sum.freed)?, held: Money(0) }))
+        .map(|(line, sum)| {
+            let (charged, freed, of) = (money(sum.charged)?, money(sum.freed)?, Of { epoch, line });
+            holds.ended(of, charged, freed);
+            Ok(last(line, charged, freed, &holds.of(of)))
+        })
         .collect()
 }
 
@@ -121,7 +165,10 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("outcry-recover-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a folder");
         let positions = Positions::default();
-        let of = |last| finals(&Record { dir: &dir, positions: &positions, last }, 1, 7, &RecoverFrom::default());
+        let of = |last| {
+            let record = Record { dir: &dir, positions: &positions, last };
+            finals(&record, (1, 7), &RecoverFrom::default(), &mut Holds::new())
+        };
         assert_eq!(of(Some((7, true))), Ok(vec![]));
         for last in [None, Some((7, false)), Some((8, true)), Some((6, true))] {
             assert!(of(last).is_err(), "{last:?}");

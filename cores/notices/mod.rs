@@ -4,6 +4,7 @@
 //! cores do; acts on a notice whose record the journal has not taken.
 //! Full: what there is no room to tell apart is counted and left; cores are told before it comes to that.
 mod file;
+pub mod holding;
 pub mod start;
 #[cfg(test)]
 mod tests;
@@ -13,11 +14,13 @@ use crate::{
     wiring::FlushNoticeEnds,
 };
 use file::FileWriter;
+use holding::{Holding, MoneyEnds};
 use outcry::{
     limits::NOTICES_CALLS,
     messages::{NoticeCall, ToNotices},
     notice::{
         checkpoint::{self, Writer},
+        holds::{Holds, Lapse},
         outbox::{Answer, Outbox},
         seen::{Mark, Seen},
         told::{End, Name, Notice, Told},
@@ -56,6 +59,7 @@ struct Made {
 pub struct Notices {
     seen: Seen,
     outbox: Outbox,
+    holding: Holding,
     ends: Vec<FlushNoticeEnds>,
     /// Calls under way at each core.
     under_way: Vec<usize>,
@@ -84,6 +88,16 @@ pub struct Begun {
     pub outbox: Outbox,
     /// Who will not be.
     pub ended: Vec<Told>,
+    /// What waits to be charged.
+    pub holds: Holds,
+    /// Who is told of that.
+    pub money: Option<MoneyEnds>,
+    /// The machine, and this start.
+    pub start: (u32, u32),
+    /// What the journal has, as far as it is in this.
+    pub writers: Vec<(Writer, u64)>,
+    /// Whom a checkpoint names that are to be told, also those that there is no room for.
+    pub waiting: Vec<(Name, Vec<u8>)>,
     /// Where checkpoints are.
     pub path: PathBuf,
     /// Nanoseconds between two of them.
@@ -93,10 +107,11 @@ pub struct Begun {
 impl Notices {
     /// Goes on from what a start found; calls go by these ends, in the order of cores.
     pub fn new(begun: Begun, ends: Vec<FlushNoticeEnds>, now: Now) -> Notices {
-        let Begun { seen, outbox, ended, path, every_ns } = begun;
+        let Begun { seen, outbox, ended, path, every_ns, holds, money, start, .. } = begun;
         Notices {
             seen,
             outbox,
+            holding: Holding::new(holds, start, money),
             under_way: vec![0; ends.len()],
             ends,
             next_core: 0,
@@ -114,8 +129,10 @@ impl Notices {
 
     /// A frame that the journal has taken.
     pub fn take(&mut self, frame: &Frame<'_>, now: Now) {
-        if frame.kind() != Some(Kind::Notice) {
-            return;
+        match frame.kind() {
+            Some(Kind::Notice) => {}
+            Some(Kind::Auction) => return self.holding.auction(frame, now),
+            _ => return,
         }
         // It was made by a bidder core of this process: it can be read.
         let Ok(notice) = Notice::decode(frame.payload()) else { return };
@@ -126,6 +143,7 @@ impl Notices {
         match self.seen.take(name.event, name.imp, name.kind, notice.expires_s, seconds(now)) {
             Mark::New => {
                 self.counts.new += 1;
+                self.holding.notice(&notice);
                 if !notice.url.is_empty()
                     && let Err(told) = self.outbox.push(name, notice.url, now.boot_ns)
                 {
@@ -141,6 +159,22 @@ impl Notices {
     /// A DSP is to be told once more, whatever came of it before.
     pub fn replay(&mut self, name: Name, url: &[u8], now: Now) {
         self.ended.extend(self.outbox.push(name, url, now.boot_ns).err());
+    }
+
+    /// What is held and not charged after all goes home, each on record: before the turn reads anything.
+    pub fn lapse(&mut self, now: Now, note: impl FnMut(&Lapse)) {
+        self.holding.lapse(now, note);
+    }
+
+    /// Tells whoever has leases what is held of them; as [`Notices::keep`], also at once when there will be no other time.
+    pub fn tell(
+        &mut self,
+        now: Now,
+        at_once: bool,
+        read: impl FnOnce() -> Vec<(Writer, u64)>,
+        durable: impl Fn(Writer, u64) -> bool,
+    ) {
+        self.holding.tell(now, at_once, read, durable);
     }
 
     /// What ended since the last time goes to `note`, to be recorded: once a turn, before a checkpoint is thought of.
@@ -212,7 +246,9 @@ impl Notices {
             let writers = read();
             if writers != self.kept {
                 let mut bytes = Vec::with_capacity(self.bytes);
-                checkpoint::write(seconds(now), &writers, |out| all_of(&self.seen, out), self.outbox.all(), &mut bytes);
+                let holds = |out: &mut Vec<u8>| self.holding.holds().write(out);
+                let tasks = self.outbox.all();
+                checkpoint::write(seconds(now), &writers, |out| all_of(&self.seen, out), tasks, holds, &mut bytes);
                 self.bytes = bytes.len() + bytes.len() / 8;
                 self.kept.clone_from(&writers);
                 self.made = Some(Made { bytes, writers });
@@ -244,6 +280,7 @@ impl Notices {
         ] {
             totals.set_journal(figure, value);
         }
+        self.holding.show(totals);
     }
 }
 

@@ -2,7 +2,7 @@
 //! behind it.
 //! Owns: nothing. Runs on: the main thread, at a start, once everything that was left is in the journal. Called by: `boot`.
 //! Never: forgets a notice that was taken: where that cannot be known it is said.
-use super::{Begun, all_of, file, seconds};
+use super::{Begun, all_of, file, holding, seconds};
 use crate::journal::{
     dir::Dir,
     since::{self, Wanted},
@@ -13,12 +13,13 @@ use outcry::{
     journal::positions::Positions,
     notice::{
         checkpoint,
+        holds::{Holds, Lapse, Of},
         outbox::Outbox,
         seen::{Mark, PAGE_AUCTIONS, Restored, Seen},
         told::{Name, Notice, Told},
     },
     record::frame::Kind,
-    units::{MS, Now},
+    units::{MS, Money, Now},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -74,7 +75,7 @@ pub struct Record<'a> {
 pub fn begin(
     config: &Config,
     record: Record<'_>,
-    node: u32,
+    (node, epoch): (u32, u32),
     (cores, entropy): (usize, u64),
     now: Now,
     say: &mut dyn FnMut(&str),
@@ -91,6 +92,11 @@ pub fn begin(
         ended: Vec::new(),
         path: path.clone(),
         every_ns: config.notices.checkpoint_ms * MS,
+        holds: Holds::new(),
+        money: None,
+        start: (node, epoch),
+        writers: record.positions.iter().collect(),
+        waiting: Vec::new(),
     };
     let io = |source| NoticesError::Io { path: path.clone(), source };
     let waiting = match fs::read(&path) {
@@ -99,28 +105,42 @@ pub fn begin(
         Err(e) => return Err(io(e)),
         Ok(bytes) => {
             let known = checkpoint::read(&bytes).map_err(|_| NoticesError::Garbled { path: path.clone() })?;
-            recover(&mut begun, &known, record, node, &path, say)?
+            let garbled = |_| NoticesError::Garbled { path: path.clone() };
+            begun.holds = Holds::read(known.holds, now).map_err(garbled)?;
+            recover(&mut begun, &known, record, (node, now), &path, say)?
         }
     };
     // All that wait are in it, also those that there is no room for: until it is recorded that they were given up.
-    let mut bytes = Vec::new();
-    let writers: Vec<_> = record.positions.iter().collect();
-    let tasks = waiting.iter().map(|(name, url)| (*name, url.as_slice()));
-    checkpoint::write(seconds(now), &writers, |out| all_of(&begun.seen, out), tasks, &mut bytes);
-    file::write(&path, &bytes).map_err(io)?;
-    for (name, url) in &waiting {
+    begun.waiting = waiting.into_iter().collect();
+    begun.save(now)?;
+    for (name, url) in &begun.waiting {
         begun.ended.extend(begun.outbox.push(*name, url, now.boot_ns).err());
     }
     Ok(Some(begun))
 }
 
-/// A notice behind the checkpoint.
-struct Found {
-    segment: u64,
-    name: Name,
-    then_s: u32,
-    expires_s: u32,
-    url: Vec<u8>,
+impl Begun {
+    /// Writes a checkpoint of what was found, before any core runs.
+    ///
+    /// # Errors
+    /// [`NoticesError::Io`]
+    pub fn save(&self, now: Now) -> Result<(), NoticesError> {
+        let mut bytes = Vec::new();
+        let tasks = self.waiting.iter().map(|(name, url)| (*name, url.as_slice()));
+        let holds = |out: &mut Vec<u8>| self.holds.write(out);
+        checkpoint::write(seconds(now), &self.writers, |out| all_of(&self.seen, out), tasks, holds, &mut bytes);
+        file::write(&self.path, &bytes).map_err(|source| NoticesError::Io { path: self.path.clone(), source })
+    }
+}
+
+/// Something behind the checkpoint.
+enum Found {
+    /// A notice, when it came, and its record.
+    Notice(u32, Vec<u8>),
+    /// An auction whose charges wait for notices: of each winner until when, and how much.
+    Held(Vec<(Of, u32, Money)>),
+    /// What went home of that.
+    Lapsed(Lapse),
 }
 
 /// Takes over what is known and what was recorded behind it; gives whom to tell still.
@@ -128,7 +148,7 @@ fn recover(
     begun: &mut Begun,
     known: &checkpoint::Checkpoint<'_>,
     record: Record<'_>,
-    node: u32,
+    (node, now): (u32, Now),
     path: &Path,
     say: &mut dyn FnMut(&str),
 ) -> Result<BTreeMap<Name, Vec<u8>>, NoticesError> {
@@ -156,14 +176,17 @@ fn recover(
     let (mut told, mut found) = (BTreeSet::new(), Vec::new());
     let read = since::read(&mut Dir::new(record.dir), node, &wanted, &mut |segment, frame| match frame.kind() {
         Some(Kind::Notice) => {
-            let notice = Notice::decode(frame.payload()).ok().filter(|notice| !notice.expired);
-            found.extend(notice.map(|notice| Found {
-                segment,
-                name: notice.name,
-                then_s: u32::try_from((frame.header.hlc >> 16) / 1_000).unwrap_or(u32::MAX),
-                expires_s: notice.expires_s,
-                url: notice.url.to_vec(),
-            }));
+            let then_s = u32::try_from((frame.header.hlc >> 16) / 1_000).unwrap_or(u32::MAX);
+            found.push((segment, Found::Notice(then_s, frame.payload().to_vec())));
+        }
+        Some(Kind::Auction) => {
+            let held = holding::held(frame);
+            if !held.is_empty() {
+                found.push((segment, Found::Held(held)));
+            }
+        }
+        Some(Kind::Settlement) => {
+            found.extend(Lapse::decode(frame.payload()).ok().map(|lapse| (segment, Found::Lapsed(lapse))));
         }
         Some(Kind::Told) => told.extend(Told::decode(frame.payload()).ok().map(|end| end.name)),
         _ => {}
@@ -175,12 +198,33 @@ fn recover(
         ));
     }
     // As flush has seen them: the first of a kind is the one that counts.
-    found.sort_by_key(|found| found.segment);
-    let (mut untold, taken) = (0u64, found.len());
-    for Found { name, then_s, expires_s, url, .. } in found {
-        match begun.seen.take(name.event, name.imp, name.kind, expires_s, then_s) {
-            Mark::New if !url.is_empty() => drop(waiting.insert(name, url)),
-            Mark::New | Mark::Again => {}
+    found.sort_by_key(|(segment, _)| *segment);
+    let (mut untold, mut taken) = (0u64, 0u64);
+    for (_, found) in found {
+        let (then_s, bytes) = match &found {
+            Found::Held(held) => {
+                for (of, expires_s, charge) in held {
+                    begun.holds.hold(*of, *expires_s, *charge, now);
+                }
+                continue;
+            }
+            Found::Lapsed(lapse) => {
+                begun.holds.lapse(lapse);
+                continue;
+            }
+            Found::Notice(then_s, bytes) => (*then_s, bytes),
+        };
+        let Some(notice) = Notice::decode(bytes).ok().filter(|notice| !notice.expired) else { continue };
+        taken += 1;
+        let name = notice.name;
+        match begun.seen.take(name.event, name.imp, name.kind, notice.expires_s, then_s) {
+            Mark::New => {
+                holding::settle(&mut begun.holds, node, &notice);
+                if !notice.url.is_empty() {
+                    waiting.insert(name, notice.url.to_vec());
+                }
+            }
+            Mark::Again => {}
             Mark::Full => untold += 1,
         }
     }

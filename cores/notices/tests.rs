@@ -35,6 +35,7 @@ fn record(name: Name, expired: bool, url: &str) -> Vec<u8> {
         said: Said::Nothing,
         price: Cpm(1),
         charge: Money(1),
+        held: None,
         account: AccountId::NONE,
         period: Period(0),
         expires_s: WALL_S + 600,
@@ -67,7 +68,8 @@ impl Folder {
     fn begin(&self, auctions: usize, s: u64) -> Result<Begun, NoticesError> {
         let (dir, positions) = (self.0.join("journal"), Positions::default());
         let record = Record { dir: &dir, positions: &positions };
-        begin(&self.config(auctions), record, 1, (2, 7), at(s), &mut |_| ()).map(|begun| begun.expect("they are ours"))
+        begin(&self.config(auctions), record, (1, 1), (2, 7), at(s), &mut |_| ())
+            .map(|begun| begun.expect("they are ours"))
     }
 }
 

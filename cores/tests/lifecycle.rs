@@ -338,6 +338,7 @@ fn a_notice_that_comes_too_late_is_answered_and_counted() {
             account: AccountId(7),
             period: Period(0),
             open: false,
+            awaited: false,
             expires_s,
             url: b"http://dsp.example/b",
         };

@@ -122,7 +122,8 @@ impl Auction {
         for (span, what) in edits {
             let (from, to) = (span.at as usize, span.end());
             // Absent ones are empty and lie before the bid.
-            if from < at || to <= from || to > end {
+            let fills = matches!(what, What::Notice(kind, text) if self.awaits(kind) && text.is_some());
+            if from < at || to < from || to == from && !fills || to > end {
                 continue;
             }
             out.extend_from_slice(&bytes[at..from]);
@@ -140,6 +141,17 @@ impl Auction {
             at = to;
         }
         out.extend_from_slice(bytes.get(at..end).unwrap_or(&[]));
+        // A charge that waits for its notice needs one, whether or not the DSP wants to hear of it.
+        if let Some(ours) = notices
+            && self.awaits(Kind::Billed)
+            && !bid.burl.is_some()
+            && out.last() == Some(&b'}')
+        {
+            out.pop();
+            out.extend_from_slice(b",\"burl\":\"");
+            self.write_notice((Kind::Billed, Text::NONE), (win, bid, bytes), &values, ours, out);
+            out.extend_from_slice(b"\"}");
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Auctions built by hand for the tests of this module: views with the bytes they point into.
 use super::{Answers, Auction, Funds, Start};
 use crate::{
-    config::resolved::{AuctionRules, BuyerUid, Dsp, Exchange, NoBidStyle, Position, RateTable, RunnerUp, Wrapping},
+    config::resolved::{
+        AuctionRules, BuyerUid, Dsp, Exchange, NoBidStyle, Position, RateTable, RunnerUp, Settle, Wrapping,
+    },
     notice::sealed::Seal,
     openrtb::{
         request::{Deal, Imp, Media, Request, Run},
@@ -33,6 +35,7 @@ pub(super) struct Fix {
     pub(super) entropy: u64,
     pub(super) bid_bytes: usize,
     pub(super) asked_ns: u64,
+    pub(super) awaited_s: u32,
     pub(super) trace: Option<TraceId>,
 }
 
@@ -69,12 +72,14 @@ impl Fix {
                 require_crid: false,
                 require_adomain: false,
                 notices: Wrapping::Pass,
+                settle: Settle::Auction,
             },
             dsps: (0..5).map(|i| dsp(&format!("dsp{i}"))).collect(),
             seals: Vec::new(),
             entropy: 42,
             bid_bytes: crate::limits::RECORD_BID_BYTES_DEFAULT,
             asked_ns: 0,
+            awaited_s: 0,
             trace: None,
         };
         fix.request.id = fix.text("req-1");
@@ -145,6 +150,7 @@ impl Fix {
             wall_ms: 1_700_000_000_000,
             deadline_ns: 1_100 * MS,
             asked_ns: self.asked_ns,
+            awaited_s: self.awaited_s,
             trace: self.trace,
             entropy: self.entropy,
             seals: &self.seals,

@@ -187,6 +187,9 @@ pub struct Inputs {
     pub asked_ns: u64,
     /// When it was decided, nanoseconds since boot; 0 before.
     pub decided_ns: u64,
+    /// What is charged waits for billing notices until then, seconds since 1970, and comes home without one; 0: it is charged
+    /// for good. Nor is it in records before version 4.
+    pub awaited_s: u32,
     /// How long its stages took, if it is one whose stages are timed.
     pub stages: Option<StageTimes>,
     /// The trace that a `traceparent` header named. Not in records before version 3.
@@ -254,6 +257,7 @@ impl Default for Inputs {
             deadline_ns: 0,
             asked_ns: 0,
             decided_ns: 0,
+            awaited_s: 0,
             stages: None,
             trace: None,
             exchange: Kept::default(),

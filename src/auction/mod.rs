@@ -37,7 +37,7 @@ pub use delivery::Delivery;
 pub use echo::names_another;
 pub use funds::{Account, Answer, Funds, Place, Ticket, Unlimited};
 pub use macros::{Later, fill_later, price_vector};
-pub use noticed::{OurNotices, Tally};
+pub use noticed::{OurNotices, Tally, expires_s};
 pub use offer::Offers;
 pub use record::{Record, replay};
 
@@ -101,6 +101,8 @@ pub struct Start<'a> {
     pub deadline_ns: u64,
     /// The requests to DSPs were out, nanoseconds since boot; 0: not yet, or nobody was asked.
     pub asked_ns: u64,
+    /// What is charged waits for billing notices until then, seconds since 1970; 0: it is charged for good.
+    pub awaited_s: u32,
     /// The trace that the request's `traceparent` header names.
     pub trace: Option<TraceId>,
     /// Drawn for this auction; breaks ties.
@@ -143,6 +145,7 @@ impl Auction {
         i.wall_ms = s.wall_ms;
         i.deadline_ns = s.deadline_ns;
         i.asked_ns = s.asked_ns;
+        i.awaited_s = s.awaited_s;
         i.trace = s.trace;
         // In the order of the encoded head, which then is one copy.
         i.exchange = i.keep_bytes(s.exchange.name.as_bytes());

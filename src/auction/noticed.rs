@@ -58,13 +58,25 @@ impl Auction {
         ours: &mut OurNotices<'_>,
         out: &mut Vec<u8>,
     ) -> bool {
-        let made = self.notice((kind, text), (win, bid, bytes), values, ours, out);
+        let mut made = self.notice((kind, text), (win, bid, bytes), values, ours, out);
+        if let Err(why) = made
+            && self.awaits(kind)
+        {
+            // Without its notice the win could never be charged: then its DSP is not told of it.
+            ours.tally.uncarried[why as usize] += 1;
+            made = self.notice((kind, Text::NONE), (win, bid, bytes), values, ours, out);
+        }
         match made {
             Ok(()) => ours.tally.carried += 1,
             Err(why) => ours.tally.uncarried[why as usize] += 1,
         }
         // Where none but ours may go out, what turned out too long in the end is no URL at all.
         made.is_ok() || (ours.only && made != Err(Uncarried::Markup))
+    }
+
+    /// Is a notice of this kind what a charge waits for?
+    pub(super) fn awaits(&self, kind: Kind) -> bool {
+        kind == Kind::Billed && self.inputs().awaited_s != 0
     }
 
     fn notice(
@@ -91,7 +103,9 @@ impl Auction {
             text.raw(bytes)
         };
         fill_plain(plain, values, url);
-        target(url, hosts)?;
+        if text.is_some() {
+            target(url, hosts)?;
+        }
         let open = values.position == Position::Intermediate;
         // What is filled when the notice comes is to have room then.
         if open && url.len() + memchr::memmem::find_iter(url, b"${").count() * FILLED > URL_MAX {
@@ -107,7 +121,8 @@ impl Auction {
             account: win.account,
             period: win.period,
             open,
-            expires_s: u32::try_from(inputs.wall_ms / 1_000).unwrap_or(u32::MAX).saturating_add(ours.life_s),
+            awaited: self.awaits(kind),
+            expires_s: expires_s(inputs.wall_ms, ours.life_s),
             url,
         };
         let from = out.len();
@@ -176,6 +191,11 @@ impl Auction {
         };
         said.min(win.price)
     }
+}
+
+/// When the notices of an auction of this moment expire, seconds since 1970.
+pub fn expires_s(wall_ms: u64, life_s: u32) -> u32 {
+    u32::try_from(wall_ms / 1_000).unwrap_or(u32::MAX).saturating_add(life_s)
 }
 
 /// May the DSP's URLs all be carried, as far as is known before the auction is decided?

@@ -3,7 +3,7 @@
 //! Called by: [`super::Auction`], and whoever audits. Never: holds an index of a configuration: names only.
 //! Full: at most [`bound`] bytes, which is known before the auction begins: bids that would not fit are not looked at.
 //!
-//! The payload of frames of kind 1. The first byte is the version: `v3` is written, those before it are still read. How the bytes
+//! The payload of frames of kind 1. The first byte is the version: `v4` is written, those before it are still read. How the bytes
 //! lie: `src/record/SPEC.md`.
 mod parts;
 mod replaying;
@@ -11,6 +11,7 @@ pub mod room;
 mod v1;
 mod v2;
 mod v3;
+mod v4;
 
 pub use crate::record::codec::RecordError;
 pub use replaying::{Difference, replay};
@@ -27,7 +28,7 @@ use bumpalo::Bump;
 /// The frame's kind.
 pub const KIND: u8 = 1;
 /// First byte of a record that is written today, and the frame's version.
-pub const VERSION: u8 = v3::VERSION;
+pub const VERSION: u8 = v4::VERSION;
 
 /// One auction: what went into its decision, and what came out.
 #[derive(Clone, Debug, Default)]
@@ -86,7 +87,7 @@ impl Funds for Heard<'_> {
 impl Record {
     /// Appends the record's bytes, version [`VERSION`].
     pub fn encode(&self, out: &mut Vec<u8>) {
-        v3::encode(self, out);
+        v4::encode(self, out);
     }
 
     /// Reads a record of any version. What was never in it (a DSP's index; what its version did not keep) is as
@@ -100,6 +101,7 @@ impl Record {
             Some(&v1::VERSION) => v1::decode(bytes),
             Some(&v2::VERSION) => v2::decode(bytes),
             Some(&v3::VERSION) => v3::decode(bytes),
+            Some(&v4::VERSION) => v4::decode(bytes),
             Some(_) => Err(RecordError::Version),
         }
     }
@@ -112,9 +114,15 @@ impl Record {
         match bytes.first() {
             Some(&v2::VERSION) => v2::head(bytes),
             Some(&v3::VERSION) => v3::head(bytes),
+            Some(&v4::VERSION) => v4::head(bytes),
             _ => Record::decode(bytes).map(|record| record.inputs),
         }
     }
+}
+
+/// Do charges of this record wait for notices? Looks at nothing else.
+pub fn awaits(bytes: &[u8]) -> bool {
+    v4::awaits(bytes)
 }
 
 #[cfg(test)]

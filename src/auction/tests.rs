@@ -5,7 +5,12 @@ use super::{
 };
 use crate::{
     config::resolved::{Losses, Position, Wrapping},
-    notice::{keys::Keys, sealed::Seal, target::Uncarried, token::Token},
+    notice::{
+        keys::Keys,
+        sealed::Seal,
+        target::Uncarried,
+        token::{Kind, Token},
+    },
     openrtb::{
         codes::Nbr,
         request::{ImpRefusal, Run},
@@ -419,6 +424,7 @@ fn noticed(a: &Auction, fix: &Fix, replies: &[(usize, Reply)]) -> (Vec<(String, 
         let win = &a.decision().wins[0];
         assert_eq!((token.event, token.imp), (a.inputs().event, win.imp));
         assert_eq!((token.price, token.charge, token.account), (win.price, win.charge, win.account));
+        assert_eq!(token.awaited, token.kind == Kind::Billed && fix.awaited_s != 0);
         assert_eq!(u64::from(token.expires_s), fix.start().wall_ms / 1_000 + 60);
         let says = format!("{:?} {} {}", token.kind, token.floor.0, String::from_utf8_lossy(token.url));
         carried.push((says, query.to_owned()));
@@ -473,6 +479,32 @@ fn what_our_notice_urls_cannot_carry_passes() {
         fix.exchange.notices = Wrapping::WrapOrRefuse;
         let refused = fix.run(&replies).decision().losses == [Loss::NoticeUrl];
         assert_eq!(refused, why.is_some_and(|w| w != Uncarried::Markup), "{nurl}");
+    }
+}
+
+/// A charge that waits for its notice needs one of ours, whatever the DSP has: nothing, an empty text, a URL that turns out too
+/// long. Nowhere else is anything added.
+#[test]
+fn a_charge_that_waits_for_a_notice_has_one() {
+    let long = format!("http://dsp.example/{}", "x".repeat(1_440));
+    let grows = format!("{long}${{AUCTION_SEAT_ID}}");
+    for (burl, want) in [("", ""), ("http://dsp.example/b", "http://dsp.example/b"), (grows.as_str(), "")] {
+        let bid = B { adm: "<b>".into(), burl: burl.into(), seat: "s".repeat(120), ..b(0, "1.00") };
+        let awaits = |f: &mut Fix| (f.exchange.notices, f.awaited_s) = (Wrapping::WrapOrRefuse, 1_700_000_060);
+        let (a, mut fix, replies) = one(awaits, bid);
+        let (carried, passed, _) = noticed(&a, &fix, &replies);
+        let says: Vec<_> = carried.iter().map(|(says, _)| says.clone()).collect();
+        assert_eq!((says, passed.len()), (vec![format!("Billed 100000 {want}")], 0), "{burl}");
+        let text = |fix: &Fix| {
+            let mut out = Vec::new();
+            a.write_answer(&Replies::of(&replies), &fix.start(), None, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        // Without URLs of ours nothing is added, nor where nothing waits.
+        assert_eq!(text(&fix).matches("burl").count(), usize::from(!burl.is_empty()), "{burl}");
+        fix.awaited_s = 0;
+        let (a, fix, replies) = one(|f| f.exchange.notices = Wrapping::WrapOrRefuse, b(0, "1.00"));
+        assert_eq!(noticed(&a, &fix, &replies).0, []);
     }
 }
 

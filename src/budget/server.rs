@@ -14,6 +14,7 @@ mod ask;
 mod fault;
 mod first;
 mod hear;
+mod held;
 mod line;
 mod planted;
 mod share;
@@ -36,6 +37,7 @@ use crate::{
 use ask::Outstanding;
 pub use fault::{Invariant, Violation};
 use first::First;
+pub use held::Held;
 use line::{Stage, SubEnd};
 pub use planted::Fault;
 use planted::Planted;
@@ -93,6 +95,8 @@ pub struct Server {
     cut_frames: Vec<u64>,
     /// Something was refused of what a core said: no later cut would be exact. The last one, and the record, are.
     cuts_frozen: bool,
+    /// Up to which frame of each core what is held is known; `None`: nothing waits for notices.
+    held_upto: Option<Vec<u64>>,
     draining: bool,
     fenced: bool,
     /// Lines that are open or stopping.
@@ -130,6 +134,7 @@ impl Server {
             cut_ns: now_ns,
             cut_frames: vec![0; cores],
             cuts_frozen: false,
+            held_upto: None,
             draining: false,
             fenced: false,
             live: 0,
@@ -290,7 +295,7 @@ impl Server {
 
     /// Told to stop, and nothing is left.
     fn is_home(&self) -> bool {
-        self.draining && self.live == 0
+        self.draining && (self.live == 0 || self.waits_for_notices_alone())
     }
 
     /// This line is to be looked at in the next turn.

@@ -9,7 +9,7 @@ use super::{
     raw::{Found, Mended, Places, Raw, describe, mend},
     resolved::{
         AuctionRules, BudgetRules, Config, Cpus, Dsp, Durability, Exchange, Http, NoticeRules, RateTable, RawRules,
-        RecordRules, SchainNode, Wrapping,
+        RecordRules, SchainNode, Settle, Wrapping,
     },
     schema::{self, Fallback, Key, Section, Shape},
     suggest,
@@ -546,6 +546,17 @@ impl Checker<'_, '_> {
                 self.rule(wrapping.at, "exchange.notices".to_owned(), found, allowed, Some(quoted("pass")));
             }
             let default = if notices { Wrapping::Wrap } else { Wrapping::Pass };
+            let settle = self.get(table, &schema::SETTLE);
+            let mut notices = wrapping.map_or(default, |w| w.value);
+            if settle.value == Settle::Notice {
+                if notices == Wrapping::Pass {
+                    let found = "billing notices that settle, of which none comes here".to_owned();
+                    let allowed = "\"auction\" where notices.url is not set or exchange.notices is \"pass\"".to_owned();
+                    self.rule(settle.at, "exchange.settle".to_owned(), found, allowed, Some(quoted("auction")));
+                }
+                // A bid whose notice cannot be ours could never be charged.
+                notices = Wrapping::WrapOrRefuse;
+            }
             out.push(Exchange {
                 name: name.value,
                 path: path.value,
@@ -555,7 +566,8 @@ impl Checker<'_, '_> {
                 expected_exp_s: self.get(table, &schema::EXPECTED_EXP_S).ms(),
                 require_crid: self.get(table, &schema::REQUIRE_CRID).value,
                 require_adomain: self.get(table, &schema::REQUIRE_ADOMAIN).value,
-                notices: wrapping.map_or(default, |w| w.value),
+                notices,
+                settle: settle.value,
             });
         }
         out

@@ -1,7 +1,7 @@
 //! Broken files and the mistakes they are told: line, key, nearest right thing.
 use super::*;
 use crate::{
-    config::resolved::{IoDriver, RunnerUp},
+    config::resolved::{IoDriver, RunnerUp, Settle},
     units::Cpm,
 };
 use proptest::prelude::*;
@@ -211,6 +211,16 @@ fn notices() {
     let exchange = "[[exchange]]\nname = \"one\"\npath = \"/one\"\n";
     check(&format!("{exchange}notices = \"wrap\""), &[(4, "exchange.notices", Some("\"pass\""))]);
     check(&format!("{exchange}notices = \"pass\""), &[]);
+    let settles = format!("{exchange}settle = \"notice\"\n");
+    check(&settles, &[(4, "exchange.settle", Some("\"auction\""))]);
+    check(&format!("{ours}\n{settles}notices = \"pass\""), &[(6, "exchange.settle", Some("\"auction\""))]);
+    let exchange_of = |text: &str| load(text, 1).unwrap().exchanges[0].clone();
+    let settled = exchange_of(&format!("{ours}\n{settles}notices = \"wrap\""));
+    assert_eq!(
+        (settled.settle, settled.notices),
+        (Settle::Notice, Wrapping::WrapOrRefuse),
+        "or it could not be charged"
+    );
     let wrapping = |text: &str| load(text, 1).unwrap().exchanges[0].notices;
     assert_eq!((wrapping(""), wrapping(&ours)), (Wrapping::Pass, Wrapping::Wrap));
     assert_eq!(wrapping(&format!("{ours}\n{exchange}notices = \"wrap_or_refuse\"")), Wrapping::WrapOrRefuse);

@@ -298,6 +298,8 @@ pub struct Exchange {
     pub require_adomain: bool,
     /// Whose notice URLs its answers carry.
     pub notices: Wrapping,
+    /// When a winner is charged.
+    pub settle: Settle,
 }
 
 /// Whose notice URLs an answer carries.
@@ -310,6 +312,16 @@ pub enum Wrapping {
     Wrap,
     /// Ours; a bid with one that cannot be carried is refused.
     WrapOrRefuse,
+}
+
+/// When a winner is charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Settle {
+    /// When the auction is won.
+    #[default]
+    Auction,
+    /// When its billing notice comes (`burl`); what is held for one that does not come goes home.
+    Notice,
 }
 
 /// Where we stand between buyer and impression.

@@ -4,7 +4,7 @@
 use super::{
     address::{Authority, Base, Domain, Headers, Socket, Url, UrlPath},
     kind::{Choice, CurrencyCode, Dir, Flag, Kind, List, Name, Price, Rates, Text, Whole},
-    resolved::{BuyerUid, Durability, IoDriver, Losses, NoBidStyle, Position, RunnerUp, Wrapping},
+    resolved::{BuyerUid, Durability, IoDriver, Losses, NoBidStyle, Position, RunnerUp, Settle, Wrapping},
 };
 use crate::{
     budget::core::Unbudgeted,
@@ -594,6 +594,15 @@ pub(super) const EXCHANGE_NOTICES: Key<Choice<Wrapping>> = key(
      not http or at none of the DSP's notice_hosts, wrap lets it pass and wrap_or_refuse refuses the bid.",
 );
 
+pub(super) const SETTLE: Key<Choice<Settle>> = key(
+    "settle",
+    Toml("\"auction\""),
+    Choice(&[("auction", Settle::Auction), ("notice", Settle::Notice)]),
+    "When a winner is charged: at the auction, or when its billing notice (burl) comes within notices.life_s. What is held for one \
+     that does not come goes home a minute later. With notice every bid carries a burl of ours, and its DSP's own URLs are \
+     wrapped or the bid is refused, whatever notices says.",
+);
+
 /// A sender of requests.
 pub(super) const EXCHANGE: Section = Section {
     name: "exchange",
@@ -610,6 +619,7 @@ pub(super) const EXCHANGE: Section = Section {
         &REQUIRE_CRID,
         &REQUIRE_ADOMAIN,
         &EXCHANGE_NOTICES,
+        &SETTLE,
     ],
     sections: &[],
 };

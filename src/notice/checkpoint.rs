@@ -4,11 +4,12 @@
 //! Little-endian:
 //!
 //! ```text
-//!  0  "OUTNOTE1"
+//!  0  "OUTNOTE2"
 //!  8  written      u32    when, seconds since 1970
 //! 12  writers      u16    then for each: epoch u32, writer u16, the last of its frames that is in it u64
 //!  -  pages        u32    then each, PAGE_BYTES
 //!  -  tasks        u32    then for each: kind u8, impression u8, event 18, length u16, the URL
+//!  -  holds               as `holds` writes it; before "OUTNOTE2" there was none
 //!  -  digest       u64    XXH3 of all before it
 //! ```
 use super::{
@@ -21,7 +22,11 @@ use crate::record::{
     digest::digest,
 };
 
-const MAGIC: &[u8; 8] = b"OUTNOTE1";
+const MAGIC: &[u8; 8] = b"OUTNOTE2";
+/// Of files without what is held.
+const BEFORE: &[u8; 8] = b"OUTNOTE1";
+/// Holds of nothing, as they are written.
+const NONE_HELD: &[u8; 8] = &[0; 8];
 /// Pages of a file, more than there can be.
 const PAGES_MAX: usize = 1 << 24;
 /// Tasks of a file, more than there are: of a start that found too many, all.
@@ -41,6 +46,8 @@ pub struct Checkpoint<'a> {
     pub pages: Vec<&'a [u8]>,
     /// DSPs that are to be told.
     pub tasks: Vec<(Name, &'a [u8])>,
+    /// What [`super::holds::Holds::read`] reads.
+    pub holds: &'a [u8],
 }
 
 /// Why a file is none.
@@ -48,12 +55,13 @@ pub struct Checkpoint<'a> {
 #[error("it is not as it was written")]
 pub struct Garbled;
 
-/// Writes one. `pages` appends whole pages, one behind the other.
+/// Writes one. `pages` appends whole pages, one behind the other, `holds` what is held.
 pub fn write<'t>(
     written_s: u32,
     writers: &[(Writer, u64)],
     pages: impl FnOnce(&mut Vec<u8>),
     tasks: impl Iterator<Item = (Name, &'t [u8])>,
+    holds: impl FnOnce(&mut Vec<u8>),
     out: &mut Vec<u8>,
 ) {
     let from = out.len();
@@ -79,6 +87,7 @@ pub fn write<'t>(
         out.extend_from_slice(url);
     }
     out[count_at..count_at + 4].copy_from_slice(&count.to_le_bytes());
+    holds(out);
     let sum = digest(&out[from..]);
     out.extend_from_slice(&sum.to_le_bytes());
 }
@@ -97,7 +106,8 @@ pub fn read(bytes: &[u8]) -> Result<Checkpoint<'_>, Garbled> {
 
 fn decode(said: &[u8]) -> Option<Checkpoint<'_>> {
     let mut r = Reader { rest: said };
-    if r.take(8).ok()? != MAGIC {
+    let magic = r.take(8).ok()?;
+    if magic != MAGIC && magic != BEFORE {
         return None;
     }
     let (written_s, count) = (r.u32().ok()?, r.u16().ok()?);
@@ -111,8 +121,11 @@ fn decode(said: &[u8]) -> Option<Checkpoint<'_>> {
         let len = r.count16(URL_MAX).ok()?;
         tasks.push((Name { event, imp, kind }, r.take(len).ok()?));
     }
-    r.end().ok()?;
-    Some(Checkpoint { written_s, writers, pages, tasks })
+    let holds = if magic == MAGIC { r.rest } else { NONE_HELD };
+    if magic == BEFORE {
+        r.end().ok()?;
+    }
+    Some(Checkpoint { written_s, writers, pages, tasks, holds })
 }
 
 #[cfg(test)]
@@ -130,10 +143,10 @@ mod tests {
         let pages = [vec![7; PAGE_BYTES], vec![8; PAGE_BYTES]].concat();
         let writers = [((4, 0), 17), ((5, 0xffff), 3)];
         let mut out = Vec::new();
-        write(9, &writers, |out| out.extend(&pages), tasks.into_iter(), &mut out);
+        write(9, &writers, |out| out.extend(&pages), tasks.into_iter(), |out| out.extend(b"held"), &mut out);
         let found = read(&out).unwrap();
         assert_eq!((found.written_s, &found.writers[..], &found.tasks[..]), (9, &writers[..], &tasks[..]));
-        assert_eq!(found.pages.concat(), pages);
+        assert_eq!((found.pages.concat(), found.holds), (pages, &b"held"[..]));
         for at in 0..out.len() {
             let mut bad = out.clone();
             bad[at] ^= 1;
@@ -141,13 +154,17 @@ mod tests {
             assert_eq!(read(&out[..at]), Err(Garbled), "cut at {at}");
         }
         let mut empty = Vec::new();
-        write(1, &[], |_| (), std::iter::empty(), &mut empty);
+        write(1, &[], |_| (), std::iter::empty(), |_| (), &mut empty);
         assert_eq!(
             read(&empty).map(|c| (c.written_s, c.writers.len(), c.pages.len(), c.tasks.len())),
             Ok((1, 0, 0, 0))
         );
         // A digest that is right does not make it one.
-        let sum = digest(b"OUTNOTE1").to_le_bytes();
-        assert_eq!(read(&[&b"OUTNOTE1"[..], &sum].concat()), Err(Garbled));
+        let sum = digest(b"OUTNOTE2").to_le_bytes();
+        assert_eq!(read(&[&b"OUTNOTE2"[..], &sum].concat()), Err(Garbled));
+        // One of before is read, with nothing held.
+        let old = [&b"OUTNOTE1"[..], &empty[8..empty.len() - 8]].concat();
+        let sum = digest(&old).to_le_bytes();
+        assert_eq!(read(&[&old[..], &sum].concat()).map(|c| c.holds), Ok(&NONE_HELD[..]));
     }
 }

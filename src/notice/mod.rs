@@ -8,12 +8,14 @@
 //! | [`price`] | what a notice that names a price comes to |
 //! | [`told`] | the records of a notice and of what came of telling its DSP |
 //! | [`outbox`] | whom to tell next, how often to try, when to give up |
+//! | [`holds`] | what is charged when its notice comes: what is still awaited, what goes home |
 //! | [`seen`] | which notices have been taken, one bit each, also after a restart |
-//! | [`checkpoint`] | both of these at a moment, for the next start |
+//! | [`checkpoint`] | these three at a moment, for the next start |
 //! | [`sealed`] | a price that only its DSP can read: the 28 bytes of the field |
 //!
 //! Never: a table of URLs between auction and notice. Whatever a notice needs is in its token, under the signature.
 pub mod checkpoint;
+pub mod holds;
 pub mod keys;
 pub mod outbox;
 pub mod price;

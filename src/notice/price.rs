@@ -107,6 +107,7 @@ mod tests {
             account: AccountId(1),
             period: Period(0),
             open: true,
+            awaited: false,
             expires_s: 0,
             url: b"",
         }

@@ -5,7 +5,7 @@
 //! Layout, little-endian, then base64url without padding (RFC 4648 section 5):
 //!
 //! ```text
-//!  0  version 1       4 bits   price is open    1 bit    kind             3 bits
+//!  0  version 1       4 bits   price is open    1 bit    awaited 1 bit    kind   2 bits
 //!  1  key             u8       impression       u8
 //!  3  event           node u32, epoch u32, core u16, seq u64
 //! 21  answered price  u40      floor            u40       micro-units CPM, the answer's currency
@@ -89,6 +89,8 @@ pub struct Token<'a> {
     pub period: Period,
     /// Others decide after us: what the notice says of the price counts ([`super::price`]).
     pub open: bool,
+    /// The charge waits for it: a billing notice settles what is held.
+    pub awaited: bool,
     /// A notice that comes then or later is answered and not charged. Seconds since 1970.
     pub expires_s: u32,
     /// What is called in turn: the DSP's URL.
@@ -146,7 +148,7 @@ impl Token<'_> {
         let from = out.len();
         // The bytes first, then their spelling in the same place: from the back, as it is longer.
         Block::<HEAD>::new()
-            .u8(VERSION << 4 | u8::from(self.open) << 3 | self.kind as u8)
+            .u8(VERSION << 4 | u8::from(self.open) << 3 | u8::from(self.awaited) << 2 | self.kind as u8)
             .u8(keys.signing())
             .u8(self.imp)
             .event(self.event)
@@ -195,14 +197,14 @@ impl Token<'_> {
         let (head, url) = said.split_at_checked(HEAD)?;
         let mut r = Reader { rest: head };
         let first = r.u8().ok()?;
-        let (kind, open) = (Kind::of(first & 7)?, first & 8 != 0);
+        let (kind, open, awaited) = (Kind::of(first & 3)?, first & 8 != 0, first & 4 != 0);
         let (_, imp) = (r.u8().ok()?, r.u8().ok()?);
         let event = r.event().ok()?;
         let (price, floor) = (r.cpm().ok()?, r.cpm().ok()?);
         let charge = Money(r.u64().ok()? as i64);
         let (account, period, expires_s) = (r.u32().ok()?, r.u32().ok()?, r.u32().ok()?);
         let (account, period) = (AccountId(account), Period(period));
-        Some(Token { kind, event, imp, price, floor, charge, account, period, open, expires_s, url })
+        Some(Token { kind, event, imp, price, floor, charge, account, period, open, awaited, expires_s, url })
     }
 }
 
@@ -282,6 +284,7 @@ mod tests {
             account: AccountId(17),
             period: Period(29_880_000),
             open: true,
+            awaited: false,
             expires_s: 1_800_000_000,
             url,
         }
@@ -359,7 +362,7 @@ mod tests {
             let event = EventId { node: ids.0, epoch: ids.1, core: ids.2, seq: ids.3 };
             let token = Token {
                 kind: Kind::of(kind).expect("a kind"), event, imp, price: Cpm(prices.0), floor: Cpm(prices.1),
-                charge: Money(charge), account: AccountId(account), period: Period(period), open: imp % 2 == 1,
+                charge: Money(charge), account: AccountId(account), period: Period(period), open: imp % 2 == 1, awaited: imp % 3 == 1,
                 expires_s, url: &url,
             };
             let text = written(&token);

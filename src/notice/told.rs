@@ -12,13 +12,17 @@ use crate::{
     units::{Cpm, EventId, Money},
 };
 
-/// The frames' version of both.
-pub const VERSION: u8 = 1;
+/// The version of frames of notices. What version 1 says settles nothing; it reads as one of today.
+pub const NOTICE_VERSION: u8 = 2;
+/// The version of frames that say what came of telling.
+pub const TOLD_VERSION: u8 = 1;
 
 /// Kind, flags, what was said, impression, event, price, charge, account, window, expiry, length of the URL.
 const HEAD: usize = 4 + 18 + 5 + 8 + 4 + 4 + 4 + 2;
+/// What was held, where less is charged.
+const HELD: usize = 8;
 /// Longest payload of a notice.
-pub const NOTICE_BYTES_MAX: usize = HEAD + URL_MAX;
+pub const NOTICE_BYTES_MAX: usize = HEAD + HELD + URL_MAX;
 
 /// What names a notice: no two that are acted on have the same.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -44,6 +48,8 @@ pub struct Notice<'a> {
     pub price: Cpm,
     /// What the impression costs, in the accounting currency.
     pub charge: Money,
+    /// What was held for it; it is settled by this. `None`: it was charged at the auction.
+    pub held: Option<Money>,
     /// Who pays; [`AccountId::NONE`]: there is no budget.
     pub account: AccountId,
     /// In which window.
@@ -65,9 +71,10 @@ impl<'a> Notice<'a> {
     /// Appends it. A URL longer than [`URL_MAX`] is left out: there is none in a token.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let url = if self.url.len() > URL_MAX { &[] } else { self.url };
+        let less = self.held.filter(|held| *held != self.charge);
         Block::<HEAD>::new()
             .u8(self.name.kind as u8)
-            .u8(flags([self.expired]))
+            .u8(flags([self.expired, self.held.is_some(), less.is_some()]))
             .u8(self.said as u8)
             .u8(self.name.imp)
             .event(self.name.event)
@@ -78,6 +85,9 @@ impl<'a> Notice<'a> {
             .u32(self.expires_s)
             .u16(url.len() as u16)
             .end(out);
+        if let Some(held) = less {
+            Block::<HELD>::new().u64(held.0.max(0) as u64).end(out);
+        }
         out.extend_from_slice(url);
     }
 
@@ -88,16 +98,22 @@ impl<'a> Notice<'a> {
     pub fn decode(bytes: &'a [u8]) -> Result<Notice<'a>, RecordError> {
         let mut r = Reader { rest: bytes };
         let kind = kind(r.u8()?)?;
-        let [expired] = r.flags()?;
+        let [expired, awaited, less] = r.flags()?;
         let said = Said::ALL.get(usize::from(r.u8()?)).copied().ok_or(RecordError::Value)?;
         let (imp, event) = (r.u8()?, r.event()?);
         let (price, charge) = (r.cpm()?, r.money()?);
         let (account, period, expires_s) = (AccountId(r.u32()?), Period(r.u32()?), r.u32()?);
         let len = r.count16(URL_MAX)?;
+        let held = match (awaited, less) {
+            (true, true) => Some(r.money()?).filter(|held| *held != charge).map(Some).ok_or(RecordError::Value)?,
+            (true, false) => Some(charge),
+            (false, false) => None,
+            (false, true) => return Err(RecordError::Value),
+        };
         let url = r.take(len)?;
         r.end()?;
         let name = Name { event, imp, kind };
-        Ok(Notice { name, expired, said, price, charge, account, period, expires_s, url })
+        Ok(Notice { name, expired, said, price, charge, held, account, period, expires_s, url })
     }
 }
 
@@ -194,6 +210,7 @@ mod tests {
             said: Said::Lower,
             price: Cpm(0x0102),
             charge: Money(0x0304),
+            held: None,
             account: AccountId(5),
             period: Period(6),
             expires_s: 7,

@@ -52,7 +52,7 @@ pub enum Kind {
     Lease = 6,
     /// A notice of an exchange or a browser: `notice::told`.
     Notice = 7,
-    /// A reservation settled.
+    /// What was held for a notice goes home: `notice::holds`.
     Settlement = 8,
     /// Another configuration is in force.
     Config = 9,

@@ -210,6 +210,14 @@ closed! {
         NoticesDone = "done",
         /// Notices whose DSP could not be told.
         NoticesDead = "dead",
+        /// Billing notices that settled what was held.
+        NoticesSettled = "settled",
+        /// Billing notices that came when nothing was held any more.
+        NoticesLate = "late",
+        /// Charged and not confirmed by a notice yet, nano-units.
+        NoticesHeld = "held",
+        /// Gone home without a notice, or because of a lower price, nano-units.
+        NoticesLapsed = "lapsed",
     }
 }
 

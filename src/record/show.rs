@@ -40,7 +40,10 @@ use crate::{
         event::{self, Event},
         movement::{self, Movement},
     },
-    notice::told::{self, Name, Notice, Told},
+    notice::{
+        holds::{self, Lapse},
+        told::{self, Name, Notice, Told},
+    },
 };
 use json::Object;
 
@@ -59,6 +62,7 @@ pub fn name(kind: u8) -> Option<&'static str> {
         stopped::CLEAN => "clean",
         NOTICE => "notice",
         TOLD => "told",
+        SETTLEMENT => "lapse",
         _ => return None,
     })
 }
@@ -180,7 +184,7 @@ pub fn show(kind: u8, version: u8, payload: &[u8], out: &mut String) -> Result<(
                 });
             });
         }
-        NOTICE if version == told::VERSION => {
+        NOTICE if version <= told::NOTICE_VERSION => {
             let n = Notice::decode(payload)?;
             Object::write(out, |o| {
                 o.word("type", "notice");
@@ -189,13 +193,14 @@ pub fn show(kind: u8, version: u8, payload: &[u8], out: &mut String) -> Result<(
                 o.word("said", n.said.name());
                 o.number("price", n.price);
                 o.number("charge", n.charge);
+                o.some_number("held", n.held);
                 o.some_number("account", n.account.is_some().then_some(n.account));
                 o.some_number("period", n.account.is_some().then_some(n.period));
                 o.number("expires_s", n.expires_s);
                 o.some_text("url", n.url);
             });
         }
-        TOLD if version == told::VERSION => {
+        TOLD if version == told::TOLD_VERSION => {
             let t = Told::decode(payload)?;
             Object::write(out, |o| {
                 o.word("type", "told");
@@ -203,6 +208,17 @@ pub fn show(kind: u8, version: u8, payload: &[u8], out: &mut String) -> Result<(
                 o.word("end", t.end.name());
                 o.some_number("status", (t.status > 0).then_some(t.status));
                 o.number("attempts", t.attempts);
+            });
+        }
+        SETTLEMENT if version == holds::VERSION => {
+            let lapse = Lapse::decode(payload)?;
+            Object::write(out, |o| {
+                o.word("type", "lapse");
+                o.number("epoch", lapse.of.epoch);
+                o.number("account", lapse.of.line.account);
+                o.number("period", lapse.of.line.period);
+                o.some_number("expired_minute", (lapse.minute > 0).then_some(lapse.minute));
+                o.number("amount", lapse.amount);
             });
         }
         _ => return Err(RecordError::Version),
@@ -220,6 +236,8 @@ fn noticed(name: &Name, o: &mut Object<'_>) {
 /// Frames' kinds of notices.
 const NOTICE: u8 = frame::Kind::Notice as u8;
 const TOLD: u8 = frame::Kind::Told as u8;
+/// And of what goes home without one.
+const SETTLEMENT: u8 = frame::Kind::Settlement as u8;
 
 #[cfg(test)]
 mod tests;

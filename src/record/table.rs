@@ -511,6 +511,27 @@ pub const METRICS: &[Metric] = {
             Source::Journals("end", &[J::NoticesDone, J::NoticesDead]),
         ),
         row(
+            "outcry_notices_settled_total",
+            Counter,
+            Count,
+            "Billing notices that charges waited for: they settled what was held, or came when nothing was held any more (the house's loss).",
+            Source::Journals("what", &[J::NoticesSettled, J::NoticesLate]),
+        ),
+        row(
+            "outcry_notices_held",
+            Gauge,
+            Currency,
+            "Charged to winners whose billing notice has not come yet.",
+            Source::Journal(J::NoticesHeld),
+        ),
+        row(
+            "outcry_notices_lapsed_total",
+            Counter,
+            Currency,
+            "Charged to winners and given back: no billing notice came, or one at a lower price.",
+            Source::Journal(J::NoticesLapsed),
+        ),
+        row(
             "outcry_notice_calls_total",
             Counter,
             Count,

@@ -1,5 +1,5 @@
 //! What records have had in common since version 2. Byte by byte: `src/record/SPEC.md`.
-//! Owns: nothing. Runs on: each bidder core (writes), readers of journals (read). Called by: `v2`, `v3`.
+//! Owns: nothing. Runs on: each bidder core (writes), readers of journals (read). Called by: `v2`, `v3`, `v4`.
 //! Never: allocates beyond what it appends to; panics on what it reads.
 //!
 //! Blocks of fixed length, each followed by what its flags announce and then by its texts, so that what an auction did
@@ -227,7 +227,7 @@ pub(super) struct Decoder<'a> {
 /// What the head's block says of what follows it.
 pub(super) struct Follows<const N: usize> {
     /// The flags behind those of version 2.
-    pub(super) flags: [bool; N],
+    flags: [bool; N],
     user: u8,
     lengths: [u8; 6],
     imps: usize,
@@ -238,6 +238,13 @@ pub(super) struct Follows<const N: usize> {
     funds: usize,
     wins: usize,
     nbr: Option<Nbr>,
+}
+
+impl<const N: usize> Follows<N> {
+    /// A flag behind those of version 2; those that the version has not are not set.
+    pub(super) fn flag(&self, at: usize) -> bool {
+        self.flags.get(at).copied().unwrap_or(false)
+    }
 }
 
 impl<'a> Decoder<'a> {
@@ -252,7 +259,7 @@ impl<'a> Decoder<'a> {
             return Err(RecordError::Version);
         }
         let set = r.u8()?;
-        if u32::from(set) >> (4 + N) != 0 {
+        if u32::from(set).unbounded_shr(4 + N as u32) != 0 {
             return Err(RecordError::Value);
         }
         // Whether it was late (bit 1) follows from its times.

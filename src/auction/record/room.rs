@@ -28,6 +28,8 @@ pub(super) const USER: usize = 4 + 8;
 pub(super) const TRACE: usize = 16;
 /// The times of the stages.
 pub(super) const STAGES: usize = StageTimes::COUNT * U40_BYTES;
+/// Until when its reservations wait for notices.
+pub(super) const AWAITED: usize = 4;
 /// Flags, two lengths, floor.
 pub(super) const IMP_BLOCK: usize = 1 + 2 + U40_BYTES;
 /// Medium and its floor.
@@ -50,7 +52,7 @@ pub(super) const WIN_BLOCK: usize = 1 + 2 + 4 * U40_BYTES + 2 * 8;
 pub(super) const PAYER: usize = 4 + 4;
 
 /// A head with all that it can have, six texts among it.
-pub(crate) const HEAD: usize = HEAD_BLOCK + USER + TRACE + STAGES + 6 * RECORD_TEXT_MAX;
+pub(crate) const HEAD: usize = HEAD_BLOCK + USER + TRACE + STAGES + AWAITED + 6 * RECORD_TEXT_MAX;
 /// An impression: its floor's rest, a medium's floor, `qty`, deals, two texts.
 pub(crate) const IMP: usize = IMP_BLOCK + FLOOR_REST + MEDIA_FLOOR + 8 + 4 + 2 * RECORD_TEXT_MAX;
 /// A deal: its floor's rest, its id.
@@ -141,7 +143,7 @@ mod tests {
     #[test]
     fn a_usual_auction_needs_some_kilobytes() {
         let usual = Shape { imps: 2, deals: 1, dsps: 5, names: 5 * 8 };
-        assert_eq!(bound(&usual, 1024), 12_785);
+        assert_eq!(bound(&usual, 1024), 12_789);
         assert_eq!(bound(&Shape::default(), 1024), HEAD);
     }
 }

@@ -81,9 +81,10 @@ impl Server {
     fn ask_line(&mut self, slot: u32, now_ns: u64) -> Option<AskLine> {
         let cores = self.cores.len();
         let planted = self.planted;
+        let awaits = self.awaits(slot);
         let (line, subs) = self.table.whole(slot);
         line.asking = false;
-        let closed = line.stage == Stage::Stopping && line.holders == 0 && line.free == 0;
+        let closed = line.stage == Stage::Stopping && line.holders == 0 && line.free == 0 && !awaits;
         let want = match line.stage {
             Stage::Broken => return None,
             Stage::Stopping => line.granted,
@@ -101,7 +102,7 @@ impl Server {
             line: line.key,
             granted: Money(line.granted),
             returned: Money(line.returned),
-            held: Money(0),
+            held: Money(if closed { 0 } else { line.held.clamp(0, line.spent()) }),
             want: Money(want),
             price: Money(lack.max(0)),
             closed: closed.then_some(Money(line.spent())),

@@ -79,6 +79,7 @@ impl Server {
         line.freed += unspent;
         line.out -= back;
         line.free += back;
+        let lapsed = line.lapse();
         let price = fault::amount(said.price).unwrap_or(0);
         if price > 0 {
             // Fast up: with less, a bid cannot be paid; slowly down.
@@ -105,6 +106,9 @@ impl Server {
         }
         if spent != 0 || unspent != 0 {
             self.change(slot);
+        }
+        if lapsed {
+            self.ask_for(slot);
         }
         let (line, sub) = match self.table.sub(slot, core) {
             Some((line, sub)) => (&*line, &*sub),

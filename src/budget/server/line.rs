@@ -106,7 +106,7 @@ pub(super) struct Line {
     pub returned: i64,
     /// With cores: the sum of what each was granted and has not returned, and what those spent that have said their last.
     pub out: i64,
-    /// Of `out`, what cores spent that have said their last: their own sums begin again.
+    /// Of `out`, what cores spent that have said their last, as their own sums begin again; less what lapsed.
     pub ended: i64,
     /// Here, to be given to cores or to go home.
     pub free: i64,
@@ -114,6 +114,12 @@ pub(super) struct Line {
     pub charged: i64,
     /// By all cores.
     pub freed: i64,
+    /// Of what they charged, not confirmed by a notice yet: nothing but a notice or its lapse ends that.
+    pub held: i64,
+    /// Of what they charged, come home because no notice did, or one at a lower price.
+    pub lapsed: i64,
+    /// What is known to have lapsed; more than `lapsed` while less is known to have been charged.
+    pub lapsing: i64,
     /// What this holder may hope for beyond what it has, by the granter's last word.
     pub left: i64,
     /// What a bid on it costs, lately.
@@ -157,9 +163,23 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Charged and not freed.
+    /// Charged, and neither freed nor lapsed.
     pub(super) fn spent(&self) -> i64 {
-        self.charged - self.freed
+        self.charged - self.freed - self.lapsed
+    }
+
+    /// What has lapsed of what is known to have been charged goes home, all the way: given out again from here, more would be
+    /// charged of the line than was ever granted.
+    pub(super) fn lapse(&mut self) -> bool {
+        let home = (self.lapsing - self.lapsed).min(self.spent());
+        if home <= 0 {
+            return false;
+        }
+        self.lapsed += home;
+        self.out -= home;
+        self.ended -= home;
+        self.returned += home;
+        true
     }
 
     /// What can still be spent of it, here or on a core.

@@ -18,17 +18,23 @@ pub enum Fault {
     /// `delivery ignored`: what was freed, since the answer did not arrive, is not looked at: a core that gave everything
     /// back is taken to have said its last.
     DeliveryIgnored,
+    /// `hold forgotten`: a line is closed while a notice may still let something of it come home.
+    HoldForgotten,
+    /// `lapse reused`: what lapses is given out again from here, and stands in no grant.
+    LapseReused,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 6] = [
+    pub const ALL: [Fault; 8] = [
         Fault::ExpiredUnspent,
         Fault::NoFence,
         Fault::UsedBeforeGranted,
         Fault::RepliedTwice,
         Fault::PeriodMixedUp,
         Fault::DeliveryIgnored,
+        Fault::HoldForgotten,
+        Fault::LapseReused,
     ];
 }
 

@@ -151,10 +151,11 @@ impl Server {
 
     fn serve_stopping(&mut self, slot: u32) {
         self.stop_cores(slot);
+        let awaits = self.awaits(slot);
         let line = self.table.line_mut(slot);
         let back = std::mem::take(&mut line.free);
         line.returned += back;
-        if back > 0 || line.holders == 0 {
+        if back > 0 || line.holders == 0 && !awaits {
             self.ask_for(slot);
         }
     }

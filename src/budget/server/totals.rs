@@ -57,8 +57,10 @@ pub struct Holding {
     pub granted: i128,
     /// Given back to it.
     pub returned: i128,
-    /// Charged and not freed.
+    /// Charged and not freed, what is held for notices included.
     pub spent: i128,
+    /// Of that, held for notices.
+    pub held: i128,
     /// Here, with no core.
     pub free: i128,
     /// With cores, not spent.
@@ -80,6 +82,7 @@ impl Holding {
         self.granted += i128::from(line.granted);
         self.returned += i128::from(line.returned);
         self.spent += i128::from(line.spent());
+        self.held += i128::from(line.held.clamp(0, line.spent()));
         self.free += i128::from(line.free);
         self.on_cores += i128::from(line.out - line.spent());
         if line.stage != Stage::Open {

@@ -66,6 +66,7 @@ pub(super) fn show(record: &Record, version: u8, out: &mut String) {
                 o.some_number(key, since(i, ns));
             }
         });
+        o.some_number("awaits_notice_until_s", (i.awaited_s != 0).then_some(i.awaited_s));
         if let Some(stages) = &i.stages {
             o.object("stages_ns", |o| stages.measured().for_each(|(stage, ns)| o.number(stage.name(), ns)));
         }

@@ -93,6 +93,10 @@ fn head(record: &Record, deliveries: &[Delivery]) -> Vec<(&'static str, String)>
         let all: Vec<_> = stages.measured().map(each).collect();
         rows.push(("stages", format!("{}, in microseconds", all.join(", "))));
     }
+    if i.awaited_s != 0 {
+        let until = utc(u64::from(i.awaited_s) * 1_000);
+        rows.push(("charged", format!("when billing notices come, until {until}")));
+    }
     if i.tid.len > 0 {
         rows.push(("tid", text(i, i.tid)));
     }

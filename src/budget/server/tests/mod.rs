@@ -8,7 +8,17 @@ use proptest::prelude::*;
 use world::{Op, Plan, SECOND, World};
 
 fn plan() -> Plan {
-    Plan { cores: 3, accounts: 3, budget: 100, price: 2, window_ns: 1_000_000 * SECOND, skew_ns: 0, ring: 64, ahead: 0 }
+    Plan {
+        cores: 3,
+        accounts: 3,
+        budget: 100,
+        price: 2,
+        window_ns: 1_000_000 * SECOND,
+        skew_ns: 0,
+        ring: 64,
+        ahead: 0,
+        awaited: 0,
+    }
 }
 
 /// Prices are large enough for rates to be whole numbers, and cores ask before they need.
@@ -32,6 +42,10 @@ fn op(plan: &Plan) -> impl Strategy<Value = Op> + use<> {
         4 => prop_oneof![Just(10), Just(600), Just(3_000), Just(9_000), Just(26_000)].prop_map(|ms| Op::Wait { ms }),
         1 => (1..=accounts, any::<bool>()).prop_map(|(account, paused)| Op::Pause { account, paused }),
         1 => Just(Op::Cut),
+        // Nothing happens by these where no win waits for a notice.
+        3 => (any::<bool>(), any::<bool>()).prop_map(|(came, lower)| Op::Notice { came, lower }),
+        2 => Just(Op::Tell),
+        2 => Just(Op::Told),
     ]
 }
 
@@ -77,6 +91,37 @@ fn full_rings_change_nothing() {
 #[test]
 fn windows_change_under_clocks_that_disagree() {
     sequences(Plan { window_ns: 40 * SECOND, skew_ns: 7_123 * SECOND, ..plan() }, 300);
+}
+
+/// Of two accounts what was won is charged when notices come: late, at lower prices, never.
+#[test]
+fn what_waits_for_notices_is_neither_spent_twice_nor_lost() {
+    sequences(Plan { awaited: 2, ..plan() }, 300);
+    sequences(Plan { awaited: 2, window_ns: 40 * SECOND, skew_ns: 7_123 * SECOND, ..plan() }, 200);
+}
+
+/// What is held outlives its lease, and comes home after it; a stop does not wait for it.
+#[test]
+fn what_is_held_outlives_its_lease() {
+    let mut world = World::new(Plan { awaited: 3, ..plan() });
+    turns(&mut world, 20, 100);
+    let (wins, out) =
+        (i64::from(world.wins), |w: &World| w.granter.lines.values().map(|l| l.granted - l.returned).sum::<i64>());
+    world.step(Op::Pause { account: 1, paused: true });
+    for _ in 0..60 {
+        world.settle();
+        world.step(Op::Wait { ms: 1_000 });
+    }
+    assert_eq!(out(&world), 2 * wins, "nothing but what waits");
+    (0..wins - 3).for_each(|_| world.step(Op::Notice { came: true, lower: false }));
+    world.step(Op::Notice { came: true, lower: true });
+    world.settle();
+    assert_eq!(out(&world), 2 * wins - 1);
+    world.step(Op::Notice { came: false, lower: false });
+    world.step(Op::Stop);
+    world.settle();
+    world.assert_home();
+    assert_eq!((world.wrong, out(&world)), (None, 2 * wins - 3), "one waits still");
 }
 
 /// Turns in which nothing is lost, with a bid on the first account at core 0 in each.

@@ -64,6 +64,13 @@ impl Model for Scope {
         if world.asks.is_empty() && world.replies.is_empty() && world.server.asks() < self.asks {
             actions.push(Op::Turn);
         }
+        if self.plan.awaited > 0 {
+            if !world.awaiting.is_empty() {
+                let ends = [(true, false), (true, true), (false, false)];
+                actions.extend(ends.map(|(came, lower)| Op::Notice { came, lower }));
+            }
+            actions.push(if world.tells.is_empty() { Op::Tell } else { Op::Told });
+        }
         let fates = [(false, false), (true, false), (false, true)];
         let fates = &fates[..if state.faults < self.faults { 3 } else { 1 }];
         if !world.asks.is_empty() {
@@ -127,6 +134,7 @@ fn leases(long: bool) -> Scope {
         skew_ns: 0,
         ring: 4,
         ahead: 0,
+        awaited: 0,
     };
     let name = "leases";
     let (waits, planted) = (&[26_000], None);
@@ -147,6 +155,13 @@ fn day_change(long: bool) -> Scope {
 /// A later start of the machine is known to the granter.
 fn fence(long: bool) -> Scope {
     Scope { name: "fence", fences: 1, bids: 1 + u8::from(long), faults: 0, waited: 0, ..leases(long) }
+}
+
+/// What is won waits for its notice, which comes, at its price or a lower one, or does not; leases run out meanwhile.
+fn notices(long: bool) -> Scope {
+    let leases = leases(long);
+    let plan = Plan { cores: 1 + usize::from(long), awaited: 1, budget: 2, ..leases.plan };
+    Scope { name: "notices", plan, bids: 3, faults: 0, waited: u8::from(long), asks: 5, ..leases }
 }
 
 /// Runs it whole; `Some`: how it goes wrong.
@@ -180,6 +195,11 @@ fn the_day_changes() {
 }
 
 #[test]
+fn charges_wait_for_notices() {
+    assert_eq!(check(notices(is_long())), None);
+}
+
+#[test]
 fn a_dead_start_is_fenced() {
     assert_eq!(check(fence(is_long())), None);
 }
@@ -190,6 +210,7 @@ fn models_find_what_is_planted() {
     for fault in Fault::ALL {
         let scope = match fault {
             Fault::NoFence => fence(false),
+            Fault::HoldForgotten | Fault::LapseReused => notices(false),
             Fault::PeriodMixedUp => day_change(false),
             Fault::ExpiredUnspent => Scope { waited: 1, asks: 4, ..leases(false) },
             _ => leases(false),

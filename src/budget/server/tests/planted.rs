@@ -7,7 +7,7 @@ fn op(plan: &Plan, seed: u64) -> Op {
     let draw = |of: u64, n: u64| (mix(seed ^ mix(of)) % n) as usize;
     let core = draw(1, plan.cores as u64);
     let (lost, again) = (draw(2, 8) == 0, draw(2, 8) == 1);
-    match draw(3, 24) {
+    match draw(3, 28) {
         0..=6 => Op::Bid { core, account: 1 + draw(4, u64::from(plan.accounts)) as u32 },
         7..=9 => Op::Delivered { core, arrived: draw(5, 2) == 0 },
         10..=12 => Op::Report { core },
@@ -15,6 +15,9 @@ fn op(plan: &Plan, seed: u64) -> Op {
         16..=18 => Op::Turn,
         19 | 20 => Op::Ask { lost, again },
         21 | 22 => Op::Reply { lost, again },
+        23 | 24 => Op::Notice { came: draw(7, 2) == 0, lower: draw(8, 2) == 0 },
+        25 => Op::Tell,
+        26 => Op::Told,
         _ => Op::Wait { ms: [10, 600, 3_000, 9_000, 26_000][draw(6, 5)] },
     }
 }
@@ -30,6 +33,7 @@ fn run(fault: Option<Fault>, seed: u64) -> Option<&'static str> {
         skew_ns: seed % 100 * SECOND,
         ring: 4,
         ahead: 0,
+        awaited: 1,
     };
     let mut world = World::new(plan);
     fault.into_iter().for_each(|fault| world.server.plant(fault));

@@ -5,7 +5,7 @@ use crate::{
     budget::{
         AccountId, Period,
         messages::{Ask, CoreGrant, CoreLine, CoreReport, Cut, Granted, LineKey, Reply},
-        server::Server,
+        server::{Held, Server},
     },
     units::{MS, Money},
 };
@@ -33,6 +33,8 @@ pub(super) struct Plan {
     pub ring: usize,
     /// A core that has less than this wants twice as much.
     pub ahead: i64,
+    /// Bids on accounts up to this one are charged when their notices come.
+    pub awaited: u32,
 }
 
 /// One step of somebody.
@@ -52,6 +54,12 @@ pub(super) enum Op {
     Ask { lost: bool, again: bool },
     /// The oldest reply comes to the server, likewise.
     Reply { lost: bool, again: bool },
+    /// The journal has a notice of the oldest win that waits for one, at its price or half of it; or that none came.
+    Notice { came: bool, lower: bool },
+    /// What the journal has of such wins is on its way to the server.
+    Tell,
+    /// The oldest of that arrives.
+    Told,
     /// Time goes by.
     Wait { ms: u64 },
     /// The granter is told to pause an account, or to let it go on.
@@ -89,6 +97,9 @@ impl TinyLine {
 
 /// What a frame of a core's record says: charged, freed.
 type Frame = (LineKey, i64, i64);
+
+/// As of which frames of each core, and what is held and has lapsed.
+pub(super) type Tell = (Vec<u64>, Vec<Held>);
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 struct TinyCore {
@@ -130,6 +141,10 @@ pub(super) struct World {
     pub granter: TinyGranter,
     pub asks: VecDeque<Ask>,
     pub replies: VecDeque<Reply>,
+    /// Wins that wait for notices; of each line what is held and has lapsed; what the server is told of that.
+    pub awaiting: VecDeque<LineKey>,
+    held: BTreeMap<LineKey, (i64, i64)>,
+    pub tells: VecDeque<Tell>,
     pub now_ns: u64,
     /// What went wrong first, as one who sees everything sees it.
     pub wrong: Option<&'static str>,
@@ -139,12 +154,19 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(plan: Plan) -> World {
         let now_ns = 1_000 * SECOND;
+        let mut server = Server::new(1, 1, plan.cores, now_ns);
+        if plan.awaited > 0 {
+            server.await_notices();
+        }
         World {
-            server: Server::new(1, 1, plan.cores, now_ns),
+            server,
             cores: vec![TinyCore::default(); plan.cores],
             granter: TinyGranter { frames: vec![0; plan.cores], ..TinyGranter::default() },
             asks: VecDeque::new(),
             replies: VecDeque::new(),
+            awaiting: VecDeque::new(),
+            held: BTreeMap::new(),
+            tells: VecDeque::new(),
             now_ns,
             wrong: None,
             wins: 0,
@@ -202,6 +224,21 @@ impl World {
                     }
                 }
             }
+            Op::Notice { came, lower } => self.notice(came, lower),
+            Op::Tell => {
+                let upto = self.cores.iter().map(|core| core.frames.len() as u64).collect();
+                let held = |(line, (held, lapsed)): (&LineKey, &(i64, i64))| Held {
+                    line: *line,
+                    held: Money(*held),
+                    lapsed: Money(*lapsed),
+                };
+                self.tells.push_back((upto, self.held.iter().map(held).collect()));
+            }
+            Op::Told => {
+                if let Some((upto, held)) = self.tells.pop_front() {
+                    self.server.hold(&upto, &held);
+                }
+            }
             Op::Wait { ms } => self.now_ns += ms * MS,
             Op::Pause { account, paused } => {
                 let bit = 1 << account;
@@ -234,9 +271,14 @@ impl World {
             return;
         }
         line.charged += price;
-        line.flying += 1;
         let key = *key;
-        state.flying.push_back(key);
+        if account.0 <= self.plan.awaited {
+            self.awaiting.push_back(key);
+            self.held.entry(key).or_default().0 += price;
+        } else {
+            line.flying += 1;
+            state.flying.push_back(key);
+        }
         state.frames.push((key, price, 0));
         self.wins += 1;
         // What one who sees everything sees.
@@ -247,6 +289,25 @@ impl World {
         if self.granter.lines.get(&key).is_none_or(|l| granter_now >= l.kept_ns) {
             self.wrong("spent when the granter took the lease for expired");
         }
+    }
+
+    fn notice(&mut self, came: bool, lower: bool) {
+        let Some(key) = self.awaiting.pop_front() else { return };
+        let price = self.plan.price;
+        let sums = self.held.entry(key).or_default();
+        sums.0 -= price;
+        sums.1 += if !came {
+            price
+        } else if lower {
+            price / 2
+        } else {
+            0
+        };
+    }
+
+    /// What has come home of a line without being freed by a core.
+    fn lapsed(&self, key: LineKey) -> i64 {
+        self.held.get(&key).map_or(0, |sums| sums.1)
     }
 
     fn delivered(&mut self, core: usize, arrived: bool) {
@@ -359,6 +420,9 @@ impl World {
             if said.closed.is_some_and(|spent| spent.0 != is_out) {
                 self.wrong("closed with a sum that does not come out");
             }
+            if said.closed.is_some() && self.held.get(&said.line).is_some_and(|sums| sums.0 > 0) {
+                self.wrong("closed while a notice may come");
+            }
             if said.closed.is_some() && is_out != self.really_spent(said.line) {
                 self.wrong("closed before the last delivery was known");
             }
@@ -427,7 +491,11 @@ impl World {
 
     fn take_cut(&mut self, cut: &Cut) {
         for (key, charged, freed) in &cut.spent {
-            self.granter.lines.entry(*key).or_default().cut = (charged.0, freed.0);
+            let line = self.granter.lines.entry(*key).or_default();
+            line.cut = (charged.0, freed.0);
+            if charged.0 - freed.0 > line.granted {
+                self.wrong = self.wrong.or(Some("more was charged than granted"));
+            }
         }
         self.granter.frames.clone_from(&cut.frames);
         // Exactly the frames up to there, of every line.
@@ -449,15 +517,15 @@ impl World {
     fn record_settles(&self) -> bool {
         let behind = |key: LineKey| -> i64 {
             let frames = self.cores.iter().zip(&self.granter.frames).flat_map(|(c, q)| &c.frames[*q as usize..]);
-            frames.filter(|f| f.0 == key).map(|(_, charged, freed)| charged - freed).sum()
+            frames.filter(|f| f.0 == key).map(|(_, charged, freed)| charged - freed).sum::<i64>() - self.lapsed(key)
         };
         self.granter.lines.iter().all(|(key, l)| l.cut.0 - l.cut.1 + behind(*key) == self.really_spent(*key))
     }
 
-    /// Charged and not freed, as the record has it.
+    /// Charged, and neither freed nor lapsed, as the record has it.
     fn really_spent(&self, key: LineKey) -> i64 {
         let frames = self.cores.iter().flat_map(|c| &c.frames).filter(|f| f.0 == key);
-        frames.map(|(_, charged, freed)| charged - freed).sum()
+        frames.map(|(_, charged, freed)| charged - freed).sum::<i64>() - self.lapsed(key)
     }
 
     /// Everything that must hold at any moment.
@@ -500,6 +568,10 @@ impl World {
                 self.step(Op::Grants { core });
                 self.step(Op::Report { core });
             }
+            self.step(Op::Tell);
+            while !self.tells.is_empty() {
+                self.step(Op::Told);
+            }
             self.step(Op::Turn);
             while !self.asks.is_empty() {
                 self.step(Op::Ask { lost: false, again: false });
@@ -517,7 +589,7 @@ impl World {
         for (key, line) in &self.granter.lines {
             let spent = self.really_spent(*key);
             assert_eq!(line.granted - line.returned, spent, "{key:?} {line:?}");
-            assert_eq!(line.cut.0 - line.cut.1, spent, "{key:?} {line:?}");
+            assert_eq!(line.cut.0 - line.cut.1 - self.lapsed(*key), spent, "{key:?} {line:?}");
         }
     }
 

@@ -1,0 +1,114 @@
+use super::*;
+
+const LINE: LineKey = LineKey { account: AccountId(7), period: Period(29_000_000) };
+const OF: Of = Of { epoch: 3, line: LINE };
+
+fn at(s: u64) -> Now {
+    Now { boot_ns: s * 1_000 * MS, wall_offset_ns: 0 }
+}
+
+fn all(holds: &mut Holds, now: Now) -> Vec<Lapse> {
+    let mut out = Vec::new();
+    while let Some(lapse) = holds.due(now) {
+        holds.lapse(&lapse);
+        out.push(lapse);
+    }
+    out
+}
+
+#[test]
+fn a_notice_in_time_keeps_what_it_names_and_the_rest_goes_home() {
+    let mut holds = Holds::new();
+    holds.hold(OF, 600, Money(10), at(0));
+    holds.hold(OF, 659, Money(5), at(30));
+    holds.hold(OF, 660, Money(3), at(30));
+    assert_eq!(holds.billed(OF, 600, Money(10), Money(10)), Billed::Settled);
+    assert_eq!(all(&mut holds, at(719)), [], "the minute and the grace are not over");
+    assert_eq!(all(&mut holds, at(720)), [Lapse { of: OF, minute: 10, amount: Money(5) }]);
+    assert_eq!(holds.billed(OF, 659, Money(5), Money(5)), Billed::Late);
+    assert_eq!(holds.of(OF), Sums { held: Money(3), lapsed: Money(5), ..Sums::default() });
+    assert_eq!(all(&mut holds, at(780)), [Lapse { of: OF, minute: 11, amount: Money(3) }]);
+    assert_eq!((holds.total(), holds.due(at(100_000))), (0, None));
+}
+
+#[test]
+fn what_a_lower_price_leaves_goes_home_at_once() {
+    let mut holds = Holds::new();
+    holds.hold(OF, 600, Money(10), at(0));
+    holds.hold(OF, 600, Money(10), at(0));
+    for _ in 0..2 {
+        assert_eq!(holds.billed(OF, 600, Money(10), Money(7)), Billed::Settled);
+    }
+    assert_eq!(all(&mut holds, at(1)), [Lapse { of: OF, minute: 0, amount: Money(6) }], "in one sum");
+    assert_eq!(holds.of(OF), Sums { lapsed: Money(6), ..Sums::default() });
+    assert_eq!(holds.billed(OF, 600, Money(10), Money(7)), Billed::Late, "nothing of it is left");
+}
+
+/// A wall clock that is set forward does not take the money of wins whose notices may come when it is set back.
+#[test]
+fn a_clock_that_jumps_takes_nothing() {
+    let mut holds = Holds::new();
+    holds.hold(OF, 600, Money(10), at(0));
+    let jumped = Now { wall_offset_ns: 3_600_000 * MS as i64, ..at(60) };
+    assert_eq!(all(&mut holds, jumped), []);
+    let set_back = Now { wall_offset_ns: -3_600_000 * MS as i64, ..at(3_600 + 700) };
+    assert_eq!(all(&mut holds, set_back), [], "its tokens have not expired by this clock");
+    assert_eq!(all(&mut holds, at(4_400)).len(), 1);
+}
+
+#[test]
+fn it_is_read_as_it_was_written() {
+    let mut holds = Holds::new();
+    let other = Of { epoch: 4, line: LineKey { account: AccountId(8), ..LINE } };
+    holds.hold(OF, 600, Money(10), at(0));
+    holds.hold(OF, 900, Money(20), at(0));
+    holds.hold(other, 600, Money(30), at(0));
+    holds.billed(other, 600, Money(30), Money(25));
+    holds.ended(OF, Money(100), Money(1));
+    let mut bytes = Vec::new();
+    holds.write(&mut bytes);
+    let mut read = Holds::read(&bytes, at(100)).expect("as it was written");
+    assert_eq!(read.lines_of(3).collect::<Vec<_>>(), holds.lines_of(3).collect::<Vec<_>>());
+    assert_eq!(read.of(OF).last, Some((Money(100), Money(1))));
+    assert_eq!((read.total(), read.count()), (30, 4));
+    assert_eq!(all(&mut read, at(719)), [Lapse { of: other, minute: 0, amount: Money(5) }]);
+    assert_eq!(all(&mut read, at(1_020)).iter().map(|l| l.amount.0).collect::<Vec<_>>(), [10, 20]);
+    for len in 0..bytes.len() {
+        assert!(Holds::read(&bytes[..len], at(0)).is_err(), "{len}");
+    }
+    bytes.push(0);
+    assert!(Holds::read(&bytes, at(0)).is_err());
+}
+
+#[test]
+fn records_are_these_bytes() {
+    let lapse = Lapse { of: OF, minute: 0x0102, amount: Money(0x0304) };
+    let mut out = Vec::new();
+    lapse.encode(&mut out);
+    assert_eq!(out, b"\x03\0\0\0\x07\0\0\0\x40\x81\xba\x01\x02\x01\0\0\x04\x03\0\0\0\0\0\0");
+    assert_eq!(Lapse::decode(&out), Ok(lapse));
+    assert_eq!(Lapse::decode(&out[..23]), Err(RecordError::Short));
+    out.push(0);
+    assert_eq!(Lapse::decode(&out), Err(RecordError::Trailing));
+}
+
+/// What has long been over is forgotten, what is held is not.
+#[test]
+fn windows_that_are_over_are_forgotten() {
+    let mut holds = Holds::new();
+    let old = Of { epoch: 2, line: LINE };
+    for of in [OF, old] {
+        holds.hold(of, 600, Money(10), at(0));
+    }
+    let minutes = u64::from(LINE.period.0);
+    let day = |n: u64| at((minutes + n * 1_440) * 60 + 60);
+    holds.tidy(3, 40, day(41));
+    assert_eq!(holds.lines.len(), 2, "something is held");
+    all(&mut holds, day(0));
+    holds.tidy(3, 40, day(1));
+    assert_eq!(holds.lines.len(), 2);
+    holds.tidy(3, 40, day(2));
+    assert_eq!(holds.lines.keys().collect::<Vec<_>>(), [&OF]);
+    holds.tidy(3, 40, day(40));
+    assert_eq!(holds.count(), 0);
+}
