@@ -2,7 +2,9 @@
 //!
 //! The ledger knows, of each start of the process, what it spent of each window: for good once that start is over, and until then
 //! as of certain frames of each core. The record is added up over exactly the same frames, so the two are equal to the
-//! nano-unit at any moment, also while the exchange runs; what came behind those frames is named as not reported yet.
+//! nano-unit at any moment, also while the exchange runs; what came behind those frames is named as not reported yet. Where charges
+//! wait for their billing notices, what has gone home without one counts once the ledger has settled its line for good; a
+//! notice that came too late to be charged is the house's loss, and has a column of its own.
 use super::{AuditError, Out, Place, Range, Where, advertiser::money, directory::Journal, say, walk};
 use crate::{
     bidder::turn,
@@ -25,15 +27,20 @@ use outcry::{
         granter::{End, HolderId},
     },
     config,
+    notice::{
+        holds::Lapse,
+        token::Kind as Of,
+        told::{Name, Notice},
+    },
     record::{
-        frame::{Frame, WRITER_CONTROL},
+        frame::{Frame, Kind, WRITER_CONTROL},
         show::{columns::Columns, json::Object},
         when::utc,
     },
     units::EventId,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::Path,
     time::{Duration, Instant},
@@ -82,6 +89,8 @@ struct Pair {
     record: i128,
     /// The same, in frames that the ledger has not heard of.
     unreported: i128,
+    /// Would have been charged to winners, had their notices come in time.
+    late: i128,
     /// The ledger has a line of it.
     known: bool,
     /// The line is over for good, so all frames count.
@@ -104,6 +113,8 @@ struct Books {
     /// The exchange runs: a start that the ledger has not heard of may be its own.
     running: bool,
     pairs: BTreeMap<Key, Pair>,
+    /// Notices that came too late, each once.
+    late: BTreeSet<Name>,
     day: u32,
     node: u32,
 }
@@ -150,6 +161,27 @@ impl Books {
             let pair = self.pairs.entry(key).or_default();
             let sum = if heard { &mut pair.record } else { &mut pair.unreported };
             *sum += moved.nanos;
+        }
+    }
+
+    /// Adds what has gone home without a notice, where nothing of the line can change any more.
+    fn lapse(&mut self, lapse: &Lapse) {
+        let (line, own) = (lapse.of.line, HolderId { node: self.node, epoch: lapse.of.epoch });
+        let holder = if self.pairs.contains_key(&(line, own)) { own } else { ARCHIVE };
+        if let Some(pair) = self.pairs.get_mut(&(line, holder)).filter(|pair| pair.over) {
+            pair.record -= i128::from(lapse.amount.0);
+        }
+    }
+
+    /// Adds a notice that nothing was charged for, as it came too late.
+    fn late(&mut self, notice: &Notice<'_>) {
+        let line = LineKey { account: notice.account, period: notice.period };
+        let held = notice.held.filter(|_| notice.expired && notice.name.kind == Of::Billed && self.holds(line));
+        if let Some(held) = held.filter(|_| self.late.insert(notice.name)) {
+            let own = HolderId { node: notice.name.event.node, epoch: notice.name.event.epoch };
+            let archived = !self.pairs.contains_key(&(line, own)) && self.pairs.contains_key(&(line, ARCHIVE));
+            let holder = if archived { ARCHIVE } else { own };
+            self.pairs.entry((line, holder)).or_default().late += i128::from(held.0);
         }
     }
 
@@ -217,6 +249,11 @@ pub(super) fn run(args: &ReconcileArgs) -> Result<bool, AuditError> {
     let range = Range::between(begins.saturating_sub(AROUND_MS), begins + DAY_MS + AROUND_MS);
     let mut readable = true;
     let whole = walk::frames(&mut journal, range, &mut |place, frame| {
+        match frame.kind() {
+            Some(Kind::Settlement) => Lapse::decode(frame.payload()).iter().for_each(|lapse| books.lapse(lapse)),
+            Some(Kind::Notice) => Notice::decode(frame.payload()).iter().for_each(|notice| books.late(notice)),
+            _ => {}
+        }
         match moved(frame) {
             Ok(all) => all.into_iter().for_each(|m| books.count(&m, frame)),
             Err(why) => {
@@ -312,28 +349,40 @@ fn print(books: &Books, args: &ReconcileArgs, out: &mut Out) -> Result<(), Audit
         all.forfeit += pair.forfeit;
         all.record += pair.record;
         all.unreported += pair.unreported;
+        all.late += pair.late;
     }
-    let mut columns =
-        Columns::new(&["account", ">ledger", ">of it forfeit", ">record", ">not reported yet", ">difference"]);
+    let mut columns = Columns::new(&[
+        "account",
+        ">ledger",
+        ">of it forfeit",
+        ">record",
+        ">not reported yet",
+        ">difference",
+        ">late notices",
+    ]);
     let mut text = String::new();
     for (id, pair) in &accounts {
         let name = name(books, *id);
-        let sums = [pair.ledger, pair.forfeit, pair.record, pair.unreported, pair.difference()].map(money);
+        let sums = [pair.ledger, pair.forfeit, pair.record, pair.unreported, pair.difference(), pair.late].map(money);
         if args.place.json {
-            let [ledger, forfeit, record, unreported, difference] = &sums;
+            let [ledger, forfeit, record, unreported, difference, late] = &sums;
             Object::write(&mut text, |o| {
                 o.word("type", "account");
                 o.text("account", name.as_bytes());
                 o.number("id", id.0);
                 let all = [("ledger", ledger), ("forfeit", forfeit), ("record", record)];
-                for (name, sum) in all.into_iter().chain([("not_reported", unreported), ("difference", difference)]) {
+                for (name, sum) in all.into_iter().chain([
+                    ("not_reported", unreported),
+                    ("difference", difference),
+                    ("late_notices", late),
+                ]) {
                     o.number(name, sum);
                 }
             });
             text.push('\n');
         } else {
-            let [a, b, c, d, e] = sums;
-            columns.row([name, a, b, c, d, e]);
+            let [a, b, c, d, e, f] = sums;
+            columns.row([name, a, b, c, d, e, f]);
         }
     }
     if !args.place.json {

@@ -210,9 +210,9 @@ fn account_json(manager: &dyn Manager, account: &Account, o: &mut Object<'_>) {
             Span::Life => "in_all",
         };
         o.object(name, |o| {
-            let Standing { committed, spent, leased, quarantined, forfeit } = now.standing;
+            let Standing { committed, spent, held, leased, quarantined, forfeit } = now.standing;
             o.some_number("ceiling", now.ceiling);
-            let all = [("committed", committed), ("spent", spent), ("leased", leased)];
+            let all = [("committed", committed), ("spent", spent), ("held", held), ("leased", leased)];
             for (name, money) in all.into_iter().chain([("quarantined", quarantined), ("forfeit", forfeit)]) {
                 o.number(name, money);
             }

@@ -62,7 +62,7 @@ fn budgets_are_added_changed_and_shown() {
     assert_eq!((&summer["daily"], &summer["advertiser_is"]), (&11.37885.into(), &"paused".into()));
     assert_eq!(
         summer["today"],
-        serde_json::json!({"ceiling": 16.37885, "committed": 0, "spent": 0, "leased": 0, "quarantined": 0, "forfeit": 0})
+        serde_json::json!({"ceiling": 16.37885, "committed": 0, "spent": 0, "held": 0, "leased": 0, "quarantined": 0, "forfeit": 0})
     );
     let first = value(&get(&mut books, "/budget/accounts?most=1"));
     assert_eq!((first["accounts"].as_array().map(Vec::len), &first["next"]), (Some(1), &2.into()));

@@ -55,7 +55,7 @@ use super::{
     AccountId, LineKey,
     messages::{Ask, AskLine, Reply},
 };
-use crate::units::{MS, Now};
+use crate::units::{MS, Money, Now};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A grant may be used for so long after it was asked for, milliseconds.
@@ -217,9 +217,28 @@ impl Granter {
     }
 
     fn is_quarantined(&self, slot: &Slot, now_ns: u64) -> bool {
-        let lives = self.books.holders.get(&slot.holder).is_some_and(|h| h.row.state == HolderState::Live);
-        slot.line.end == End::Open && (!lives || slot.until_ns <= now_ns)
+        slot.line.end == End::Open && self.whose(slot, now_ns) == Whose::Quarantined
     }
+
+    fn whose(&self, slot: &Slot, now_ns: u64) -> Whose {
+        match self.books.holders.get(&slot.holder).map(|h| h.row.state) {
+            Some(HolderState::Live) if slot.until_ns > now_ns => Whose::Leased,
+            // A line that its settlement left open waits for notices, and for nothing else.
+            Some(HolderState::Settled) if slot.line.held > Money(0) => Whose::Spent,
+            _ => Whose::Quarantined,
+        }
+    }
+}
+
+/// What the part of an open line is that is not held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Whose {
+    /// A holder's that lives.
+    Leased,
+    /// Nobody knows.
+    Quarantined,
+    /// The record has proved it spent.
+    Spent,
 }
 
 /// Violations that wait to be told at once.

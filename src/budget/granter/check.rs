@@ -1,7 +1,7 @@
 //! What must hold of the books, and what is found where it does not.
 //! Owns: the invariants' names. Called by: every step, for the line and the buckets it touches; `audit`, for all of them.
 //! Never: mends anything.
-use super::{End, Granter, HolderId, LineId, pass::Pass, rows::Key};
+use super::{End, Granter, HolderId, LineId, Whose, pass::Pass, rows::Key};
 use crate::{
     budget::{AccountId, window::BucketKey},
     units::Money,
@@ -190,7 +190,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    pub(super) fn add(&mut self, line: &super::Line, quarantined: bool) {
+    pub(super) fn add(&mut self, line: &super::Line, whose: Whose) {
         self.lines += 1;
         self.granted.0 += line.granted.0;
         self.returned.0 += line.returned.0;
@@ -201,11 +201,13 @@ impl Totals {
         if line.end == End::Open {
             self.held.0 += line.held.0;
             let rest = line.out().0 - line.held.0;
-            if quarantined {
-                self.quarantined.0 += rest;
-                self.quarantined_lines += u32::from(rest > 0);
-            } else {
-                self.leased.0 += rest;
+            match whose {
+                Whose::Quarantined => {
+                    self.quarantined.0 += rest;
+                    self.quarantined_lines += u32::from(rest > 0);
+                }
+                Whose::Leased => self.leased.0 += rest,
+                Whose::Spent => self.spent.0 += rest,
             }
         }
     }

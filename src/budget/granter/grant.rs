@@ -2,7 +2,7 @@
 //! Owns: the rule of each grant. Called by: `ask`. Never: grants above a ceiling, for a window that is over or not next, or
 //! to an account that may not spend.
 use super::{
-    AHEAD_MS, CEILING_MAX, End, Fault, Granter, HolderId, LineId, MARGIN_MS, USABLE_MS, accounts::Accounts,
+    AHEAD_MS, CEILING_MAX, End, Fault, Granter, HolderId, LineId, MARGIN_MS, USABLE_MS, Whose, accounts::Accounts,
     books::Known, check::Violation,
 };
 use crate::{
@@ -254,7 +254,7 @@ impl Granter {
     fn holders(&self, id: LineId, now_ns: u64) -> u32 {
         let others = self.books.windows.get(&id.key).map_or(0, |window| {
             let uses = |slot: &&super::Slot| {
-                let live = slot.line.end == End::Open && !self.is_quarantined(slot, now_ns);
+                let live = slot.line.end == End::Open && self.whose(slot, now_ns) == Whose::Leased;
                 live && slot.holder != id.holder
             };
             window.lines.iter().filter(uses).count()

@@ -123,7 +123,7 @@ impl Pass {
             if !fits {
                 found.push(Violation::Orphan(id));
             }
-            self.totals.add(line, granter.is_quarantined(slot, now_ns));
+            self.totals.add(line, granter.whose(slot, now_ns));
         }
         self.count(&window.row.buckets, window.out(), 1);
     }

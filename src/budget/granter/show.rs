@@ -1,7 +1,7 @@
 //! What people and metrics are told.
 //! Owns: nothing. Called by: the admin API, metrics, alarms. Never: changes money.
 use super::{
-    End, Granter, HolderId, Line, LineId, Totals, Violation,
+    End, Granter, HolderId, Line, LineId, Totals, Violation, Whose,
     rows::{BucketRow, HolderRow},
 };
 use crate::{
@@ -27,6 +27,8 @@ pub struct Standing {
     pub committed: Money,
     /// Known to have been spent: for good, and by living holders as of their last cuts.
     pub spent: Money,
+    /// Charged to winners whose notices have not come yet.
+    pub held: Money,
     /// With living holders, and not known to have been spent.
     pub leased: Money,
     /// With holders that are dead or did not renew in time: counts as spent until it is proven otherwise.
@@ -40,7 +42,7 @@ impl Granter {
     pub fn totals(&self, now_ns: u64) -> Totals {
         let mut totals = Totals::default();
         for slot in self.books.windows.values().flat_map(|w| &w.lines) {
-            totals.add(&slot.line, self.is_quarantined(slot, now_ns));
+            totals.add(&slot.line, self.whose(slot, now_ns));
         }
         totals
     }
@@ -89,11 +91,17 @@ impl Granter {
             let line = &slot.line;
             match line.end {
                 End::Open => {
-                    let rest = line.out().0 - line.known_spent().0;
-                    let quarantined = self.is_quarantined(slot, now_ns);
-                    let place = if quarantined { &mut standing.quarantined } else { &mut standing.leased };
+                    // What is held was charged, and may yet come home.
+                    let known = (line.known_spent().0 - line.held.0).max(0);
+                    let rest = line.out().0 - line.held.0 - known;
+                    let place = match self.whose(slot, now_ns) {
+                        Whose::Quarantined => &mut standing.quarantined,
+                        Whose::Leased => &mut standing.leased,
+                        Whose::Spent => &mut standing.spent,
+                    };
                     place.0 += rest;
-                    standing.spent.0 += line.known_spent().0;
+                    standing.spent.0 += known;
+                    standing.held.0 += line.held.0;
                 }
                 end => {
                     standing.spent.0 += line.spent().0;
