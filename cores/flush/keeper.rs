@@ -93,6 +93,8 @@ pub struct Keeper<D: Disk> {
     damages: u64,
     buffered: bool,
     notices: Option<Notices>,
+    /// When every box was last read to its end.
+    read_all: Option<Now>,
     /// The journal took no more the last time that it was offered some.
     blocked: bool,
     end: End,
@@ -112,6 +114,7 @@ impl<D: Disk> Keeper<D> {
             damages: 0,
             buffered: false,
             notices: None,
+            read_all: None,
             blocked: false,
             end: End::Not,
         }
@@ -152,11 +155,12 @@ impl<D: Disk> Keeper<D> {
 
     /// Reads what is in the boxes as far as the journal takes it, and lets go of what is durable.
     pub fn turn(&mut self, now: Now, totals: &mut Totals) {
-        let Keeper { notices, own, .. } = self;
+        let Keeper { notices, own, read_all, .. } = self;
         if let Some(notices) = notices {
             notices.turn(now);
-            // Behind all that was read, and before what is read now.
-            notices.lapse(now, |lapse| {
+            // As of when all had been read: a notice that came in time may lie unread since, however long this thread has
+            // stood still.
+            notices.lapse(*read_all, now, |lapse| {
                 own.note(Kind::Settlement as u8, holds::VERSION, now, |out| lapse.encode(out));
             });
         }
@@ -178,6 +182,9 @@ impl<D: Disk> Keeper<D> {
             if self.settle(now, totals) == 0 {
                 break;
             }
+        }
+        if kept == Kept::All {
+            self.read_all = Some(now);
         }
         self.blocked = kept == Kept::Blocked;
         if !self.blocked {

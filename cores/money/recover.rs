@@ -80,7 +80,7 @@ pub fn recover<E: From<LedgerError>>(
 }
 
 /// A line of a dead start: what it charged and freed, less what has lapsed of that, and what may still lapse.
-fn last(line: LineKey, charged: Money, freed: Money, sums: &Sums) -> Final {
+pub fn last(line: LineKey, charged: Money, freed: Money, sums: &Sums) -> Final {
     let held = holding::out(sums);
     // To the ledger what is held is not charged yet.
     Final { line, charged, freed: Money(freed.0 + sums.lapsed.0 + held.0), held }

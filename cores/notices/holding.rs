@@ -112,8 +112,8 @@ impl Holding {
     }
 
     /// Lets go of what is due, each on record: before anything else is read.
-    pub fn lapse(&mut self, now: Now, mut note: impl FnMut(&Lapse)) {
-        while let Some(lapse) = self.holds.due(now) {
+    pub fn lapse(&mut self, read: Option<Now>, now: Now, mut note: impl FnMut(&Lapse)) {
+        while let Some(lapse) = read.and_then(|then| self.holds.due(then)) {
             note(&lapse);
             self.holds.lapse(&lapse);
             self.counts.lapsed += lapse.amount.0;

@@ -161,9 +161,10 @@ impl Notices {
         self.ended.extend(self.outbox.push(name, url, now.boot_ns).err());
     }
 
-    /// What is held and not charged after all goes home, each on record: before the turn reads anything.
-    pub fn lapse(&mut self, now: Now, note: impl FnMut(&Lapse)) {
-        self.holding.lapse(now, note);
+    /// What is held and not charged after all goes home, each on record: before the turn reads anything. `read`: when every box
+    /// had been read to its end.
+    pub fn lapse(&mut self, read: Option<Now>, now: Now, note: impl FnMut(&Lapse)) {
+        self.holding.lapse(read, now, note);
     }
 
     /// Tells whoever has leases what is held of them; as [`Notices::keep`], also at once when there will be no other time.

@@ -4,6 +4,8 @@
 //! accounted for.
 //!
 //! Every failure prints its seed. `scripts/disasters` runs ten thousand, and one again with all that happened in it.
+#[path = "disasters/flush.rs"]
+mod flush;
 #[path = "disasters/ledger.rs"]
 mod ledger;
 #[path = "disasters/plan.rs"]

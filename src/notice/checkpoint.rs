@@ -26,7 +26,7 @@ const MAGIC: &[u8; 8] = b"OUTNOTE2";
 /// Of files without what is held.
 const BEFORE: &[u8; 8] = b"OUTNOTE1";
 /// Holds of nothing, as they are written.
-const NONE_HELD: &[u8; 8] = &[0; 8];
+const NONE_HELD: &[u8; 12] = &[0; 12];
 /// Pages of a file, more than there can be.
 const PAGES_MAX: usize = 1 << 24;
 /// Tasks of a file, more than there are: of a start that found too many, all.

@@ -13,7 +13,8 @@
 //! | the notice, at a lower price ([`super::price`]) | less the charge | the difference |
 //! | its minute is over, and [`GRACE_S`] more | less what the minute still holds | all of that |
 //!
-//! A notice that comes behind its minute's end finds nothing to settle: it is recorded, answered, and not charged.
+//! A notice that comes behind its minute's end finds nothing to settle: it is recorded, answered, and not charged. One that is read
+//! before the record of its win, from another core's box, settles it in advance.
 //!
 //! A minute is over when both clocks say so, the wall's, by which tokens expire, and the machine's own, counted from when the
 //! charge was first seen: no clock that is set takes money from a win whose notice may come.
@@ -126,6 +127,8 @@ pub struct Holds {
     changed: Vec<Of>,
     /// Of these something is owed.
     owing: Vec<Of>,
+    /// Minutes up to this one have gone home.
+    gone: u32,
     planted: Option<Fault>,
 }
 
@@ -165,9 +168,10 @@ impl Holds {
         if held <= Money(0) {
             return Billed::Settled;
         }
-        let there =
-            self.minutes.get_mut(&(expires_s / 60)).and_then(|m| m.held.get_mut(&of)).filter(|sum| **sum >= held.0);
-        let Some(sum) = there else { return Billed::Late };
+        if expires_s / 60 <= self.gone {
+            return Billed::Late;
+        }
+        let sum = self.minutes.entry(expires_s / 60).or_default().held.entry(of).or_default();
         if self.planted != Some(Fault::SettledLapses) || !cfg!(debug_assertions) {
             *sum -= held.0;
         }
@@ -183,7 +187,7 @@ impl Holds {
     }
 
     /// The next that goes home. It is to be recorded where the journal has it behind all that was said before, and then to be
-    /// handed to [`Holds::lapse`] before anything else is said.
+    /// handed to [`Holds::lapse`] before anything else is said. `now`: when all that had been recorded was read.
     pub fn due(&mut self, now: Now) -> Option<Lapse> {
         while let Some(of) = self.owing.last().copied() {
             let amount = self.lines.get(&of).map_or(Money(0), |line| line.owed);
@@ -203,7 +207,12 @@ impl Holds {
             }
             match minute.held.iter().find(|(_, sum)| **sum > 0) {
                 Some((of, sum)) => return Some(Lapse { of: *of, minute: number, amount: Money(*sum) }),
-                None => drop(entry.remove()),
+                // What was settled in advance and never won, as far as the record goes, is nobody's.
+                None => {
+                    for (of, sum) in entry.remove().held {
+                        self.line(of).held.0 -= sum;
+                    }
+                }
             }
         }
     }
@@ -217,6 +226,7 @@ impl Holds {
             line.lapsed.0 += amount.0;
             return;
         }
+        self.gone = self.gone.max(minute);
         if let Some(sum) = self.minutes.get_mut(&minute).and_then(|m| m.held.get_mut(&of)) {
             *sum -= amount.0;
         }
@@ -282,7 +292,7 @@ impl Holds {
 
     /// Appends all of it.
     pub fn write(&self, out: &mut Vec<u8>) {
-        Block::<4>::new().u32(self.lines.len() as u32).end(out);
+        Block::<8>::new().u32(self.gone).u32(self.lines.len() as u32).end(out);
         for (of, sums) in &self.lines {
             let (charged, freed) = sums.last.unwrap_or_default();
             Block::<{ OF + 1 + 5 * 8 }>::new()
@@ -297,7 +307,7 @@ impl Holds {
         }
         let parts =
             |(minute, m): (&u32, &Minute)| m.held.iter().map(|(of, sum)| (*minute, *of, *sum)).collect::<Vec<_>>();
-        let parts: Vec<_> = self.minutes.iter().flat_map(parts).filter(|(.., sum)| *sum > 0).collect();
+        let parts: Vec<_> = self.minutes.iter().flat_map(parts).filter(|(.., sum)| *sum != 0).collect();
         Block::<4>::new().u32(parts.len() as u32).end(out);
         for (minute, of, sum) in parts {
             Block::<{ 4 + OF + 8 }>::new().u32(minute).bytes(of.bytes()).u64(sum as u64).end(out);
@@ -310,11 +320,12 @@ impl Holds {
     /// [`RecordError`] of what is none.
     pub fn read(bytes: &[u8], now: Now) -> Result<Holds, RecordError> {
         let r = &mut Reader { rest: bytes };
-        let mut holds = Holds::new();
+        let mut holds = Holds { gone: r.u32()?, ..Holds::new() };
         for _ in 0..r.u32()? {
             let of = Of::read(r)?;
             let dead = r.u8()? == 1;
-            let sums = Sums { held: r.money()?, lapsed: r.money()?, owed: r.money()?, last: None };
+            let held = Money(r.u64()? as i64);
+            let sums = Sums { held, lapsed: r.money()?, owed: r.money()?, last: None };
             let last = (r.money()?, r.money()?);
             if sums.owed > Money(0) {
                 holds.owing.push(of);
@@ -323,10 +334,10 @@ impl Holds {
         }
         for _ in 0..r.u32()? {
             let number = r.u32()?;
-            let (of, sum) = (Of::read(r)?, r.money()?);
+            let (of, sum) = (Of::read(r)?, r.u64()? as i64);
             let minute = holds.minutes.entry(number).or_default();
             minute.due_ns = minute.due_ns.max(due_ns(number, now));
-            minute.held.insert(of, sum.0);
+            minute.held.insert(of, sum);
         }
         r.end()?;
         Ok(holds)

@@ -1,6 +1,9 @@
 //! What a world is made of, and what happens in it.
 //! Owns: nothing. Called by: the world, and whoever makes a run smaller. Never: draws anything while the world runs.
-use outcry::budget::{granter, planted, server};
+use outcry::{
+    budget::{granter, planted, server},
+    notice::holds,
+};
 use outcry_cores::lab::rng::Rng;
 
 /// One second, nanoseconds.
@@ -106,13 +109,13 @@ pub(crate) enum Planted {
     Granter(granter::Fault),
     Server(server::Fault),
     Core(planted::Fault),
+    Holds(holds::Fault),
     /// A record that lacks its end counts as complete.
     TornTailIgnored,
 }
 
 impl Planted {
-    /// All that touch auctions which are settled at once: nothing is held there, so no hold can be forgotten.
-    pub(crate) const ALL: [Planted; 17] = [
+    pub(crate) const ALL: [Planted; 23] = [
         Planted::Granter(granter::Fault::ExpiredUnspent),
         Planted::Granter(granter::Fault::NoFence),
         Planted::Granter(granter::Fault::GrantBeforeDurable),
@@ -120,15 +123,21 @@ impl Planted {
         Planted::Granter(granter::Fault::PeriodMixedUp),
         Planted::Granter(granter::Fault::AdvertiserNotDebited),
         Planted::Granter(granter::Fault::QuarantineReleasedEarly),
+        Planted::Granter(granter::Fault::HoldForgotten),
         Planted::Server(server::Fault::ExpiredUnspent),
         Planted::Server(server::Fault::NoFence),
         Planted::Server(server::Fault::UsedBeforeGranted),
         Planted::Server(server::Fault::RepliedTwice),
         Planted::Server(server::Fault::PeriodMixedUp),
         Planted::Server(server::Fault::DeliveryIgnored),
+        Planted::Server(server::Fault::HoldForgotten),
+        Planted::Server(server::Fault::LapseReused),
         Planted::Core(planted::Fault::DeliveryIgnored),
         Planted::Core(planted::Fault::ExpiredUsed),
         Planted::Core(planted::Fault::PeriodMixed),
+        Planted::Holds(holds::Fault::SettledLapses),
+        Planted::Holds(holds::Fault::LapsesEarly),
+        Planted::Holds(holds::Fault::LowerIgnored),
         Planted::TornTailIgnored,
     ];
 }
@@ -165,6 +174,9 @@ pub(crate) struct Plan {
     pub(crate) trouble: u32,
     /// Which kinds may come, by bit.
     pub(crate) kinds: u32,
+    /// So many auctions in a thousand are charged when their notices come, which hold so long.
+    pub(crate) awaited: u64,
+    pub(crate) life_s: u32,
     /// A server's frames are durable before the answer leaves.
     pub(crate) durable: bool,
     /// Minutes before a change of day at which it begins.
@@ -210,6 +222,8 @@ impl Plan {
             durable: r.chance(300),
             before: *r.pick(&[1, 2, 5, 20]).unwrap_or(&2),
             zone: r.below(ZONES.len() as u64) as usize,
+            awaited: if large { 0 } else { *r.pick(&[0, 0, 300, 1_000]).unwrap_or(&0) },
+            life_s: *r.pick(&[5, 60, 300]).unwrap_or(&60),
             planted: None,
         }
     }
@@ -240,12 +254,17 @@ impl Plan {
             durable: r.chance(300),
             before: 24,
             zone: r.below(ZONES.len() as u64) as usize,
+            awaited: 0,
+            life_s: 60,
             planted: None,
         }
     }
 
+    /// Where charges wait for notices no record is torn, as a notice that was acknowledged may be lost with it, and no start goes
+    /// on beside the next: the two would write one journal.
     pub(crate) fn may(&self, trouble: Trouble) -> bool {
-        self.kinds & (1 << trouble as u32) != 0
+        let held = self.awaited > 0 && matches!(trouble, Trouble::PowerCut | Trouble::Zombie);
+        !held && self.kinds & (1 << trouble as u32) != 0
     }
 }
 

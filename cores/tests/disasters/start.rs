@@ -2,6 +2,7 @@
 //! Owns: production's server and core ledgers, the rings between them, the frames. Called by: the world. Never: tells the truth
 //! about money to anybody but the world's own sums.
 use super::{
+    flush::{Flush, Notice},
     plan::{Plan, Planted, SECOND},
     truth::{Sum, Truth},
 };
@@ -39,6 +40,9 @@ impl From<String> for Ended {
 pub(crate) struct Frame {
     pub(crate) charged: Vec<(LineKey, i64)>,
     pub(crate) freed: Vec<(LineKey, i64)>,
+    /// Of what was charged, what waits for a notice, until when.
+    pub(crate) held: Vec<(LineKey, i64, u32)>,
+    pub(crate) billed: Option<Notice>,
 }
 
 /// A ring from a core, as full as it may be.
@@ -80,6 +84,10 @@ pub(crate) struct Offered<'a> {
     pub(crate) refused: &'a mut dyn FnMut(usize, i64),
     /// Something went on with a delivery: not delivered, or late.
     pub(crate) undelivered: &'a mut dyn FnMut(bool),
+    /// This was won and waits for its notice.
+    pub(crate) awaits: &'a mut dyn FnMut(LineKey, i64, u32),
+    /// The wall clock, seconds since 1970.
+    pub(crate) wall_s: u32,
 }
 
 pub(crate) struct Start {
@@ -160,6 +168,9 @@ impl Start {
         };
         start.server = Server::new(id.node, id.epoch, plan.cores, start.now(at));
         start.server.gather(outcry_cores::money::leases::GATHER_NS);
+        if plan.awaited > 0 {
+            start.server.await_notices();
+        }
         if let Some(Planted::Server(fault)) = plan.planted {
             start.server.plant(fault);
         }
@@ -381,9 +392,12 @@ impl Start {
         }
         core.auctions += 1;
         let seq = core.auctions;
+        let awaits = plan.awaited > 0 && r.chance(plan.awaited as u32);
         for (ticket, reserved, charge) in &won {
             core.ledger.charge(*ticket, Money(*reserved), Money(*charge));
-            core.ledger.won(seq, *ticket, Money(*charge));
+            if !awaits {
+                core.ledger.won(seq, *ticket, Money(*charge));
+            }
         }
         self.moves()?;
         // From here on the answer may leave.
@@ -393,9 +407,17 @@ impl Start {
             truth.charge(tree, id, key, *charge)?;
             self.cores[c].sums.entry(key).or_default().charged += charge;
             frame.charged.push((key, *charge));
+            if awaits {
+                let expires_s = offered.wall_s + plan.life_s;
+                frame.held.push((key, *charge, expires_s));
+                (offered.awaits)(key, *charge, expires_s);
+            }
         }
         let core = &mut self.cores[c];
         core.frames.push(frame);
+        if awaits {
+            return self.moves();
+        }
         let lost = plan.may(super::plan::Trouble::Undelivered) && r.chance(40);
         let late = plan.may(super::plan::Trouble::LateNews) && r.chance(10);
         if late {
@@ -403,6 +425,24 @@ impl Start {
         }
         let after = if late { r.between(5, 40) * SECOND } else { r.between(1, 400) * SECOND / 1_000 };
         core.news.push((at + after, seq, !lost));
+        self.moves()
+    }
+
+    // --- notices -------------------------------------------------------------------------------------
+
+    /// A core records a notice; it may die before it has answered.
+    pub(crate) fn notice(&mut self, c: usize, notice: Notice) -> Result<(), Ended> {
+        let frame = Frame { billed: Some(notice), ..Frame::default() };
+        self.cores[c].frames.push(frame);
+        self.moves()
+    }
+
+    pub(crate) fn turn_flush(&mut self, flush: &mut Flush, now: outcry::units::Now, r: &mut Rng) -> Result<(), Ended> {
+        let frames: Vec<&[Frame]> = self.cores.iter().map(|core| core.frames.as_slice()).collect();
+        if let Some((upto, held)) = flush.turn(&frames, now, r) {
+            self.moves()?;
+            self.server.hold(&upto, &held);
+        }
         self.moves()
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct Truth {
     /// Limits that were lowered below what was committed: that much is still right.
     allowed: BTreeMap<BucketKey, i64>,
     pub(crate) auctions: u64,
+    /// Wins that wait for their notices, by when these expire and their names.
+    awaited: BTreeMap<(u32, u64), (HolderId, LineKey, i64)>,
     /// What the granter's wall clock says, if it was never wrong: windows are its.
     pub(crate) wall_ms: Option<u64>,
 }
@@ -76,6 +78,26 @@ impl Truth {
         }
         for bucket in self.buckets_of(tree, key).iter() {
             *self.buckets.entry(*bucket).or_default() -= amount;
+        }
+        Ok(())
+    }
+
+    /// What was charged waits for its notice.
+    pub(crate) fn awaits(&mut self, name: u64, holder: HolderId, key: LineKey, amount: i64, expires_s: u32) {
+        self.awaited.insert((expires_s, name), (holder, key, amount));
+    }
+
+    /// The notice is on record, in time; the first of a win counts.
+    pub(crate) fn billed(&mut self, tree: &Tree, name: u64, expires_s: u32, charge: i64) -> Result<(), String> {
+        let Some((holder, key, amount)) = self.awaited.remove(&(expires_s, name)) else { return Ok(()) };
+        if charge < amount { self.free(tree, holder, key, amount - charge) } else { Ok(()) }
+    }
+
+    /// What expired by now without a notice is nobody's debt.
+    pub(crate) fn expire(&mut self, tree: &Tree, wall_s: u32) -> Result<(), String> {
+        while let Some(entry) = self.awaited.first_entry().filter(|entry| entry.key().0 <= wall_s) {
+            let (holder, key, amount) = entry.remove();
+            self.free(tree, holder, key, amount)?;
         }
         Ok(())
     }

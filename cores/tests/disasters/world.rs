@@ -1,6 +1,7 @@
 //! One granter, some servers, a network, and everything that can happen to them, in virtual time.
 //! Owns: all of it, and the truth. Called by: the runs. Never: helps production code with anything it could not know.
 use super::{
+    flush::{Flush, Notice},
     ledger::{Fate, Ledger},
     plan::{Plan, Planted, SECOND, Trouble, ZONES},
     start::{Ended, Frame, Offered, Start, add},
@@ -17,9 +18,10 @@ use outcry::{
         window::{BucketKey, Span},
     },
     config::{self, Config},
-    units::Money,
+    notice::holds::Of,
+    units::{Money, Now},
 };
-use outcry_cores::lab::rng::Rng;
+use outcry_cores::{lab::rng::Rng, money::recover};
 use std::{collections::BTreeMap, sync::OnceLock};
 
 enum Message {
@@ -42,6 +44,7 @@ struct Node {
     down_until: u64,
     settle_at: u64,
     clock: (i64, i64),
+    flush: Flush,
 }
 
 /// What became of a campaign's day.
@@ -72,6 +75,12 @@ pub(crate) struct World {
     pub(crate) truth: Truth,
     nodes: Vec<Node>,
     net: Vec<(u64, Message)>,
+    /// Notices on their way: when, to which node.
+    notices: Vec<(u64, u32, Notice)>,
+    /// Names of wins that wait for one.
+    won: u64,
+    /// The wall clock of everybody but the granter at world time zero.
+    wall_ms: u64,
     names: Vec<String>,
     ids: Vec<AccountId>,
     demand: Vec<Demand>,
@@ -157,6 +166,9 @@ impl World {
             truth: Truth::default(),
             nodes: vec![],
             net: vec![],
+            notices: vec![],
+            won: 0,
+            wall_ms,
             demand: names.iter().map(|_| Demand::default()).collect(),
             changed_at: names.iter().map(|_| 0).collect(),
             names,
@@ -176,8 +188,16 @@ impl World {
         };
         for id in 1..=plan.servers {
             let clock = (boot(&mut world.r), world.r.below(201) as i64 - 100);
-            let mut node =
-                Node { id, epoch: 0, starts: vec![], dead: BTreeMap::new(), down_until: 0, settle_at: 0, clock };
+            let mut node = Node {
+                id,
+                epoch: 0,
+                starts: vec![],
+                dead: BTreeMap::new(),
+                down_until: 0,
+                settle_at: 0,
+                clock,
+                flush: Flush::default(),
+            };
             world.begin(&mut node);
             world.nodes.push(node);
         }
@@ -208,6 +228,10 @@ impl World {
     }
 
     fn begin(&mut self, node: &mut Node) {
+        if self.plan.awaited > 0 {
+            let left = node.dead.get(&node.epoch).map_or(&[][..], |record| &record.frames);
+            node.flush.begin(node.epoch + 1, left, &self.plan, self.node_now(node.clock));
+        }
         node.epoch += 1;
         let id = HolderId { node: node.id, epoch: node.epoch };
         node.starts.push(Start::new(&self.plan, id, &self.ledger.tree, node.clock, self.at));
@@ -217,6 +241,15 @@ impl World {
         }
         node.settle_at = self.at + if late { self.r.below(40 * SECOND) } else { 0 };
         self.note(|| format!("{id:?} begins"));
+    }
+
+    fn node_now(&self, clock: (i64, i64)) -> Now {
+        let boot_ns = clock.0 + self.at as i64 + self.at as i64 / 1_000_000 * clock.1;
+        Now { boot_ns: boot_ns as u64, wall_offset_ns: self.wall_ms as i64 * 1_000_000 + self.at as i64 - boot_ns }
+    }
+
+    fn wall_s(&self) -> u32 {
+        ((self.wall_ms + self.at / 1_000_000) / 1_000) as u32
     }
 
     // --- one step ------------------------------------------------------------------------------------
@@ -231,9 +264,11 @@ impl World {
         self.granter()?;
         let wall_ms = self.ledger.wall_ms(self.at);
         self.truth.wall_ms = (!self.plan.may(Trouble::WallJump)).then_some(wall_ms);
+        self.truth.expire(&self.ledger.tree, self.wall_s())?;
         for n in 0..self.nodes.len() {
             self.turn(n)?;
         }
+        self.notices()?;
         self.network()?;
         self.measure(false);
         let small = self.plan.campaigns <= 4 && !self.plan.market;
@@ -414,7 +449,7 @@ impl World {
         let start = self.nodes[n].starts.remove(s);
         let id = start.id;
         let mut frames = start.into_frames();
-        let unread = !power && !self.calm && self.r.chance(100);
+        let unread = !power && !self.calm && self.plan.awaited == 0 && self.r.chance(100);
         let torn = power && !self.plan.durable || unread;
         if torn {
             for core in &mut frames {
@@ -465,7 +500,16 @@ impl World {
     fn rise(&mut self, n: usize) {
         let mut node = std::mem::replace(
             &mut self.nodes[n],
-            Node { id: 0, epoch: 0, starts: vec![], dead: BTreeMap::new(), down_until: 0, settle_at: 0, clock: (0, 0) },
+            Node {
+                id: 0,
+                epoch: 0,
+                starts: vec![],
+                dead: BTreeMap::new(),
+                down_until: 0,
+                settle_at: 0,
+                clock: (0, 0),
+                flush: Flush::default(),
+            },
         );
         self.begin(&mut node);
         self.nodes[n] = node;
@@ -513,7 +557,79 @@ impl World {
         Ok(())
     }
 
+    /// Notices that arrive: at any core, late, twice, at a lower price, while the server is down and again when it is up.
+    fn notices(&mut self) -> Result<(), String> {
+        let wall_s = self.wall_s();
+        let mut at = 0;
+        while at < self.notices.len() {
+            let (due, node, notice) = self.notices[at];
+            if due > self.at {
+                at += 1;
+                continue;
+            }
+            let Some(n) = self.nodes.iter().position(|n| n.id == node) else { return Ok(()) };
+            let up = self.nodes[n].starts.last().filter(|s| !s.stopping && s.stands_until <= self.at);
+            if up.is_none() && !self.calm {
+                // Whoever calls tries again.
+                self.notices[at].0 = self.at + self.r.below(5 * SECOND);
+                at += 1;
+                continue;
+            }
+            self.notices.swap_remove(at);
+            // Expired ones are recorded, and move nothing.
+            if up.is_some() && wall_s < notice.expires_s {
+                let s = self.nodes[n].starts.len() - 1;
+                let c = self.r.below(self.plan.cores as u64) as usize;
+                let done = self.nodes[n].starts[s].notice(c, notice);
+                self.truth.billed(&self.ledger.tree, notice.name, notice.expires_s, notice.charge)?;
+                self.after(n, s, done)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What becomes of a win that waits for its notice.
+    fn will_be_noticed(&mut self, n: usize, holder: HolderId, key: LineKey, held: i64, expires_s: u32) {
+        self.won += 1;
+        let name = self.won;
+        self.truth.awaits(name, holder, key, held, expires_s);
+        let charge = if self.r.chance(200) { self.r.between(1, held.max(1) as u64) as i64 } else { held };
+        let of = Of { epoch: holder.epoch, line: key };
+        let notice = Notice { name, of, expires_s, held, charge };
+        let life = u64::from(self.plan.life_s) * SECOND;
+        let times = *self.r.pick(&[0, 1, 1, 1, 1, 1, 2, 3]).unwrap_or(&1);
+        for _ in 0..times {
+            let after = if self.r.chance(100) { life + self.r.below(200 * SECOND) } else { self.r.below(life) };
+            self.notices.push((self.at + after, self.nodes[n].id, notice));
+        }
+    }
+
     fn turn_start(&mut self, n: usize, s: usize) -> Result<(), Ended> {
+        let mut won = Vec::new();
+        let done = self.turn_cores(n, s, &mut won);
+        // A win is on record, whether or not its core lived on.
+        let holder = self.nodes[n].starts[s].id;
+        for (key, held, expires_s) in won {
+            self.will_be_noticed(n, holder, key, held, expires_s);
+        }
+        done?;
+        if self.plan.awaited > 0 {
+            let now = self.node_now(self.nodes[n].clock);
+            let Node { flush, starts, .. } = &mut self.nodes[n];
+            starts[s].turn_flush(flush, now, &mut self.r)?;
+        }
+        let World { plan, nodes, truth, r, at, .. } = self;
+        let turns = 1 + r.below(2);
+        let mut asks = Vec::new();
+        for _ in 0..turns {
+            asks.extend(nodes[n].starts[s].turn_server(plan, truth, *at, r)?);
+        }
+        asks.into_iter().for_each(|ask| self.send(Message::Ask(ask)));
+        Ok(())
+    }
+
+    fn turn_cores(&mut self, n: usize, s: usize, won: &mut Vec<(LineKey, i64, u32)>) -> Result<(), Ended> {
+        let wall_s = self.wall_s();
         let World { plan, nodes, truth, ledger, demand, names, ids, r, fired, at, out, .. } = self;
         let start = &mut nodes[n].starts[s];
         let mut refused = |n: usize, price: i64| {
@@ -530,16 +646,18 @@ impl World {
             fired.0 += 1;
             fired.1 += u64::from(*out);
         };
+        let mut awaits = |key, held, expires_s| won.push((key, held, expires_s));
         for c in 0..plan.cores {
-            let mut offered = Offered { names, ids, refused: &mut refused, undelivered: &mut undelivered };
+            let mut offered = Offered {
+                names,
+                ids,
+                refused: &mut refused,
+                undelivered: &mut undelivered,
+                awaits: &mut awaits,
+                wall_s,
+            };
             start.turn_core(c, plan, (&mut *truth, &ledger.tree), *at, r, &mut offered)?;
         }
-        let turns = 1 + r.below(2);
-        let mut asks = Vec::new();
-        for _ in 0..turns {
-            asks.extend(start.turn_server(plan, truth, *at, r)?);
-        }
-        asks.into_iter().for_each(|ask| self.send(Message::Ask(ask)));
         Ok(())
     }
 
@@ -552,6 +670,16 @@ impl World {
             let holder = HolderId { node, epoch: dead };
             let Some(record) = self.nodes[n].dead.get(&dead) else { continue };
             let from = self.ledger.granter.recover_from(holder);
+            // What waits for notices alone is settled again when something has come of it.
+            let known = self.nodes[n].flush.of_dead(dead);
+            if from.lines.iter().all(|(key, ..)| known.iter().any(|f| f.line == *key)) {
+                if self.nodes[n].flush.changed.contains(&dead)
+                    && self.ledger.settle(holder, &known, true, self.at, Fate::Lives)?
+                {
+                    self.nodes[n].flush.changed.remove(&dead);
+                }
+                continue;
+            }
             let lacks = from.frames.iter().zip(&record.frames).any(|(after, core)| *after > core.len() as u64);
             let complete = record.complete && !lacks;
             let mut sums: BTreeMap<LineKey, Sum> = BTreeMap::new();
@@ -563,13 +691,13 @@ impl World {
                 let sum = sums.entry(*key).or_default();
                 (sum.charged, sum.freed) = (sum.charged + charged.0, sum.freed + freed.0);
             }
+            let holds = self.nodes[n].flush.holds();
             let finals: Vec<Final> = sums
                 .iter()
-                .map(|(line, s)| Final {
-                    line: *line,
-                    charged: Money(s.charged),
-                    freed: Money(s.freed),
-                    held: Money(0),
+                .map(|(line, s)| {
+                    let of = Of { epoch: dead, line: *line };
+                    holds.ended(of, Money(s.charged), Money(s.freed));
+                    recover::last(*line, Money(s.charged), Money(s.freed), &holds.of(of))
                 })
                 .collect();
             let open: Vec<LineKey> = from.lines.iter().map(|l| l.0).collect();
@@ -587,6 +715,22 @@ impl World {
                     }
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// After the end: what still waits for notices has none, and goes home.
+    fn let_lapse(&mut self, n: usize) -> Result<(), String> {
+        let until = self.at + (u64::from(self.plan.life_s) + 400) * SECOND;
+        while self.plan.awaited > 0 && self.at < until {
+            self.at += 5 * SECOND;
+            self.truth.expire(&self.ledger.tree, self.wall_s())?;
+            let now = self.node_now(self.nodes[n].clock);
+            let Node { flush, starts, .. } = &mut self.nodes[n];
+            if let Err(Ended::Wrong(wrong)) = starts[0].turn_flush(flush, now, &mut self.r) {
+                return Err(wrong);
+            }
+            self.settle(n)?;
         }
         Ok(())
     }
@@ -662,7 +806,13 @@ impl World {
                 let start = &self.nodes[n].starts[0];
                 let (id, fenced) = (start.id, start.is_fenced());
                 let open = self.ledger.granter.recover_from(id).lines;
-                if !fenced && !open.is_empty() {
+                let waits = |key: &LineKey| {
+                    self.ledger
+                        .granter
+                        .line_of(LineId { key: *key, holder: id })
+                        .is_some_and(|line| line.held > Money(0))
+                };
+                if !fenced && !open.iter().all(|(key, ..)| waits(key)) {
                     return Err(format!("{id:?} has ended in order, and {open:?} are open"));
                 }
                 self.die(n, 0, false);
@@ -670,6 +820,7 @@ impl World {
             self.rise(n);
             self.nodes[n].settle_at = 0;
             self.settle(n)?;
+            self.let_lapse(n)?;
             if !self.ledger.granter.unsettled(self.nodes[n].id, u32::MAX).is_empty() {
                 return Err(format!("node {n} is not settled"));
             }

@@ -98,11 +98,12 @@ impl Server {
         let lacks = subs.iter().filter(|s| s.want > s.granted && s.price > s.free()).map(|s| s.price - s.free());
         let least = if want > line.granted { lacks.min() } else { None };
         let lack = least.unwrap_or(line.price) - line.free;
+        line.held_told = if closed { 0 } else { line.held.clamp(0, line.spent()) };
         let said = AskLine {
             line: line.key,
             granted: Money(line.granted),
             returned: Money(line.returned),
-            held: Money(if closed { 0 } else { line.held.clamp(0, line.spent()) }),
+            held: Money(line.held_told),
             want: Money(want),
             price: Money(lack.max(0)),
             closed: closed.then_some(Money(line.spent())),

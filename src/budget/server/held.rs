@@ -40,7 +40,6 @@ impl Server {
             if line.stage == Stage::Broken {
                 continue;
             }
-            let other = line.held != said.held.0;
             line.held = said.held.0;
             line.lapsing = line.lapsing.max(said.lapsed.0);
             // What an open line holds is said with its next renewal.
@@ -50,7 +49,7 @@ impl Server {
                 line.free += line.returned - before;
                 line.returned = before;
             }
-            if lapsed || other && stops {
+            if lapsed {
                 self.ask_for(slot);
             }
             if stops {
@@ -78,7 +77,12 @@ impl Server {
     pub(super) fn waits_for_notices_alone(&self) -> bool {
         let is_done = |line: &Line| match line.stage {
             Stage::Open => false,
-            Stage::Stopping => line.holders == 0 && line.free == 0 && !line.asking,
+            Stage::Stopping => {
+                line.holders == 0
+                    && line.free == 0
+                    && !line.asking
+                    && line.held.clamp(0, line.spent()) == line.held_told
+            }
             Stage::Resting | Stage::Broken => true,
         };
         self.held_upto.is_some()

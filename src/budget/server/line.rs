@@ -116,6 +116,8 @@ pub(super) struct Line {
     pub freed: i64,
     /// Of what they charged, not confirmed by a notice yet: nothing but a notice or its lapse ends that.
     pub held: i64,
+    /// What the granter was told of that.
+    pub held_told: i64,
     /// Of what they charged, come home because no notice did, or one at a lower price.
     pub lapsed: i64,
     /// What is known to have lapsed; more than `lapsed` while less is known to have been charged.

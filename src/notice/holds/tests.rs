@@ -41,7 +41,23 @@ fn what_a_lower_price_leaves_goes_home_at_once() {
     }
     assert_eq!(all(&mut holds, at(1)), [Lapse { of: OF, minute: 0, amount: Money(6) }], "in one sum");
     assert_eq!(holds.of(OF), Sums { lapsed: Money(6), ..Sums::default() });
-    assert_eq!(holds.billed(OF, 600, Money(10), Money(7)), Billed::Late, "nothing of it is left");
+    assert_eq!((holds.total(), all(&mut holds, at(720))), (0, vec![]));
+}
+
+/// Records of two cores are read in any order.
+#[test]
+fn a_notice_that_is_read_before_its_win_settles_it() {
+    let mut holds = Holds::new();
+    assert_eq!(holds.billed(OF, 600, Money(10), Money(7)), Billed::Settled);
+    let mut bytes = Vec::new();
+    holds.write(&mut bytes);
+    let mut holds = Holds::read(&bytes, at(0)).expect("as it was written");
+    holds.hold(OF, 600, Money(10), at(0));
+    assert_eq!(holds.total(), 0);
+    assert_eq!(all(&mut holds, at(720)), [Lapse { of: OF, minute: 0, amount: Money(3) }]);
+    // Of a win that is on no record nothing is kept.
+    assert_eq!(holds.billed(OF, 660, Money(10), Money(10)), Billed::Settled);
+    assert_eq!((all(&mut holds, at(780)).len(), holds.of(OF).held), (0, Money(0)));
 }
 
 /// A wall clock that is set forward does not take the money of wins whose notices may come when it is set back.

@@ -1,0 +1,157 @@
+//! What flush of a server makes of its records as far as notices go: what is held, what lapses, whom it tells; and what of that a
+//! death leaves behind.
+//! Owns: the production's holds of the start that runs, the order in which the journal took what moves them. Called by: the
+//! world. Never: tells a server what the journal could still lose.
+use super::{
+    plan::{Plan, Planted},
+    start::Frame,
+};
+use outcry::{
+    budget::{granter::settle::Final, server::Held},
+    notice::holds::{Holds, Lapse, Of},
+    units::{Money, Now},
+};
+use outcry_cores::{lab::rng::Rng, money::recover, notices::holding};
+use std::collections::BTreeSet;
+
+/// A billing notice that a core has recorded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Notice {
+    /// Which win.
+    pub(crate) name: u64,
+    pub(crate) of: Of,
+    pub(crate) expires_s: u32,
+    pub(crate) held: i64,
+    pub(crate) charge: i64,
+}
+
+/// One thing that the journal took.
+#[derive(Clone, Copy, Debug)]
+enum Said {
+    Held(Of, u32, i64),
+    Billed(Notice),
+    Lapsed(Lapse),
+}
+
+/// A server's journal, and what is made of it.
+#[derive(Default)]
+pub(crate) struct Flush {
+    journal: Vec<Said>,
+    /// So much of it is on disk, with so many frames of each core of the start that runs.
+    durable: (usize, Vec<usize>),
+    /// A checkpoint: what was held when so much had been said.
+    checkpoint: Option<(Vec<u8>, usize)>,
+    epoch: u32,
+    holds: Holds,
+    seen: BTreeSet<u64>,
+    /// When everything was read last.
+    complete: Option<Now>,
+    read: Vec<usize>,
+    /// What is to be told once so much is on disk.
+    telling: Option<(usize, Vec<u64>, Vec<Held>)>,
+    /// Starts that are dead and of which something has changed.
+    pub(crate) changed: BTreeSet<u32>,
+}
+
+impl Flush {
+    /// A start begins: what the last one left in its boxes goes into the journal, then all is known again from there.
+    pub(crate) fn begin(&mut self, epoch: u32, left: &[Vec<Frame>], plan: &Plan, now: Now) {
+        self.journal.truncate(self.durable.0);
+        for (core, frames) in left.iter().enumerate() {
+            let from = self.durable.1.get(core).copied().unwrap_or(0).min(frames.len());
+            frames[from..].iter().for_each(|frame| said(self.epoch, frame, &mut self.journal));
+        }
+        let (mut holds, from) = match &self.checkpoint {
+            Some((bytes, from)) => (Holds::read(bytes, now).expect("it was written"), *from),
+            None => (Holds::new(), 0),
+        };
+        if let Some(Planted::Holds(fault)) = plan.planted {
+            holds.plant(fault);
+        }
+        self.seen.clear();
+        for (at, said) in self.journal.iter().enumerate() {
+            let first = !matches!(said, Said::Billed(notice) if !self.seen.insert(notice.name));
+            if first && at >= from {
+                hear(&mut holds, said, now);
+            }
+        }
+        holds.tell_all();
+        self.durable = (self.journal.len(), vec![0; plan.cores]);
+        *self =
+            Flush { epoch, holds, read: vec![0; plan.cores], telling: None, complete: None, ..std::mem::take(self) };
+    }
+
+    /// As flush does in each turn. What the server is to hear, if anything.
+    pub(crate) fn turn(&mut self, frames: &[&[Frame]], now: Now, r: &mut Rng) -> Option<(Vec<u64>, Vec<Held>)> {
+        while let Some(lapse) = self.complete.and_then(|then| self.holds.due(then)) {
+            self.journal.push(Said::Lapsed(lapse));
+            self.holds.lapse(&lapse);
+        }
+        // What was there before this turn may be on disk by now.
+        let before = (self.journal.len(), self.read.clone());
+        for (core, frames) in frames.iter().enumerate() {
+            let most = if r.chance(100) { self.read[core] + r.below(3) as usize } else { usize::MAX };
+            for frame in &frames[self.read[core]..frames.len().min(most).max(self.read[core])] {
+                let from = self.journal.len();
+                said(self.epoch, frame, &mut self.journal);
+                for said in &self.journal[from..] {
+                    if !matches!(said, Said::Billed(notice) if !self.seen.insert(notice.name)) {
+                        hear(&mut self.holds, said, now);
+                    }
+                }
+                self.read[core] += 1;
+            }
+        }
+        if frames.iter().zip(&self.read).all(|(frames, read)| frames.len() == *read) {
+            self.complete = Some(now);
+        }
+        if !r.chance(300) {
+            self.durable = before;
+        }
+        if self.checkpoint.as_ref().is_none_or(|(_, at)| self.durable.0 > at + 50)
+            && self.durable.0 == self.journal.len()
+        {
+            let mut bytes = Vec::new();
+            self.holds.write(&mut bytes);
+            self.checkpoint = Some((bytes, self.journal.len()));
+        }
+        if self.telling.is_none() {
+            let changes = self.holds.changes();
+            self.changed.extend(changes.iter().map(|(of, _)| of.epoch).filter(|epoch| *epoch != self.epoch));
+            let held = changes.iter().filter(|(of, _)| of.epoch == self.epoch).map(|(of, sums)| Held {
+                line: of.line,
+                held: holding::out(sums),
+                lapsed: sums.lapsed,
+            });
+            let upto = self.read.iter().map(|n| *n as u64).collect();
+            self.telling = Some((self.journal.len(), upto, held.collect()));
+        }
+        let told = self.telling.take_if(|(len, ..)| *len <= self.durable.0);
+        told.map(|(_, upto, held)| (upto, held))
+    }
+
+    /// All that was said is on disk: what a start that ends in order leaves.
+    pub(crate) fn holds(&mut self) -> &mut Holds {
+        &mut self.holds
+    }
+
+    /// What the lines of a dead start come to by now, if that is known.
+    pub(crate) fn of_dead(&self, epoch: u32) -> Vec<Final> {
+        recover::of_dead(&self.holds, epoch)
+    }
+}
+
+fn said(epoch: u32, frame: &Frame, journal: &mut Vec<Said>) {
+    for (line, charge, expires_s) in &frame.held {
+        journal.push(Said::Held(Of { epoch, line: *line }, *expires_s, *charge));
+    }
+    journal.extend(frame.billed.map(Said::Billed));
+}
+
+fn hear(holds: &mut Holds, said: &Said, now: Now) {
+    match said {
+        Said::Held(of, expires_s, charge) => holds.hold(*of, *expires_s, Money(*charge), now),
+        Said::Billed(n) => drop(holds.billed(n.of, n.expires_s, Money(n.held), Money(n.charge))),
+        Said::Lapsed(lapse) => holds.lapse(lapse),
+    }
+}
