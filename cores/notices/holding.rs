@@ -7,7 +7,11 @@ use crate::money::{
 };
 use outcry::{
     auction::{Record, Win, record},
-    budget::{LineKey, granter::HolderId, server::Held},
+    budget::{
+        LineKey,
+        granter::{HolderId, settle::Final},
+        server::Held,
+    },
     notice::{
         checkpoint::Writer,
         holds::{Billed, Holds, Lapse, Of, Sums},
@@ -46,8 +50,8 @@ struct Telling {
     writers: Vec<(Writer, u64)>,
     upto: Vec<u64>,
     held: Vec<Held>,
-    /// Starts of which something has changed.
-    dead: BTreeSet<u32>,
+    /// Starts that are dead and of which something has changed, with all their lines as they were then.
+    dead: Vec<(u32, Vec<Final>)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -146,11 +150,12 @@ impl Holding {
             }
             let now_held = |(of, sums): &(Of, Sums)| Held { line: of.line, held: out(sums), lapsed: sums.lapsed };
             let (alive, dead): (Vec<_>, Vec<_>) = changes.into_iter().partition(|(of, _)| of.epoch == self.epoch);
+            let dead: BTreeSet<u32> = dead.iter().map(|(of, _)| of.epoch).collect();
             self.telling = Some(Telling {
                 writers,
                 upto,
                 held: alive.iter().map(now_held).collect(),
-                dead: dead.iter().map(|(of, _)| of.epoch).collect(),
+                dead: dead.into_iter().map(|epoch| (epoch, recover::of_dead(&self.holds, epoch))).collect(),
             });
         }
         let there = |telling: &Telling| telling.writers.iter().all(|(writer, seq)| durable(*writer, *seq));
@@ -159,8 +164,7 @@ impl Holding {
             self.told_upto.clone_from(&upto);
             // Whoever has ended needs to know nothing.
             let _ = ends.leases.send(ToLeases::Held(upto, held));
-            for epoch in dead {
-                let finals = recover::of_dead(&self.holds, epoch);
+            for (epoch, finals) in dead {
                 if !finals.is_empty() {
                     let holder = HolderId { node: self.node, epoch };
                     let _ = ends.ledger.send(ToLedger::Settle(holder, finals));

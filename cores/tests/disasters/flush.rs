@@ -12,7 +12,7 @@ use outcry::{
     units::{Money, Now},
 };
 use outcry_cores::{lab::rng::Rng, money::recover, notices::holding};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A billing notice that a core has recorded.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,14 @@ enum Said {
     Lapsed(Lapse),
 }
 
+/// What is told once so much of the journal is on disk.
+struct Telling {
+    len: usize,
+    upto: Vec<u64>,
+    held: Vec<Held>,
+    dead: BTreeMap<u32, Vec<Final>>,
+}
+
 /// A server's journal, and what is made of it.
 #[derive(Default)]
 pub(crate) struct Flush {
@@ -48,9 +56,9 @@ pub(crate) struct Flush {
     complete: Option<Now>,
     read: Vec<usize>,
     /// What is to be told once so much is on disk.
-    telling: Option<(usize, Vec<u64>, Vec<Held>)>,
-    /// Starts that are dead and of which something has changed.
-    pub(crate) changed: BTreeSet<u32>,
+    telling: Option<Telling>,
+    /// Starts that are dead, and what their lines have come to: to be settled again.
+    pub(crate) dead: BTreeMap<u32, Vec<Final>>,
 }
 
 impl Flush {
@@ -77,8 +85,15 @@ impl Flush {
         }
         holds.tell_all();
         self.durable = (self.journal.len(), vec![0; plan.cores]);
-        *self =
-            Flush { epoch, holds, read: vec![0; plan.cores], telling: None, complete: None, ..std::mem::take(self) };
+        *self = Flush {
+            epoch,
+            holds,
+            read: vec![0; plan.cores],
+            telling: None,
+            complete: None,
+            dead: BTreeMap::new(),
+            ..std::mem::take(self)
+        };
     }
 
     /// As flush does in each turn. What the server is to hear, if anything.
@@ -117,20 +132,23 @@ impl Flush {
         }
         if self.telling.is_none() {
             let changes = self.holds.changes();
-            self.changed.extend(changes.iter().map(|(of, _)| of.epoch).filter(|epoch| *epoch != self.epoch));
+            let dead = changes.iter().map(|(of, _)| of.epoch).filter(|epoch| *epoch != self.epoch);
+            let dead = dead.map(|epoch| (epoch, recover::of_dead(&self.holds, epoch))).collect();
             let held = changes.iter().filter(|(of, _)| of.epoch == self.epoch).map(|(of, sums)| Held {
                 line: of.line,
                 held: holding::out(sums),
                 lapsed: sums.lapsed,
             });
             let upto = self.read.iter().map(|n| *n as u64).collect();
-            self.telling = Some((self.journal.len(), upto, held.collect()));
+            self.telling = Some(Telling { len: self.journal.len(), upto, held: held.collect(), dead });
         }
-        let told = self.telling.take_if(|(len, ..)| *len <= self.durable.0);
-        told.map(|(_, upto, held)| (upto, held))
+        let Telling { upto, held, dead, .. } = self.telling.take_if(|telling| telling.len <= self.durable.0)?;
+        // Of a start whose record was not looked into yet nothing can be said.
+        self.dead.extend(dead.into_iter().filter(|(_, finals)| !finals.is_empty()));
+        Some((upto, held))
     }
 
-    /// All that was said is on disk: what a start that ends in order leaves.
+    /// What is held, for a start that learns what a dead one charged.
     pub(crate) fn holds(&mut self) -> &mut Holds {
         &mut self.holds
     }

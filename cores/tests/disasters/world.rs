@@ -673,10 +673,8 @@ impl World {
             // What waits for notices alone is settled again when something has come of it.
             let known = self.nodes[n].flush.of_dead(dead);
             if from.lines.iter().all(|(key, ..)| known.iter().any(|f| f.line == *key)) {
-                if self.nodes[n].flush.changed.contains(&dead)
-                    && self.ledger.settle(holder, &known, true, self.at, Fate::Lives)?
-                {
-                    self.nodes[n].flush.changed.remove(&dead);
+                if let Some(finals) = self.nodes[n].flush.dead.remove(&dead) {
+                    self.ledger.settle(holder, &finals, true, self.at, Fate::Lives)?;
                 }
                 continue;
             }

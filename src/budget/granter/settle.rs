@@ -65,12 +65,17 @@ impl Granter {
     pub fn settle(&mut self, holder: HolderId, finals: &[Final], complete: bool) -> Settled {
         let open: Vec<(LineId, Line)> =
             self.books.lines_of(holder).filter(|(_, l)| l.end == End::Open).map(|(id, l)| (id, *l)).collect();
-        if self.books.holders.get(&holder).is_none_or(|h| h.row.state != HolderState::Settled) {
+        let again = self.books.holders.get(&holder).is_some_and(|h| h.row.state == HolderState::Settled);
+        if !again {
             self.books.holder_mut(holder).row.state = HolderState::Settled;
         }
         let finals: BTreeMap<LineKey, &Final> = finals.iter().map(|f| (f.line, f)).collect();
         let mut done = Settled::default();
         for (id, line) in open {
+            // What waits for notices stays as it is until something is said of it.
+            if again && complete && line.held > Money(0) && !finals.contains_key(&id.key) {
+                continue;
+            }
             let known = Final { line: id.key, charged: line.charged, freed: line.freed, held: line.held };
             let last = finals.get(&id.key).map_or(known, |f| **f);
             let to = match proven(&line, &last) {
