@@ -25,6 +25,8 @@ pub(crate) enum Fault {
     NoticeTwice,
     /// `notices-unread`: a start does not read what notices were recorded behind the last checkpoint.
     NoticesUnread,
+    /// `holds-forgotten`: a start does not know what waits for notices of starts that are dead.
+    HoldsForgotten,
 }
 
 /// Is this fault to be committed?
@@ -55,6 +57,7 @@ fn named(name: &str) -> Option<Fault> {
         "notice-unrecorded" => Fault::NoticeUnrecorded,
         "notice-twice" => Fault::NoticeTwice,
         "notices-unread" => Fault::NoticesUnread,
+        "holds-forgotten" => Fault::HoldsForgotten,
         other => panic!("OUTCRY_TEST_FAULT={other}: there is no such fault"),
     })
 }

@@ -20,7 +20,7 @@ control = [{load}]
 [[exchange]]
 name = "default"
 path = "{path}"
-"""
+{exchange}"""
 CONFIG_DSP = """
 [[dsp]]
 name = "{name}"
@@ -100,12 +100,14 @@ class Running:
         self.dsps = {name: fresh_port() for name in dsps}
         self.config = os.path.join(self.dir, "outcry.toml")
         self.timeouts = dsps
+        self.of_exchange = ""  # more of its section
         self.configure([opt.server])
 
     def configure(self, bidders, more=""):
         """Writes the configuration: which CPUs bid, and more of its text."""
         with open(self.config, "w") as f:
-            f.write(CONFIG.format(port=self.port, admin=self.admin, state=self.dir, path=PATH, bidders=bidders, load=self.opt.load))
+            f.write(CONFIG.format(port=self.port, admin=self.admin, state=self.dir, path=PATH, bidders=bidders, load=self.opt.load,
+                                  exchange=self.of_exchange))
             f.write("".join(CONFIG_DSP.format(name=n, port=self.dsps[n], timeout_ms=ms) for n, ms in self.timeouts.items()))
             f.write(more)
 

@@ -111,6 +111,9 @@ pub fn begin(
         }
     };
     // All that wait are in it, also those that there is no room for: until it is recorded that they were given up.
+    if planted(Fault::HoldsForgotten) {
+        begun.holds = Holds::new();
+    }
     begun.waiting = waiting.into_iter().collect();
     begun.save(now)?;
     for (name, url) in &begun.waiting {

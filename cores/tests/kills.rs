@@ -43,11 +43,13 @@ fn no_money_is_missing_or_spent_twice_whenever_it_is_killed() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
 }
 
-/// The same with notices that are called, some twice, some forged: what was acknowledged is recorded and told.
+/// The same with notices that are called, some twice, some forged: what was acknowledged is recorded and told, and what was
+/// billed is what was spent.
 #[test]
 fn no_notice_is_forgotten_or_believed_that_is_not_ours_whenever_it_is_killed() {
     let many = std::env::var("OUTCRY_KILLS").unwrap_or_else(|_| KILLS_WITH_NOTICES.to_owned());
-    let output = kills(&["--notices", "--kills", &many, "--rate", "400"], None);
+    let args = ["--settle", "--budgets", "--notices", "--kills", &many, "--rate", "400"];
+    let output = kills(&args, None);
     println!("{}", text(&output));
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
 }
@@ -125,4 +127,10 @@ fn notices_that_are_acted_on_twice_are_found() {
 #[test]
 fn notices_that_a_start_does_not_read_are_found() {
     finds("notices-unread", "a DSP was not told of an acknowledged notice", &["--notices", "--rate", "400"]);
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn holds_that_a_start_forgets_are_found() {
+    finds("holds-forgotten", "the ledger", &["--settle", "--budgets", "--notices", "--rate", "400"]);
 }

@@ -334,3 +334,65 @@ fn losers_are_told_as_far_as_there_is_room() {
     assert!(!lost.is_empty() && lost.iter().all(|path| path.ends_with("&l=102&m=1.5")), "{lost:?}");
     serving.stop();
 }
+
+/// Three wins that wait for their bills: one comes after a death, one too late, one never. What is held, spent, and lost to the
+/// house is said, and ledger and record agree.
+#[test]
+fn a_win_is_charged_when_its_bill_comes() {
+    let (dsp, dir) = (Dsp::new(), Dir::new());
+    let account = "[[advertiser]]\nname = \"acme\"\ndaily = 1\n[[advertiser.campaign]]\nname = \"acme.one\"\n\
+                   dsp = \"told\"\nseat = \"s\"\ndaily = 1\n";
+    let file = dir.write("budgets.toml", account);
+    let rest = format!(
+        "[cpus]\nbidder_count = 1\n[budget]\nfile = {file:?}\n[notices]\nurl = \"http://we.example\"\nlife_s = 10\n\
+         [[exchange]]\nname = \"x\"\npath = \"/openrtb2/auction\"\nsettle = \"notice\"\nno_bid = \"nbr\"\n"
+    );
+    let config = dir.config("", &[("told", dsp.addr)], &rest);
+    let state = dir.0.join("state").to_str().expect("a path").to_owned();
+    let serving = Serving::start(&config);
+    let mut conn = connect(serving.listen);
+    // The first bids on an account that no core has money of lose.
+    let mut paid = |id: &str| {
+        until("a bid that is paid", || {
+            let answer = program::auction(&mut conn, id);
+            let burl = answer["seatbid"][0]["bid"][0]["burl"].as_str()?.strip_prefix(OURS)?;
+            Some(format!("/notice/{burl}"))
+        })
+    };
+    let [first, second, third] = ["one", "two", "three"].map(&mut paid);
+    let sold = std::time::Instant::now();
+    serving.kill();
+
+    let serving = Serving::start(&config);
+    let mut conn = connect(serving.listen);
+    let account = |serving: &Serving, name: &str| {
+        let said: Value = serde_json::from_str(&serving.get("/budget/accounts/acme.one").text()).expect("JSON");
+        (said["today"][name].as_f64().expect("a sum") * 1e9).round() as i64
+    };
+    let sums = |serving: &Serving| ["spent", "held", "leased", "quarantined"].map(|name| account(serving, name));
+    // 0.01 CPM each: the increment above nothing.
+    assert_eq!(sums(&serving), [0, 30_000, 0, 0], "all three wait");
+    assert_eq!(call(&mut conn, &first), 204);
+    until("it is charged", || (sums(&serving) == [10_000, 20_000, 0, 0]).then_some(()));
+    assert_eq!(call(&mut conn, &first), 204, "again");
+    // Its token says when it is too late.
+    std::thread::sleep(std::time::Duration::from_secs(12).saturating_sub(sold.elapsed()));
+    assert_eq!(call(&mut conn, &second), 204);
+    until("it is expired", || (notices(&serving, "expired") == 1).then_some(()));
+    assert_eq!(sums(&serving), [10_000, 20_000, 0, 0]);
+    assert_eq!(labelled(&serving, "outcry_notices_settled_total", "what=\"settled\""), 1);
+    serving.kill();
+    // Also after another death; the third may still come, as far as the ledger goes.
+    let serving = Serving::start(&config);
+    assert_eq!(sums(&serving), [10_000, 20_000, 0, 0]);
+    assert_eq!(call(&mut connect(serving.listen), &first), 204, "again, to another start");
+    assert_eq!(call(&mut connect(serving.listen), &third.replace("/notice/", "/notice/A")), 404);
+    let today = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let date = &outcry::record::when::utc(today.as_millis() as u64)[..10];
+    let admin = serving.admin.to_string();
+    let (code, out, err) = run(&["audit", "reconcile", &state, "--day", date, "--admin", &admin, "--json"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let said: Value = serde_json::from_str(out.lines().next().expect("an account")).expect("JSON");
+    assert_eq!((&said["difference"], &said["late_notices"]), (&0.into(), &serde_json::json!(0.00001)), "{out}");
+    serving.stop();
+}
