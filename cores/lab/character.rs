@@ -30,6 +30,8 @@ pub struct Character {
     pub fixed_bytes: Option<usize>,
     /// `Some`: its bids have notice URLs at this host and port, its own; none of them is `https`.
     pub notices: Option<String>,
+    /// Calls of these are never answered.
+    pub deaf: bool,
     /// What it does with its answers on the wire instead of just sending them.
     pub hostile: Option<Hostile>,
 }
@@ -92,6 +94,7 @@ impl Character {
             cur: "USD".to_owned(),
             fixed_bytes: None,
             notices: None,
+            deaf: false,
             hostile: None,
         };
         Some(match name {

@@ -217,6 +217,9 @@ async fn abuse(stream: &mut TcpStream, hostile: Hostile, answer: Vec<u8>) -> io:
     Ok(())
 }
 
+/// Longer than anybody waits.
+const DEAF_US: u64 = 3_600_000_000;
+
 /// The target of a notice.
 fn told(request: &[u8]) -> Option<&str> {
     let rest = request.strip_prefix(b"GET ")?;
@@ -231,6 +234,9 @@ fn answer(shared: &Shared, request: &Frame, input: &mut [u8], out: &mut Vec<u8>)
         count(&stats.told);
         if let Some(log) = &shared.log {
             log.borrow_mut().told(target);
+        }
+        if who.deaf {
+            return (DEAF_US, After::Close);
         }
         out.extend_from_slice(b"HTTP/1.1 204 No Content\r\n\r\n");
         return (0, if request.close { After::Close } else { After::Keep });
@@ -387,6 +393,9 @@ pub struct DspSimArgs {
     /// Its bids have notice URLs at its own address; each call is answered and goes into --calls.
     #[arg(long)]
     pub notices: bool,
+    /// It never answers those calls.
+    #[arg(long, requires = "notices")]
+    pub deaf: bool,
     /// End in order when standard input does.
     #[arg(long)]
     pub until_eof: bool,
@@ -404,7 +413,7 @@ impl DspSimArgs {
         c.late_permille = self.late_rate.map_or(c.late_permille, permille);
         c.cur = self.cur.clone().unwrap_or(c.cur);
         c.notices = self.notices.then(|| self.listen.to_string());
-        c.hostile = self.hostile;
+        (c.hostile, c.deaf) = (self.hostile, self.deaf);
         c.fixed_bytes = c.fixed_bytes.map(|_| self.body_bytes.min(REQUEST_BYTES_MAX));
         Some(c)
     }

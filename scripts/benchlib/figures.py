@@ -1,6 +1,7 @@
 """The figures: each measures, prints what it saw, and gives lines of (name, value, must, met or None for information)."""
 import http.client, os, re, resource, shutil, statistics, subprocess, time
 from benchlib import cells, micro
+from benchlib.notices import notices
 from benchlib.machine import Quota, Void, get
 
 RATIO_MAX = 1.30        # whole process / floor, 256 clients
@@ -358,4 +359,4 @@ def cores(b):
     ]
 
 
-ALL = dict(cpu256=cpu256, cpu64=cpu64, cpu1024=cpu1024, record=record, durability=durability, money=money, allocs=allocs, parse=parse, own=own, memory=memory, cores=cores)
+ALL = dict(cpu256=cpu256, cpu64=cpu64, cpu1024=cpu1024, record=record, durability=durability, money=money, allocs=allocs, parse=parse, own=own, memory=memory, cores=cores, notices=notices)

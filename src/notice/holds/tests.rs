@@ -128,3 +128,17 @@ fn windows_that_are_over_are_forgotten() {
     holds.tidy(3, 40, day(40));
     assert_eq!(holds.count(), 0);
 }
+
+/// What is kept does not grow with traffic.
+#[test]
+fn notices_that_are_out_take_the_room_of_their_windows_and_minutes() {
+    let mut holds = Holds::new();
+    let (campaigns, minutes, each) = (1_000, 61, if cfg!(debug_assertions) { 2 } else { 16 });
+    for n in 0..each * campaigns * minutes {
+        let account = AccountId(1 + n % campaigns);
+        let of = Of { epoch: 3, line: LineKey { account, ..LINE } };
+        holds.hold(of, n / campaigns % minutes * 60, Money(1), at(0));
+    }
+    assert_eq!(holds.count() as u32, campaigns + campaigns * minutes);
+    assert_eq!(holds.total(), i128::from(each * campaigns * minutes));
+}
