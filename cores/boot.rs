@@ -224,7 +224,16 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
     let left = match left {
         Some(left) => Some(left.readout(say, |counted, say| {
             let journal = notices::start::Record { dir: &counted.dir, positions: &counted.positions };
-            notices = notices::start::begin(&config, journal, holder, (cores, mix(entropy ^ 2)), turn::now(), say)?;
+            let keys = notice_keys::load(&config, fill_random)?;
+            notices = notices::start::begin(
+                &config,
+                journal,
+                holder,
+                keys.as_ref(),
+                (cores, mix(entropy ^ 2)),
+                turn::now(),
+                say,
+            )?;
             let record = recover::Record { dir: &counted.dir, positions: &counted.positions, last: counted.last };
             recover_with(&mut ledger, Some(record), notices.as_mut(), holder, say)?;
             if let Some(begun) = &mut notices {
@@ -256,6 +265,7 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
     let admin = TcpListener::bind(config.admin).map_err(|source| BootError::Listen { addr: config.admin, source })?;
     let admin_addr = admin.local_addr().unwrap_or(config.admin);
 
+    let holds = notices.is_some();
     // Last of all that can fail: boxes that were made are there for the next start to read.
     let recording = left.map(|left| left.boxes(&plan.bidders, notices, say)).transpose()?;
     let (producers, last, away) = match recording {
@@ -298,7 +308,7 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
         |level| Telling::new(level, to_notes.clone(), Arc::clone(&handle), |line| eprintln!("outcry: {line}"));
     let leases = {
         let mut server = Server::new(start.node, start.epoch, cores, turn::now().boot_ns);
-        if config.notices.url.is_some() {
+        if holds {
             server.await_notices();
         }
         let leases = Leases::new(server, wiring.leases, to_ledger.clone(), told, turn::now())?;
@@ -494,6 +504,13 @@ fn core_notices(config: &Config, seals: &[Option<Seal>]) -> Result<Option<CoreNo
             notices.hosts.push(host.clone());
         }
     }
+    for (_, host) in &config.notices.peers {
+        if !notices.hosts.contains(host) {
+            notices.addrs.push(resolve("notices.peers", &host.0, host.1)?);
+            notices.seals.push(None);
+            notices.hosts.push(host.clone());
+        }
+    }
     Ok(Some(notices))
 }
 
@@ -547,6 +564,7 @@ fn reloader(
             ("raw.keep_bytes", config.raw.keep_bytes != running.raw.keep_bytes),
             ("raw.keeps_personal_data", config.raw.keeps_personal_data != running.raw.keeps_personal_data),
             ("notices.auctions", config.notices.auctions != running.notices.auctions),
+            ("notices.peers", config.notices.peers != running.notices.peers),
             ("notices.retry_s", config.notices.retry_s != running.notices.retry_s),
             ("notices.checkpoint_ms", config.notices.checkpoint_ms != running.notices.checkpoint_ms),
             ("notices.connections", config.notices.connections != running.notices.connections),

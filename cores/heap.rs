@@ -1,10 +1,10 @@
-//! The heap of the program: mimalloc, but for what is the size of a large body, which the system's allocator gives.
+//! The heap of the program: mimalloc, but for bytes of the size of a large body, which the system's allocator gives.
 //! mimalloc asks the kernel for huge pages, which is right for what a core keeps. Of bodies that are hoarded it makes a huge
 //! page to be cleared in one go for each eight of them, and whoever shares the core waits that long: 0.1 ms where memory is
 //! the machine's own, 5 to 10 ms where a hypervisor has to find it first. The system's allocator asks for nothing, so such
 //! bodies are cleared a page at a time, as they are read.
 //! Owns: nothing. Runs on: all threads. Called by: whatever allocates. Never: gives a block to the allocator that it is not
-//! from: both are told apart by size alone.
+//! from: both are told apart by size and alignment alone.
 #![allow(unsafe_code)]
 use mimalloc::MiMalloc;
 use outcry::limits::BUFFER_BYTES_KEPT;
@@ -19,54 +19,68 @@ const MOST: usize = 1 << 20;
 #[derive(Clone, Copy, Debug)]
 pub struct Heap;
 
-fn is_the_systems(bytes: usize) -> bool {
-    (LEAST + 1..=MOST).contains(&bytes)
-}
-
-fn from(bytes: usize) -> &'static dyn GlobalAlloc {
-    if is_the_systems(bytes) { &System } else { &MiMalloc }
+/// Buffers are bytes; tables, which are aligned, stay on huge pages.
+#[inline]
+fn is_the_systems(layout: Layout) -> bool {
+    layout.align() == 1 && (LEAST + 1..=MOST).contains(&layout.size())
 }
 
 // SAFETY: each block is asked of, changed and given back to one of two allocators that keep the contract; which of them is a
-// function of the size that its layout says, and the contract is that callers say the same layout again. A block that
+// function of its layout, and the contract is that callers say the same layout again. A block that
 // changes sides is copied, as far as both are long, and given back where it came from.
 unsafe impl GlobalAlloc for Heap {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's layout, which is not of zero size.
-        unsafe { from(layout.size()).alloc(layout) }
+        if is_the_systems(layout) {
+            // SAFETY: the caller's layout, which is not of zero size.
+            return unsafe { System.alloc(layout) };
+        }
+        // SAFETY: likewise.
+        unsafe { MiMalloc.alloc(layout) }
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if is_the_systems(layout) {
+            // SAFETY: the caller's layout, which is not of zero size.
+            return unsafe { System.alloc_zeroed(layout) };
+        }
         // SAFETY: likewise.
-        unsafe { from(layout.size()).alloc_zeroed(layout) }
+        unsafe { MiMalloc.alloc_zeroed(layout) }
     }
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller's block, of this layout: from the allocator that its size names.
-        unsafe { from(layout.size()).dealloc(block, layout) }
+        if is_the_systems(layout) {
+            // SAFETY: the caller's block, of this layout: from the allocator that it names.
+            return unsafe { System.dealloc(block, layout) };
+        }
+        // SAFETY: likewise.
+        unsafe { MiMalloc.dealloc(block, layout) }
     }
 
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
-        if is_the_systems(layout.size()) == is_the_systems(bytes) {
-            // SAFETY: the caller's block and layout, and a size that fits its alignment: the same allocator before and after.
-            return unsafe { from(bytes).realloc(block, layout, bytes) };
-        }
         // SAFETY: the caller says that `bytes`, rounded up to the alignment, is no more than a layout may have.
         let other = unsafe { Layout::from_size_align_unchecked(bytes, layout.align()) };
-        // SAFETY: not of zero size, as the caller says.
-        let to = unsafe { self.alloc(other) };
-        if !to.is_null() {
-            // SAFETY: two different blocks, each at least as long as what is copied; then the caller's, as he gave it.
-            unsafe {
-                std::ptr::copy_nonoverlapping(block, to, layout.size().min(bytes));
-                self.dealloc(block, layout);
+        match (is_the_systems(layout), is_the_systems(other)) {
+            // SAFETY: the caller's block and layout, and a size that fits its alignment: the same allocator before and after.
+            (true, true) => unsafe { System.realloc(block, layout, bytes) },
+            // SAFETY: likewise.
+            (false, false) => unsafe { MiMalloc.realloc(block, layout, bytes) },
+            _ => {
+                // SAFETY: not of zero size, as the caller says.
+                let to = unsafe { self.alloc(other) };
+                if !to.is_null() {
+                    // SAFETY: two different blocks, each at least as long as what is copied; then the caller's, as he gave it.
+                    unsafe {
+                        std::ptr::copy_nonoverlapping(block, to, layout.size().min(bytes));
+                        self.dealloc(block, layout);
+                    }
+                }
+                to
             }
         }
-        to
     }
 }
 
@@ -91,8 +105,8 @@ mod tests {
         String::new()
     }
 
-    fn asks_for_huge_pages(bytes: usize) -> bool {
-        let layout = Layout::from_size_align(bytes, 1).expect("a layout");
+    fn asks_for_huge_pages(bytes: usize, align: usize) -> bool {
+        let layout = Layout::from_size_align(bytes, align).expect("a layout");
         // SAFETY: not of zero size, given back once, never looked at.
         let addr = unsafe {
             let block = Heap.alloc(layout);
@@ -106,15 +120,16 @@ mod tests {
     #[test]
     fn bodies_ask_for_no_huge_pages() {
         for bytes in [LEAST + 1, 64 << 10, 256 << 10, MOST] {
-            assert!(!asks_for_huge_pages(bytes), "{bytes}");
+            assert!(!asks_for_huge_pages(bytes, 1), "{bytes}");
+            assert!(asks_for_huge_pages(bytes, 8), "{bytes}, a table");
         }
-        assert!(asks_for_huge_pages(LEAST) && asks_for_huge_pages(MOST + 1));
+        assert!(asks_for_huge_pages(LEAST, 1) && asks_for_huge_pages(MOST + 1, 1));
     }
 
     #[test]
     fn what_changes_sides_stays_what_it_is() {
         let sizes = [100, LEAST, LEAST + 1, 256 << 10, MOST, MOST + 1, 3 << 20, MOST, LEAST, LEAST + 1, 7];
-        let mut layout = Layout::from_size_align(sizes[0], 8).expect("a layout");
+        let mut layout = Layout::from_size_align(sizes[0], 1).expect("a layout");
         // SAFETY: each block is asked for with the layout that it is changed and given back with; bytes are written before
         // they are read, and within its length.
         unsafe {
@@ -128,7 +143,7 @@ mod tests {
                 if bytes >= len {
                     assert_eq!(block.add(len - 1).read(), at as u8 ^ 0x5a, "{len} to {bytes}");
                 }
-                layout = Layout::from_size_align(bytes, 8).expect("a layout");
+                layout = Layout::from_size_align(bytes, 1).expect("a layout");
             }
             Heap.dealloc(block, layout);
         }

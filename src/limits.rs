@@ -102,10 +102,12 @@ pub const NOTICES_AUCTIONS_MIN: usize = 4_096;
 pub const NOTICES_AUCTIONS_MAX: usize = 1 << 31;
 /// Hosts at which one DSP takes notices.
 pub const NOTICE_HOSTS_MAX: usize = 8;
+/// Other servers that notices are handed to.
+pub const NOTICE_PEERS_MAX: usize = 64;
 /// Connections of one core to one of them.
 pub const NOTICE_CONNECTIONS_MAX: usize = 64;
-/// Calls to DSPs that wait or are under way, on the whole machine: with URLs of [`crate::notice::token::URL_MAX`] bytes at most
-/// 12 MB. What comes on top is a dead letter at once, and can be replayed.
+/// Calls to DSPs that wait or are under way, on the whole machine: with URLs of [`crate::notice::target::CALL_URL_MAX`] bytes at
+/// most 20 MB. What comes on top is a dead letter at once, and can be replayed.
 pub const NOTICES_WAITING_MAX: usize = 8_192;
 /// Of those, for one host: one that hangs does not take the room of all.
 pub const NOTICES_WAITING_HOST_MAX: usize = 2_048;

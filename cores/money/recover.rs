@@ -13,7 +13,10 @@ use crate::{
 use outcry::{
     budget::{
         LineKey,
-        granter::settle::{Final, RecoverFrom, Settled},
+        granter::{
+            Line, LineId,
+            settle::{Final, RecoverFrom, Settled},
+        },
         spent::Spent,
     },
     journal::positions::Positions,
@@ -49,10 +52,11 @@ pub fn recover<E: From<LedgerError>>(
 ) -> Result<(), E> {
     let mut all = Vec::new();
     for (holder, from) in ledger.unsettled(node, epoch) {
-        let read = match (&record, known(holds, holder.epoch, &from)) {
+        let line = |key: &LineKey| ledger.granter().line_of(LineId { key: *key, holder }).unwrap_or_default();
+        let read = match (&record, known(holds, holder.epoch, &from, &line)) {
             (_, Some(finals)) => Ok(finals),
             (None, None) => Err("no records are kept".to_owned()),
-            (Some(record), None) => finals(record, (node, holder.epoch), &from, holds),
+            (Some(record), None) => finals(record, (node, holder.epoch), &from, holds, &line),
         };
         all.push((holder, read));
     }
@@ -86,17 +90,24 @@ pub fn last(line: LineKey, charged: Money, freed: Money, sums: &Sums) -> Final {
     Final { line, charged, freed: Money(freed.0 + sums.lapsed.0 + held.0), held }
 }
 
-/// All lines of a dead start that something was held of, as they are by now.
-pub fn of_dead(holds: &Holds, epoch: u32) -> Vec<Final> {
-    let lines = holds.lines_of(epoch);
-    lines.filter_map(|(line, sums)| sums.last.map(|(charged, freed)| last(line, charged, freed, &sums))).collect()
+/// The same, of one that a start has looked into.
+pub fn line_of_dead(of: Of, sums: &Sums) -> Option<Final> {
+    sums.last.map(|(charged, freed)| last(of.line, charged, freed, sums))
 }
 
-/// What an earlier start found out of all its open lines, and the record says no more.
-fn known(holds: &Holds, epoch: u32, from: &RecoverFrom) -> Option<Vec<Final>> {
-    let all = of_dead(holds, epoch);
-    let has = |key: &LineKey| all.iter().any(|last| last.line == *key);
-    (!from.lines.is_empty() && from.lines.iter().all(|(key, ..)| has(key))).then_some(all)
+/// What an earlier start found out of all open lines, and the record says no more. Of a start that was settled and of which
+/// nothing is known what is out is spent: what was held for it has been lost with the checkpoint.
+fn known(holds: &Holds, epoch: u32, from: &RecoverFrom, line: &impl Fn(&LineKey) -> Line) -> Option<Vec<Final>> {
+    let known = |key: &LineKey| {
+        let of = Of { epoch, line: *key };
+        line_of_dead(of, &holds.of(of)).or_else(|| {
+            let Line { granted, returned, charged, .. } = line(key);
+            let freed = Money((charged.0 - (granted.0 - returned.0)).max(0));
+            let charged = Money(freed.0 + granted.0 - returned.0);
+            from.settled.then_some(Final { line: *key, charged, freed, held: Money(0) })
+        })
+    };
+    if from.lines.is_empty() { None } else { from.lines.iter().map(|(key, ..)| known(key)).collect() }
 }
 
 /// The sums of all lines of a start, or why they are not known.
@@ -105,6 +116,7 @@ fn finals(
     (node, epoch): (u32, u32),
     from: &RecoverFrom,
     holds: &mut Holds,
+    line: &impl Fn(&LineKey) -> Line,
 ) -> Result<Vec<Final>, String> {
     match record.last {
         Some((last, true)) if last == epoch => {}
@@ -147,10 +159,17 @@ fn finals(
     }
     let money = |sum: i128| i64::try_from(sum).map(Money).map_err(|_| "a sum that no budget could be".to_owned());
     sums.into_iter()
-        .map(|(line, sum)| {
-            let (charged, freed, of) = (money(sum.charged)?, money(sum.freed)?, Of { epoch, line });
+        .map(|(key, sum)| {
+            let (charged, freed, of) = (money(sum.charged)?, money(sum.freed)?, Of { epoch, line: key });
             holds.ended(of, charged, freed);
-            Ok(last(line, charged, freed, &holds.of(of)))
+            let mut sums = holds.of(of);
+            if !holds.knows(of) {
+                // What had lapsed of it is not known any more, but as far as it had gone home: that was not spent.
+                let Line { granted, returned, .. } = line(&key);
+                let lapsed = returned.0 - (granted.0 - (charged.0 - freed.0));
+                sums.lapsed = Money(lapsed.clamp(0, (charged.0 - freed.0).max(0)));
+            }
+            Ok(last(key, charged, freed, &sums))
         })
         .collect()
 }
@@ -167,7 +186,7 @@ mod tests {
         let positions = Positions::default();
         let of = |last| {
             let record = Record { dir: &dir, positions: &positions, last };
-            finals(&record, (1, 7), &RecoverFrom::default(), &mut Holds::new())
+            finals(&record, (1, 7), &RecoverFrom::default(), &mut Holds::new(), &|_| Line::default())
         };
         assert_eq!(of(Some((7, true))), Ok(vec![]));
         for last in [None, Some((7, false)), Some((8, true)), Some((6, true))] {

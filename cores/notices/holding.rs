@@ -25,15 +25,23 @@ use outcry::{
     },
     units::{MS, Money, Now},
 };
-use std::{collections::BTreeSet, sync::mpsc::Sender};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::mpsc::Sender,
+};
 
 /// Whoever has leases hears so often at most.
 const TELL_NS: u64 = 100 * MS;
 /// Windows that are over are looked for so often.
 const TIDY_NS: u64 = 600_000 * MS;
 
-/// What began so long ago has no lease any more, and none of its notices holds: windows last two days at most, a token less.
-const WINDOW_DAYS: u32 = 5;
+/// So long after it began nothing is out of a window any more: it lasts two days and an hour at most, and its leases and what was
+/// told of them come to rest within two more; besides, its tokens live.
+const WINDOW_MINUTES: u32 = 5 * 1_440;
+/// In one turn so many sums go home at most.
+const LAPSES: usize = 4_096;
+/// The ledger hears of dead starts so often at most: each time it writes.
+const DEAD_NS: u64 = 2_000 * MS;
 
 /// Who is told of what is held.
 #[derive(Clone, Debug)]
@@ -50,8 +58,8 @@ struct Telling {
     writers: Vec<(Writer, u64)>,
     upto: Vec<u64>,
     held: Vec<Held>,
-    /// Starts that are dead and of which something has changed, with all their lines as they were then.
-    dead: Vec<(u32, Vec<Final>)>,
+    /// Of starts that are dead: lines that have changed, as they were then.
+    dead: BTreeMap<u32, Vec<Final>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -71,13 +79,17 @@ pub struct Holding {
     telling: Option<Telling>,
     told_upto: Vec<u64>,
     tell_ns: u64,
+    /// Lines of dead starts that have changed, and when the ledger hears of them.
+    dead: BTreeSet<Of>,
+    dead_ns: u64,
     tidy_ns: u64,
+    life_s: u32,
     counts: Counts,
 }
 
 impl Holding {
     /// Goes on from what a start found.
-    pub fn new(mut holds: Holds, (node, epoch): (u32, u32), ends: Option<MoneyEnds>) -> Holding {
+    pub fn new(mut holds: Holds, (node, epoch): (u32, u32), life_s: u32, ends: Option<MoneyEnds>) -> Holding {
         // What has lapsed in between nobody was told.
         holds.tell_all();
         Holding {
@@ -88,7 +100,10 @@ impl Holding {
             telling: None,
             told_upto: Vec::new(),
             tell_ns: 0,
+            dead: BTreeSet::new(),
+            dead_ns: 0,
             tidy_ns: 0,
+            life_s,
             counts: Counts::default(),
         }
     }
@@ -117,14 +132,15 @@ impl Holding {
 
     /// Lets go of what is due, each on record: before anything else is read.
     pub fn lapse(&mut self, read: Option<Now>, now: Now, mut note: impl FnMut(&Lapse)) {
-        while let Some(lapse) = read.and_then(|then| self.holds.due(then)) {
+        for _ in 0..LAPSES {
+            let Some(lapse) = read.and_then(|then| self.holds.due(then)) else { break };
             note(&lapse);
             self.holds.lapse(&lapse);
             self.counts.lapsed += lapse.amount.0;
         }
-        if now.boot_ns >= self.tidy_ns {
+        if now.boot_ns >= self.tidy_ns && self.telling.is_none() && self.dead.is_empty() {
             self.tidy_ns = now.boot_ns + TIDY_NS;
-            self.holds.tidy(self.epoch, WINDOW_DAYS, now);
+            self.holds.tidy(WINDOW_MINUTES + self.life_s / 60, now);
         }
     }
 
@@ -133,43 +149,54 @@ impl Holding {
         &mut self,
         now: Now,
         at_once: bool,
-        read: impl FnOnce() -> Vec<(Writer, u64)>,
+        read: impl Fn() -> Vec<(Writer, u64)>,
         durable: impl Fn(Writer, u64) -> bool,
     ) {
         if self.ends.is_none() {
             return;
         }
-        if self.telling.is_none() && (at_once || now.boot_ns >= self.tell_ns) {
-            self.tell_ns = now.boot_ns + TELL_NS;
-            let changes = self.holds.changes();
-            let writers: Vec<_> = read().into_iter().filter(|((epoch, _), _)| *epoch == self.epoch).collect();
-            let cores = writers.iter().filter(|((_, writer), _)| *writer < frame::WRITER_CONTROL);
-            let upto: Vec<u64> = cores.map(|(_, seq)| *seq).collect();
-            if changes.is_empty() && upto == self.told_upto {
-                return;
+        // The second time when there will be no other turn: what was read in this one is on disk already.
+        for _ in 0..1 + usize::from(at_once) {
+            if self.telling.is_none() && (at_once || now.boot_ns >= self.tell_ns) {
+                self.telling = self.found(now, at_once, &read);
             }
-            let now_held = |(of, sums): &(Of, Sums)| Held { line: of.line, held: out(sums), lapsed: sums.lapsed };
-            let (alive, dead): (Vec<_>, Vec<_>) = changes.into_iter().partition(|(of, _)| of.epoch == self.epoch);
-            let dead: BTreeSet<u32> = dead.iter().map(|(of, _)| of.epoch).collect();
-            self.telling = Some(Telling {
-                writers,
-                upto,
-                held: alive.iter().map(now_held).collect(),
-                dead: dead.into_iter().map(|epoch| (epoch, recover::of_dead(&self.holds, epoch))).collect(),
-            });
+            let there = |telling: &Telling| telling.writers.iter().all(|(writer, seq)| durable(*writer, *seq));
+            let Some(telling) = self.telling.take_if(|telling| there(telling)) else { return };
+            self.send(telling);
         }
-        let there = |telling: &Telling| telling.writers.iter().all(|(writer, seq)| durable(*writer, *seq));
-        if let (Some(ends), Some(telling)) = (&self.ends, self.telling.take_if(|telling| there(telling))) {
-            let Telling { upto, held, dead, .. } = telling;
-            self.told_upto.clone_from(&upto);
-            // Whoever has ended needs to know nothing.
-            let _ = ends.leases.send(ToLeases::Held(upto, held));
-            for (epoch, finals) in dead {
-                if !finals.is_empty() {
-                    let holder = HolderId { node: self.node, epoch };
-                    let _ = ends.ledger.send(ToLedger::Settle(holder, finals));
-                }
+    }
+
+    /// What there is to be told; `None`: nothing.
+    fn found(&mut self, now: Now, at_once: bool, read: impl Fn() -> Vec<(Writer, u64)>) -> Option<Telling> {
+        self.tell_ns = now.boot_ns + TELL_NS;
+        let changes = self.holds.changes();
+        let writers: Vec<_> = read().into_iter().filter(|((epoch, _), _)| *epoch == self.epoch).collect();
+        let cores = writers.iter().filter(|((_, writer), _)| *writer < frame::WRITER_CONTROL);
+        let upto: Vec<u64> = cores.map(|(_, seq)| *seq).collect();
+        let (alive, dead): (Vec<_>, Vec<_>) = changes.into_iter().partition(|(of, _)| of.epoch == self.epoch);
+        self.dead.extend(dead.iter().map(|(of, _)| *of));
+        let mut finals: BTreeMap<u32, Vec<Final>> = BTreeMap::new();
+        if at_once || now.boot_ns >= self.dead_ns {
+            self.dead_ns = now.boot_ns + DEAD_NS;
+            for of in std::mem::take(&mut self.dead) {
+                let last = recover::line_of_dead(of, &self.holds.of(of));
+                finals.entry(of.epoch).or_default().extend(last);
             }
+        }
+        if alive.is_empty() && finals.is_empty() && upto == self.told_upto {
+            return None;
+        }
+        let held = |(of, sums): &(Of, Sums)| Held { line: of.line, held: out(sums), lapsed: sums.lapsed };
+        Some(Telling { writers, upto, held: alive.iter().map(held).collect(), dead: finals })
+    }
+
+    fn send(&mut self, telling: Telling) {
+        let (Some(ends), Telling { upto, held, dead, .. }) = (&self.ends, telling) else { return };
+        self.told_upto.clone_from(&upto);
+        // Whoever has ended needs to know nothing.
+        let _ = ends.leases.send(ToLeases::Held(upto, held));
+        for (epoch, finals) in dead.into_iter().filter(|(_, finals)| !finals.is_empty()) {
+            let _ = ends.ledger.send(ToLedger::Settle(HolderId { node: self.node, epoch }, finals));
         }
     }
 
@@ -189,7 +216,8 @@ impl Holding {
 
 /// What is out of a line for its notices: a difference that is owed is not home before it is on record.
 pub fn out(sums: &Sums) -> Money {
-    Money(sums.held.0 + sums.owed.0)
+    // What was settled before its win was read is less than nothing for a moment.
+    Money((sums.held.0 + sums.owed.0).max(0))
 }
 
 /// What a frame of an auction holds for notices: whose, until when, how much.

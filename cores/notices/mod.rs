@@ -22,6 +22,7 @@ use outcry::{
         checkpoint::{self, Writer},
         holds::{Holds, Lapse},
         outbox::{Answer, Outbox},
+        peers::Peers,
         seen::{Mark, Seen},
         told::{End, Name, Notice, Told},
     },
@@ -43,6 +44,7 @@ struct Counts {
     new: u64,
     again: u64,
     untold: u64,
+    theirs: u64,
     done: u64,
     dead: u64,
 }
@@ -60,6 +62,7 @@ pub struct Notices {
     seen: Seen,
     outbox: Outbox,
     holding: Holding,
+    peers: Peers,
     ends: Vec<FlushNoticeEnds>,
     /// Calls under way at each core.
     under_way: Vec<usize>,
@@ -94,6 +97,10 @@ pub struct Begun {
     pub money: Option<MoneyEnds>,
     /// The machine, and this start.
     pub start: (u32, u32),
+    /// Other servers.
+    pub peers: Peers,
+    /// How long tokens live.
+    pub life_s: u32,
     /// What the journal has, as far as it is in this.
     pub writers: Vec<(Writer, u64)>,
     /// Whom a checkpoint names that are to be told, also those that there is no room for.
@@ -107,11 +114,12 @@ pub struct Begun {
 impl Notices {
     /// Goes on from what a start found; calls go by these ends, in the order of cores.
     pub fn new(begun: Begun, ends: Vec<FlushNoticeEnds>, now: Now) -> Notices {
-        let Begun { seen, outbox, ended, path, every_ns, holds, money, start, .. } = begun;
+        let Begun { seen, outbox, ended, path, every_ns, holds, money, start, peers, life_s, .. } = begun;
         Notices {
             seen,
             outbox,
-            holding: Holding::new(holds, start, money),
+            holding: Holding::new(holds, start, life_s, money),
+            peers,
             under_way: vec![0; ends.len()],
             ends,
             next_core: 0,
@@ -144,8 +152,9 @@ impl Notices {
             Mark::New => {
                 self.counts.new += 1;
                 self.holding.notice(&notice);
-                if !notice.url.is_empty()
-                    && let Err(told) = self.outbox.push(name, notice.url, now.boot_ns)
+                self.counts.theirs += u64::from(self.peers.is_theirs(&notice));
+                if let Some(url) = self.peers.whom(&notice)
+                    && let Err(told) = self.outbox.push(name, &url, now.boot_ns)
                 {
                     self.ended.push(told);
                 }
@@ -172,7 +181,7 @@ impl Notices {
         &mut self,
         now: Now,
         at_once: bool,
-        read: impl FnOnce() -> Vec<(Writer, u64)>,
+        read: impl Fn() -> Vec<(Writer, u64)>,
         durable: impl Fn(Writer, u64) -> bool,
     ) {
         self.holding.tell(now, at_once, read, durable);
@@ -268,12 +277,13 @@ impl Notices {
 
     /// Shows how things stand.
     pub fn show(&mut self, now: Now, totals: &mut Totals) {
-        let Counts { new, again, untold, done, dead } = self.counts;
+        let Counts { new, again, untold, theirs, done, dead } = self.counts;
         let oldest_ns = self.outbox.oldest_ns().map_or(0, |since_ns| now.boot_ns.saturating_sub(since_ns));
         for (figure, value) in [
             (Figure::NoticesNew, new),
             (Figure::NoticesAgain, again),
             (Figure::NoticesUntold, untold),
+            (Figure::NoticesTheirs, theirs),
             (Figure::NoticesWaiting, self.outbox.waiting() as u64),
             (Figure::NoticesOldestS, oldest_ns / (1_000 * MS)),
             (Figure::NoticesDone, done),

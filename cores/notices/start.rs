@@ -14,7 +14,9 @@ use outcry::{
     notice::{
         checkpoint,
         holds::{Holds, Lapse, Of},
+        keys::Keys,
         outbox::Outbox,
+        peers::Peers,
         seen::{Mark, PAGE_AUCTIONS, Restored, Seen},
         told::{Name, Notice, Told},
     },
@@ -76,14 +78,16 @@ pub fn begin(
     config: &Config,
     record: Record<'_>,
     (node, epoch): (u32, u32),
+    keys: Option<&Keys>,
     (cores, entropy): (usize, u64),
     now: Now,
     say: &mut dyn FnMut(&str),
 ) -> Result<Option<Begun>, NoticesError> {
-    if config.notices.url.is_none() {
+    let path = config.state_dir.join("notices");
+    // What earlier starts hold goes home also where no notice is ours any more.
+    if config.notices.url.is_none() && !path.exists() {
         return Ok(None);
     }
-    let path = config.state_dir.join("notices");
     let pages = config.notices.auctions.div_ceil(PAGE_AUCTIONS);
     let retry_ns = u64::from(config.notices.retry_s) * 1_000 * MS;
     let mut begun = Begun {
@@ -95,6 +99,8 @@ pub fn begin(
         holds: Holds::new(),
         money: None,
         start: (node, epoch),
+        peers: Peers::new(node, others(config), keys.cloned()),
+        life_s: config.notices.life_s,
         writers: record.positions.iter().collect(),
         waiting: Vec::new(),
     };
@@ -120,6 +126,14 @@ pub fn begin(
         begun.ended.extend(begun.outbox.push(*name, url, now.boot_ns).err());
     }
     Ok(Some(begun))
+}
+
+fn others(config: &Config) -> Vec<(u32, String)> {
+    let named = |(host, port): &(String, u16)| match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    };
+    config.notices.peers.iter().map(|(node, place)| (*node, named(place))).collect()
 }
 
 impl Begun {
@@ -223,8 +237,8 @@ fn recover(
         match begun.seen.take(name.event, name.imp, name.kind, notice.expires_s, then_s) {
             Mark::New => {
                 holding::settle(&mut begun.holds, node, &notice);
-                if !notice.url.is_empty() {
-                    waiting.insert(name, notice.url.to_vec());
+                if let Some(url) = begun.peers.whom(&notice) {
+                    waiting.insert(name, url.into_owned());
                 }
             }
             Mark::Again => {}

@@ -68,7 +68,7 @@ impl Folder {
     fn begin(&self, auctions: usize, s: u64) -> Result<Begun, NoticesError> {
         let (dir, positions) = (self.0.join("journal"), Positions::default());
         let record = Record { dir: &dir, positions: &positions };
-        begin(&self.config(auctions), record, (1, 1), (2, 7), at(s), &mut |_| ())
+        begin(&self.config(auctions), record, (1, 1), None, (2, 7), at(s), &mut |_| ())
             .map(|begun| begun.expect("they are ours"))
     }
 }

@@ -105,6 +105,9 @@ impl Auction {
         fill_plain(plain, values, url);
         if text.is_some() {
             target(url, hosts)?;
+            if url.len() > URL_MAX {
+                return Err(Uncarried::TooLong);
+            }
         }
         let open = values.position == Position::Intermediate;
         // What is filled when the notice comes is to have room then.

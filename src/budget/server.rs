@@ -38,6 +38,7 @@ use ask::Outstanding;
 pub use fault::{Invariant, Violation};
 use first::First;
 pub use held::Held;
+use held::Waves;
 use line::{Stage, SubEnd};
 pub use planted::Fault;
 use planted::Planted;
@@ -95,8 +96,8 @@ pub struct Server {
     cut_frames: Vec<u64>,
     /// Something was refused of what a core said: no later cut would be exact. The last one, and the record, are.
     cuts_frozen: bool,
-    /// Up to which frame of each core what is held is known; `None`: nothing waits for notices.
-    held_upto: Option<Vec<u64>>,
+    /// How far what is held is known; `None`: nothing waits for notices.
+    waves: Option<Waves>,
     draining: bool,
     fenced: bool,
     /// Lines that are open or stopping.
@@ -134,7 +135,7 @@ impl Server {
             cut_ns: now_ns,
             cut_frames: vec![0; cores],
             cuts_frozen: false,
-            held_upto: None,
+            waves: None,
             draining: false,
             fenced: false,
             live: 0,
@@ -330,6 +331,8 @@ impl Server {
 
     fn set_stage(&mut self, slot: u32, stage: Stage) {
         let line = self.table.line_mut(slot);
+        // Whether it waits for notices is asked again when it stops.
+        line.wave = if stage == Stage::Stopping && line.stage == Stage::Stopping { line.wave } else { 0 };
         let is_live = |stage| matches!(stage, Stage::Open | Stage::Stopping);
         let was = std::mem::replace(&mut line.stage, stage);
         self.live = self.live + usize::from(is_live(stage)) - usize::from(is_live(was));

@@ -257,6 +257,32 @@ impl Kind for Authority {
     }
 }
 
+/// A server by its node, and where it takes notices: `dcda7f1d=10.0.0.7:8080`.
+#[derive(Clone)]
+pub(super) struct Peer;
+
+impl Kind for Peer {
+    type Value = (u32, (String, u16));
+
+    fn read(&self, found: &Found<'_>, wrong: &mut Vec<Wrong>) -> Option<(u32, (String, u16))> {
+        let (node, place) = text(found).unwrap_or_default().split_once('=').unwrap_or_default();
+        let node = (node.len() == 8).then(|| u32::from_str_radix(node, 16).ok()).flatten();
+        match (node, endpoint(place)) {
+            (Some(node), Some(e)) if !place.contains(['/', '?']) => Some((node, (e.host, e.port))),
+            _ => self.refuse(found, None, wrong),
+        }
+    }
+
+    fn allowed(&self) -> String {
+        "a node, eight hexadecimal digits as in its bidid, and its host:port, such as \"dcda7f1d=10.0.0.7:8080\""
+            .to_owned()
+    }
+
+    fn stand_in(&self) -> (u32, (String, u16)) {
+        (0, (String::new(), 0))
+    }
+}
+
 /// Headers sent with every request to a DSP.
 pub(super) struct Headers;
 

@@ -288,6 +288,12 @@ impl Checker<'_, '_> {
             accounts: self.get(budget, &schema::BUDGET_ACCOUNTS).size(),
         };
         let notices = one(self, "notices");
+        let peers = self.get(notices, &schema::NOTICES_PEERS);
+        if !peers.value.is_empty() && self.find(notices, &schema::NOTICES_KEYS).is_none() {
+            let found = "peers that cannot know this server's keys".to_owned();
+            let allowed = "peers where notices.keys names a file that all have".to_owned();
+            self.rule(peers.at, "notices.peers".to_owned(), found, allowed, None);
+        }
         let url = self.find(notices, &schema::NOTICES_URL);
         let notices_at = url.as_ref().map(|u| u.at);
         let notices = NoticeRules {
@@ -300,6 +306,7 @@ impl Checker<'_, '_> {
             retry_s: self.get(notices, &schema::NOTICES_RETRY_S).ms(),
             checkpoint_ms: self.get(notices, &schema::NOTICES_CHECKPOINT_MS).value,
             losses: self.get(notices, &schema::NOTICES_LOSSES).value,
+            peers: peers.value.into_iter().map(|peer| peer.value).collect(),
         };
         if let Some(at) = notices_at.filter(|_| record.durability == Durability::None) {
             let allowed =

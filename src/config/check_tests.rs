@@ -221,6 +221,13 @@ fn notices() {
         (Settle::Notice, Wrapping::WrapOrRefuse),
         "or it could not be charged"
     );
+    let peers = |list: &str| format!("{ours}\nkeys = \"/k\"\npeers = [{list}]\n");
+    assert_eq!(
+        load(&peers("\"dcda7f1d=10.0.0.7:8080\""), 1).unwrap().notices.peers,
+        [(0xdcda_7f1d, ("10.0.0.7".to_owned(), 8080))]
+    );
+    check(&peers("\"1=10.0.0.7:8080\""), &[(4, "notices.peers", None)]);
+    check(&format!("{ours}\npeers = [\"dcda7f1d=a\"]\n"), &[(3, "notices.peers", None)]);
     let wrapping = |text: &str| load(text, 1).unwrap().exchanges[0].notices;
     assert_eq!((wrapping(""), wrapping(&ours)), (Wrapping::Pass, Wrapping::Wrap));
     assert_eq!(wrapping(&format!("{ours}\n{exchange}notices = \"wrap_or_refuse\"")), Wrapping::WrapOrRefuse);

@@ -147,6 +147,7 @@ impl Config {
     pub fn dsp_connections(&self) -> usize {
         let requests: usize = self.dsps.iter().map(|d| d.connections).sum();
         let hosts: usize = self.dsps.iter().map(|d| d.notice_hosts.len()).sum();
+        let hosts = hosts + self.notices.peers.len();
         requests + if self.notices.url.is_some() { hosts * self.notices.connections } else { 0 }
     }
 }
@@ -193,6 +194,8 @@ pub struct NoticeRules {
     pub checkpoint_ms: u64,
     /// What a DSP whose bid lost here is told.
     pub losses: Losses,
+    /// Other servers, by their nodes: where they take notices.
+    pub peers: Vec<(u32, (String, u16))>,
 }
 
 /// What a DSP whose bid lost here is told, at the bid's `lurl`.

@@ -2,7 +2,7 @@
 //! mistakes, hints and the commented default file all come from here, so none of them can drift.
 //! Owns: constants. Called by: `check` and `print`.
 use super::{
-    address::{Authority, Base, Domain, Headers, Socket, Url, UrlPath},
+    address::{Authority, Base, Domain, Headers, Peer, Socket, Url, UrlPath},
     kind::{Choice, CurrencyCode, Dir, Flag, Kind, List, Name, Price, Rates, Text, Whole},
     resolved::{BuyerUid, Durability, IoDriver, Losses, NoBidStyle, Position, RunnerUp, Settle, Wrapping},
 };
@@ -508,6 +508,14 @@ pub(super) const NOTICES_LOSSES: Key<Choice<Losses>> = key(
      room; in a first-price auction what would have tied is what the winner pays.",
 );
 
+pub(super) const NOTICES_PEERS: Key<List<Peer>> = key(
+    "peers",
+    Toml("[]"),
+    List { item: Peer, count: 0..=limits::NOTICE_PEERS_MAX },
+    "Other servers behind the same address, NODE=HOST:PORT: a notice of an auction that one of them answered is acknowledged here \
+     and handed to it, http, tried again for retry_s. They have the same notices.keys.",
+);
+
 const NOTICES: Section = Section {
     name: "notices",
     path: "notices",
@@ -523,6 +531,7 @@ const NOTICES: Section = Section {
         &NOTICES_RETRY_S,
         &NOTICES_CHECKPOINT_MS,
         &NOTICES_LOSSES,
+        &NOTICES_PEERS,
     ],
     sections: &[],
 };

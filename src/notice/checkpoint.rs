@@ -12,11 +12,7 @@
 //!  -  holds               as `holds` writes it; before "OUTNOTE2" there was none
 //!  -  digest       u64    XXH3 of all before it
 //! ```
-use super::{
-    seen::PAGE_BYTES,
-    token::{Kind, URL_MAX},
-    told::Name,
-};
+use super::{seen::PAGE_BYTES, target::CALL_URL_MAX, token::Kind, told::Name};
 use crate::record::{
     codec::{Block, Reader},
     digest::digest,
@@ -118,7 +114,7 @@ fn decode(said: &[u8]) -> Option<Checkpoint<'_>> {
     let mut tasks = Vec::new();
     for _ in 0..count {
         let (kind, imp, event) = (Kind::of(r.u8().ok()?)?, r.u8().ok()?, r.event().ok()?);
-        let len = r.count16(URL_MAX).ok()?;
+        let len = r.count16(CALL_URL_MAX).ok()?;
         tasks.push((Name { event, imp, kind }, r.take(len).ok()?));
     }
     let holds = if magic == MAGIC { r.rest } else { NONE_HELD };

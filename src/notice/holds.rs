@@ -17,7 +17,8 @@
 //! before the record of its win, from another core's box, settles it in advance.
 //!
 //! A minute is over when both clocks say so, the wall's, by which tokens expire, and the machine's own, counted from when the
-//! charge was first seen: no clock that is set takes money from a win whose notice may come.
+//! charge was first seen: a clock that is set forward, and back, takes no money from a win. (Notices that come in between are
+//! expired by the same clock.)
 use super::seen::GRACE_S;
 use crate::{
     budget::{AccountId, LineKey, Period},
@@ -129,6 +130,8 @@ pub struct Holds {
     owing: Vec<Of>,
     /// Minutes up to this one have gone home.
     gone: u32,
+    /// Held of all lines.
+    total: i128,
     planted: Option<Fault>,
 }
 
@@ -152,15 +155,34 @@ impl Holds {
         self.lines.entry(of).or_default()
     }
 
+    /// So much more is held of a line, or less.
+    fn add_held(&mut self, of: Of, nanos: i64) {
+        self.line(of).held.0 += nanos;
+        self.total += i128::from(nanos);
+    }
+
+    /// So much more is held of a line in a minute, or less; what comes to nothing is not kept.
+    fn add(&mut self, minute: u32, of: Of, nanos: i64, now: Option<Now>) {
+        let minutes = self.minutes.entry(minute).or_default();
+        if let Some(now) = now {
+            minutes.due_ns = minutes.due_ns.max(due_ns(minute, now));
+        }
+        let sum = minutes.held.entry(of).or_default();
+        *sum += nanos;
+        if *sum == 0 {
+            minutes.held.remove(&of);
+        }
+    }
+
     /// A win was recorded that waits for its notice until `expires_s`, seconds since 1970.
     pub fn hold(&mut self, of: Of, expires_s: u32, charge: Money, now: Now) {
         if charge <= Money(0) {
             return;
         }
-        let minute = self.minutes.entry(expires_s / 60).or_default();
-        minute.due_ns = minute.due_ns.max(due_ns(expires_s / 60, now));
-        *minute.held.entry(of).or_default() += charge.0;
-        self.line(of).held.0 += charge.0;
+        // A clock that ran ahead, and was set back, has not been there yet.
+        self.gone = self.gone.min((expires_s / 60).saturating_sub(1));
+        self.add(expires_s / 60, of, charge.0, Some(now));
+        self.add_held(of, charge.0);
     }
 
     /// The first billing notice of a win that was held: `charge` is to be paid of what is `held`.
@@ -171,14 +193,13 @@ impl Holds {
         if expires_s / 60 <= self.gone {
             return Billed::Late;
         }
-        let sum = self.minutes.entry(expires_s / 60).or_default().held.entry(of).or_default();
-        if self.planted != Some(Fault::SettledLapses) || !cfg!(debug_assertions) {
-            *sum -= held.0;
+        if !self.has(Fault::SettledLapses) {
+            self.add(expires_s / 60, of, -held.0, None);
         }
         let less = held.0 - charge.0.clamp(0, held.0);
         let ignored = self.has(Fault::LowerIgnored);
+        self.add_held(of, -held.0);
         let line = self.line(of);
-        line.held.0 -= held.0;
         if less > 0 && !ignored {
             line.owed.0 += less;
             self.owing.push(of);
@@ -210,7 +231,7 @@ impl Holds {
                 // What was settled in advance and never won, as far as the record goes, is nobody's.
                 None => {
                     for (of, sum) in entry.remove().held {
-                        self.line(of).held.0 -= sum;
+                        self.add_held(of, -sum);
                     }
                 }
             }
@@ -227,12 +248,9 @@ impl Holds {
             return;
         }
         self.gone = self.gone.max(minute);
-        if let Some(sum) = self.minutes.get_mut(&minute).and_then(|m| m.held.get_mut(&of)) {
-            *sum -= amount.0;
-        }
-        let line = self.line(of);
-        line.held.0 -= amount.0;
-        line.lapsed.0 += amount.0;
+        self.add(minute, of, -amount.0, None);
+        self.add_held(of, -amount.0);
+        self.line(of).lapsed.0 += amount.0;
     }
 
     /// A start is dead, and this is what all its frames say of a line that something is held of, or owed.
@@ -268,7 +286,7 @@ impl Holds {
 
     /// Held in all, nano-units.
     pub fn total(&self) -> i128 {
-        self.lines.values().map(|line| i128::from(line.held.0)).sum()
+        self.total
     }
 
     /// Sums that are kept: lines, and parts of them by the minute.
@@ -276,16 +294,20 @@ impl Holds {
         self.lines.len() + self.minutes.values().map(|m| m.held.len()).sum::<usize>()
     }
 
-    /// Forgets lines of which nothing is held or owed and of which nothing more can be said: windows that began `days` ago, of
-    /// starts before `epoch` a day ago.
-    pub fn tidy(&mut self, epoch: u32, days: u32, now: Now) {
+    /// Forgets lines of which nothing is held or owed and of whose windows, which began so many minutes ago, nothing is out any
+    /// more; none that has to be told of.
+    pub fn tidy(&mut self, minutes: u32, now: Now) {
+        if !self.changed.is_empty() {
+            return;
+        }
         let minute = u32::try_from(now.unix_ms() / 60_000).unwrap_or(u32::MAX);
-        self.lines.retain(|of, line| {
-            let days = if of.epoch == epoch { days } else { days.min(2) };
-            line.held != Money(0)
-                || line.owed != Money(0)
-                || of.line.period.0.saturating_add(days.saturating_mul(1_440)) > minute
-        });
+        let old = |of: &Of| of.line.period.0.saturating_add(minutes) <= minute;
+        self.lines.retain(|of, line| line.held != Money(0) || line.owed != Money(0) || !old(of));
+    }
+
+    /// Is anything known of a line?
+    pub fn knows(&self, of: Of) -> bool {
+        self.lines.contains_key(&of)
     }
 
     // --- for the next start ---------------------------------------------------------------------------
@@ -330,6 +352,7 @@ impl Holds {
             if sums.owed > Money(0) {
                 holds.owing.push(of);
             }
+            holds.total += i128::from(held.0);
             holds.lines.insert(of, Sums { last: dead.then_some(last), ..sums });
         }
         for _ in 0..r.u32()? {

@@ -9,6 +9,7 @@
 //! | [`told`] | the records of a notice and of what came of telling its DSP |
 //! | [`outbox`] | whom to tell next, how often to try, when to give up |
 //! | [`holds`] | what is charged when its notice comes: what is still awaited, what goes home |
+//! | [`peers`] | other servers, whose notices came here |
 //! | [`seen`] | which notices have been taken, one bit each, also after a restart |
 //! | [`checkpoint`] | these three at a moment, for the next start |
 //! | [`sealed`] | a price that only its DSP can read: the 28 bytes of the field |
@@ -18,6 +19,7 @@ pub mod checkpoint;
 pub mod holds;
 pub mod keys;
 pub mod outbox;
+pub mod peers;
 pub mod price;
 pub mod sealed;
 pub mod seen;

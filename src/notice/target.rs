@@ -1,7 +1,10 @@
 //! Where a DSP's notice URL leads: to one of the hosts that its configuration names, or nowhere.
 //! Owns: nothing. Runs on: each bidder core. Called by: the answer, before it carries a URL; the call, to find its way.
 //! Never: resolves a name. Whom we call is the operator's to say: a bid could else have us call anybody, ourselves included.
-use super::token::URL_MAX;
+use super::token::{TOKEN_MAX, URL_MAX};
+
+/// Longest URL that is called: another server's, with a token.
+pub const CALL_URL_MAX: usize = TOKEN_MAX + 300;
 
 /// Why a DSP's URL is not carried by one of ours.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, thiserror::Error)]
@@ -45,7 +48,7 @@ pub struct Target {
 /// [`Uncarried`]
 pub fn target(url: &[u8], hosts: &[(String, u16)]) -> Result<Target, Uncarried> {
     const SCHEME: &[u8] = b"http://";
-    if url.len() > URL_MAX {
+    if url.len() > CALL_URL_MAX {
         return Err(Uncarried::TooLong);
     }
     // A fragment is never sent; who writes one means something else.
@@ -95,7 +98,7 @@ mod tests {
 
     #[test]
     fn urls_and_where_they_lead() {
-        let long = format!("http://win.dsp.example/{}", "x".repeat(URL_MAX));
+        let long = format!("http://win.dsp.example/{}", "x".repeat(CALL_URL_MAX));
         for (url, want) in [
             ("http://win.dsp.example/n?p=1", Ok((0, "/n?p=1"))),
             ("HTTP://WIN.dsp.example:80", Ok((0, ""))),

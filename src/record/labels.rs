@@ -206,6 +206,8 @@ closed! {
         NoticesWaiting = "waiting",
         /// Age of the oldest of them, seconds.
         NoticesOldestS = "oldest_s",
+        /// Notices that were another server's, to be handed over.
+        NoticesTheirs = "theirs",
         /// Notices whose DSP was told.
         NoticesDone = "done",
         /// Notices whose DSP could not be told.

@@ -486,8 +486,8 @@ pub const METRICS: &[Metric] = {
             "outcry_notices_told_apart_total",
             Counter,
             Count,
-            "Recorded notices: the first of their kind, taken before, and those that there was no room to tell apart.",
-            Source::Journals("what", &[J::NoticesNew, J::NoticesAgain, J::NoticesUntold]),
+            "Recorded notices: the first of their kind, taken before, and those that there was no room to tell apart; of the first, another server's.",
+            Source::Journals("what", &[J::NoticesNew, J::NoticesAgain, J::NoticesUntold, J::NoticesTheirs]),
         ),
         row(
             "outcry_notices_waiting",

@@ -7,7 +7,7 @@ use super::{
     start::Frame,
 };
 use outcry::{
-    budget::{granter::settle::Final, server::Held},
+    budget::{LineKey, granter::settle::Final, server::Held},
     notice::holds::{Holds, Lapse, Of},
     units::{Money, Now},
 };
@@ -96,9 +96,15 @@ impl Flush {
         };
     }
 
-    /// As flush does in each turn. What the server is to hear, if anything.
-    pub(crate) fn turn(&mut self, frames: &[&[Frame]], now: Now, r: &mut Rng) -> Option<(Vec<u64>, Vec<Held>)> {
-        while let Some(lapse) = self.complete.and_then(|then| self.holds.due(then)) {
+    /// As flush does in each turn; it has none before dead starts are settled. What the server is to hear, if anything.
+    pub(crate) fn turn(
+        &mut self,
+        frames: &[&[Frame]],
+        now: Now,
+        r: &mut Rng,
+        settled: bool,
+    ) -> Option<(Vec<u64>, Vec<Held>)> {
+        while let Some(lapse) = self.complete.filter(|_| settled).and_then(|then| self.holds.due(then)) {
             self.journal.push(Said::Lapsed(lapse));
             self.holds.lapse(&lapse);
         }
@@ -132,8 +138,10 @@ impl Flush {
         }
         if self.telling.is_none() {
             let changes = self.holds.changes();
-            let dead = changes.iter().map(|(of, _)| of.epoch).filter(|epoch| *epoch != self.epoch);
-            let dead = dead.map(|epoch| (epoch, recover::of_dead(&self.holds, epoch))).collect();
+            let mut dead: BTreeMap<u32, Vec<Final>> = BTreeMap::new();
+            for (of, sums) in changes.iter().filter(|(of, _)| of.epoch != self.epoch) {
+                dead.entry(of.epoch).or_default().extend(recover::line_of_dead(*of, sums));
+            }
             let held = changes.iter().filter(|(of, _)| of.epoch == self.epoch).map(|(of, sums)| Held {
                 line: of.line,
                 held: holding::out(sums),
@@ -144,7 +152,11 @@ impl Flush {
         }
         let Telling { upto, held, dead, .. } = self.telling.take_if(|telling| telling.len <= self.durable.0)?;
         // Of a start whose record was not looked into yet nothing can be said.
-        self.dead.extend(dead.into_iter().filter(|(_, finals)| !finals.is_empty()));
+        for (epoch, finals) in dead.into_iter().filter(|(_, finals)| !finals.is_empty()) {
+            let before = self.dead.entry(epoch).or_default();
+            before.retain(|f| finals.iter().all(|g| g.line != f.line));
+            before.extend(finals);
+        }
         Some((upto, held))
     }
 
@@ -153,9 +165,10 @@ impl Flush {
         &mut self.holds
     }
 
-    /// What the lines of a dead start come to by now, if that is known.
-    pub(crate) fn of_dead(&self, epoch: u32) -> Vec<Final> {
-        recover::of_dead(&self.holds, epoch)
+    /// Is it known of all these lines of a dead start what it charged?
+    pub(crate) fn knows(&self, epoch: u32, lines: impl Iterator<Item = LineKey>) -> bool {
+        let mut lines = lines.map(|line| Of { epoch, line });
+        lines.all(|of| self.holds.of(of).last.is_some())
     }
 }
 

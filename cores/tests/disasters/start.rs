@@ -437,9 +437,15 @@ impl Start {
         self.moves()
     }
 
-    pub(crate) fn turn_flush(&mut self, flush: &mut Flush, now: outcry::units::Now, r: &mut Rng) -> Result<(), Ended> {
+    pub(crate) fn turn_flush(
+        &mut self,
+        flush: &mut Flush,
+        now: outcry::units::Now,
+        r: &mut Rng,
+        settled: bool,
+    ) -> Result<(), Ended> {
         let frames: Vec<&[Frame]> = self.cores.iter().map(|core| core.frames.as_slice()).collect();
-        if let Some((upto, held)) = flush.turn(&frames, now, r) {
+        if let Some((upto, held)) = flush.turn(&frames, now, r, settled) {
             self.moves()?;
             self.server.hold(&upto, &held);
         }

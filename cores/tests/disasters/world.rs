@@ -614,9 +614,9 @@ impl World {
         }
         done?;
         if self.plan.awaited > 0 {
-            let now = self.node_now(self.nodes[n].clock);
+            let (now, settled) = (self.node_now(self.nodes[n].clock), self.is_settled(n));
             let Node { flush, starts, .. } = &mut self.nodes[n];
-            starts[s].turn_flush(flush, now, &mut self.r)?;
+            starts[s].turn_flush(flush, now, &mut self.r, settled)?;
         }
         let World { plan, nodes, truth, r, at, .. } = self;
         let turns = 1 + r.below(2);
@@ -663,6 +663,13 @@ impl World {
 
     // --- settlement ----------------------------------------------------------------------------------
 
+    /// Was what dead starts left looked into?
+    fn is_settled(&self, n: usize) -> bool {
+        let Node { id, epoch, .. } = self.nodes[n];
+        let unsettled = self.ledger.granter.unsettled(id, epoch);
+        unsettled.into_iter().all(|dead| self.ledger.granter.recover_from(HolderId { node: id, epoch: dead }).settled)
+    }
+
     /// What dead starts spent is counted from what they left.
     fn settle(&mut self, n: usize) -> Result<(), String> {
         let (node, epoch) = (self.nodes[n].id, self.nodes[n].epoch);
@@ -671,8 +678,7 @@ impl World {
             let Some(record) = self.nodes[n].dead.get(&dead) else { continue };
             let from = self.ledger.granter.recover_from(holder);
             // What waits for notices alone is settled again when something has come of it.
-            let known = self.nodes[n].flush.of_dead(dead);
-            if from.lines.iter().all(|(key, ..)| known.iter().any(|f| f.line == *key)) {
+            if from.settled && self.nodes[n].flush.knows(dead, from.lines.iter().map(|l| l.0)) {
                 if let Some(finals) = self.nodes[n].flush.dead.remove(&dead) {
                     self.ledger.settle(holder, &finals, true, self.at, Fate::Lives)?;
                 }
@@ -725,7 +731,7 @@ impl World {
             self.truth.expire(&self.ledger.tree, self.wall_s())?;
             let now = self.node_now(self.nodes[n].clock);
             let Node { flush, starts, .. } = &mut self.nodes[n];
-            if let Err(Ended::Wrong(wrong)) = starts[0].turn_flush(flush, now, &mut self.r) {
+            if let Err(Ended::Wrong(wrong)) = starts[0].turn_flush(flush, now, &mut self.r, true) {
                 return Err(wrong);
             }
             self.settle(n)?;

@@ -40,6 +40,8 @@ pub struct RecoverFrom {
     pub frames: Vec<u64>,
     /// Its open lines: charged, freed.
     pub lines: Vec<(LineKey, Money, Money)>,
+    /// It was settled before, and these wait for notices.
+    pub settled: bool,
 }
 
 impl Granter {
@@ -52,9 +54,11 @@ impl Granter {
 
     /// What is known of a holder as of its last cut.
     pub fn recover_from(&self, holder: HolderId) -> RecoverFrom {
-        let frames = self.books.holders.get(&holder).map_or(vec![], |h| h.row.frames.clone());
+        let row = self.books.holders.get(&holder).map(|h| &h.row);
+        let frames = row.map_or(vec![], |row| row.frames.clone());
+        let settled = row.is_some_and(|row| row.state == HolderState::Settled);
         let open = self.books.lines_of(holder).filter(|(_, line)| line.end == End::Open);
-        RecoverFrom { frames, lines: open.map(|(id, line)| (id.key, line.charged, line.freed)).collect() }
+        RecoverFrom { frames, lines: open.map(|(id, line)| (id.key, line.charged, line.freed)).collect(), settled }
     }
 
     /// Closes all open lines of a holder that is dead and never heard again.

@@ -81,7 +81,7 @@ impl Server {
     fn ask_line(&mut self, slot: u32, now_ns: u64) -> Option<AskLine> {
         let cores = self.cores.len();
         let planted = self.planted;
-        let awaits = self.awaits(slot);
+        let awaits = self.table.line(slot).stage == Stage::Stopping && self.awaits(slot);
         let (line, subs) = self.table.whole(slot);
         line.asking = false;
         let closed = line.stage == Stage::Stopping && line.holders == 0 && line.free == 0 && !awaits;
@@ -98,7 +98,7 @@ impl Server {
         let lacks = subs.iter().filter(|s| s.want > s.granted && s.price > s.free()).map(|s| s.price - s.free());
         let least = if want > line.granted { lacks.min() } else { None };
         let lack = least.unwrap_or(line.price) - line.free;
-        line.held_told = if closed { 0 } else { line.held.clamp(0, line.spent()) };
+        line.held_told = if closed { 0 } else { line.held_said() };
         let said = AskLine {
             line: line.key,
             granted: Money(line.granted),
@@ -216,6 +216,7 @@ impl Server {
             line.seen_ns = now_ns;
             self.set_stage(slot, Stage::Open);
         }
+        self.table.line_mut(slot).told_stop = granted.stop;
         if granted.stop || self.draining {
             self.set_stage(slot, Stage::Stopping);
             return Some(slot);
@@ -264,7 +265,13 @@ impl Server {
         // Near the end each answer brings a part of what is left, so the next is asked for at once.
         let came = line.granted >= line.wanted || line.granted > said.granted.0;
         line.tired = if came { 0 } else { (line.tired + 1).min(terms::TIRED_MAX) };
+        let goes_on = !line.told_stop && !self.draining && line.holders == 0 && said.closed.is_none();
         match line.stage {
+            // It was to stop, waits for notices, and may be spent from after all.
+            Stage::Stopping if goes_on => {
+                self.set_stage(slot, Stage::Open);
+                self.attend(slot);
+            }
             // Closed, and nothing came since.
             Stage::Stopping if said.closed.is_some() && line.free == 0 => {
                 self.set_stage(slot, Stage::Resting);

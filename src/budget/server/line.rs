@@ -120,6 +120,11 @@ pub(super) struct Line {
     pub held_told: i64,
     /// Of what they charged, come home because no notice did, or one at a lower price.
     pub lapsed: i64,
+    /// Nothing of it is with cores any more, and once so many waves have passed it is known whether it waits for notices; 0: not
+    /// asked yet.
+    pub wave: u64,
+    /// The granter's last word was to stop.
+    pub told_stop: bool,
     /// What is known to have lapsed; more than `lapsed` while less is known to have been charged.
     pub lapsing: i64,
     /// What this holder may hope for beyond what it has, by the granter's last word.

@@ -155,8 +155,7 @@ impl Server {
         let line = self.table.line_mut(slot);
         let back = std::mem::take(&mut line.free);
         line.returned += back;
-        let held = line.held.clamp(0, line.spent());
-        if back > 0 || held != line.held_told || line.holders == 0 && !awaits {
+        if back > 0 || line.held_said() != line.held_told || line.holders == 0 && !awaits {
             self.ask_for(slot);
         }
     }

@@ -108,25 +108,35 @@ fn records_are_these_bytes() {
     assert_eq!(Lapse::decode(&out), Err(RecordError::Trailing));
 }
 
-/// What has long been over is forgotten, what is held is not.
+/// What has long been over is forgotten, what is held is not, nor what somebody has to be told of.
 #[test]
 fn windows_that_are_over_are_forgotten() {
     let mut holds = Holds::new();
-    let old = Of { epoch: 2, line: LINE };
-    for of in [OF, old] {
-        holds.hold(of, 600, Money(10), at(0));
-    }
-    let minutes = u64::from(LINE.period.0);
-    let day = |n: u64| at((minutes + n * 1_440) * 60 + 60);
-    holds.tidy(3, 40, day(41));
-    assert_eq!(holds.lines.len(), 2, "something is held");
-    all(&mut holds, day(0));
-    holds.tidy(3, 40, day(1));
-    assert_eq!(holds.lines.len(), 2);
-    holds.tidy(3, 40, day(2));
-    assert_eq!(holds.lines.keys().collect::<Vec<_>>(), [&OF]);
-    holds.tidy(3, 40, day(40));
-    assert_eq!(holds.count(), 0);
+    holds.hold(OF, 600, Money(10), at(0));
+    let minute = |n: u64| at((u64::from(LINE.period.0) + n) * 60);
+    holds.changes();
+    holds.tidy(4_000, minute(5_000));
+    assert!(holds.knows(OF), "something is held");
+    all(&mut holds, minute(0));
+    holds.tidy(4_000, minute(5_000));
+    assert!(holds.knows(OF), "nobody was told");
+    holds.changes();
+    holds.tidy(4_000, minute(3_999));
+    assert!(holds.knows(OF));
+    holds.tidy(4_000, minute(4_000));
+    assert_eq!((holds.knows(OF), holds.count()), (false, 0));
+}
+
+/// A clock that ran ahead let a minute go; it comes again.
+#[test]
+fn a_minute_that_comes_again_holds_again() {
+    let mut holds = Holds::new();
+    holds.hold(OF, 6_000, Money(10), at(0));
+    assert_eq!(all(&mut holds, at(7_000)).len(), 1);
+    assert_eq!(holds.billed(OF, 6_000, Money(10), Money(10)), Billed::Late);
+    holds.hold(OF, 3_000, Money(10), at(2_000));
+    assert_eq!(holds.billed(OF, 3_000, Money(10), Money(10)), Billed::Settled);
+    assert_eq!((holds.total(), all(&mut holds, at(7_000)).len()), (0, 0));
 }
 
 /// What is kept does not grow with traffic.

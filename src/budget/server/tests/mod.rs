@@ -124,6 +124,51 @@ fn what_is_held_outlives_its_lease() {
     assert_eq!((world.wrong, out(&world)), (None, 2 * wins - 3), "one waits still");
 }
 
+/// Others are spent from all the time, so no moment comes at which everything is known of all cores.
+#[test]
+fn a_line_is_closed_while_others_are_spent_from() {
+    let mut world = World::new(Plan { awaited: 1, accounts: 2, budget: 1_000, ..plan() });
+    turns(&mut world, 5, 100);
+    (0..5).for_each(|_| world.step(Op::Notice { came: true, lower: false }));
+    world.step(Op::Pause { account: 1, paused: true });
+    for _ in 0..400 {
+        for core in 0..3 {
+            world.step(Op::Bid { core, account: 2 });
+            world.step(Op::Delivered { core, arrived: true });
+            world.step(Op::Grants { core });
+            world.step(Op::Tell);
+            world.step(Op::Bid { core, account: 2 });
+            world.step(Op::Delivered { core, arrived: true });
+            world.step(Op::Report { core });
+            world.step(Op::Told);
+        }
+        world.step(Op::Turn);
+        world.step(Op::Ask { lost: false, again: false });
+        world.step(Op::Reply { lost: false, again: false });
+        world.step(Op::Wait { ms: 100 });
+    }
+    assert_eq!(world.wrong, None);
+    assert!(world.is_closed(1), "{:#?}", world.server);
+}
+
+/// What is held does not keep a campaign from going on.
+#[test]
+fn an_account_that_is_resumed_goes_on_while_its_wins_wait() {
+    let mut world = World::new(Plan { awaited: 1, ..plan() });
+    turns(&mut world, 5, 100);
+    world.step(Op::Pause { account: 1, paused: true });
+    for _ in 0..60 {
+        world.settle();
+        world.step(Op::Wait { ms: 1_000 });
+    }
+    let before = world.wins;
+    world.step(Op::Pause { account: 1, paused: false });
+    world.server.look_again(crate::budget::AccountId(1));
+    turns(&mut world, 20, 100);
+    assert_eq!(world.wrong, None);
+    assert!(world.wins > before + 5, "{} and {}: {:#?}", before, world.wins, world.server);
+}
+
 /// Turns in which nothing is lost, with a bid on the first account at core 0 in each.
 fn turns(world: &mut World, turns: usize, ms: u64) {
     for _ in 0..turns {

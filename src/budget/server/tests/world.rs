@@ -145,6 +145,8 @@ pub(super) struct World {
     pub awaiting: VecDeque<LineKey>,
     held: BTreeMap<LineKey, (i64, i64)>,
     pub tells: VecDeque<Tell>,
+    /// Accounts of which a line was closed.
+    closed: std::collections::BTreeSet<u32>,
     pub now_ns: u64,
     /// What went wrong first, as one who sees everything sees it.
     pub wrong: Option<&'static str>,
@@ -167,6 +169,7 @@ impl World {
             awaiting: VecDeque::new(),
             held: BTreeMap::new(),
             tells: VecDeque::new(),
+            closed: Default::default(),
             now_ns,
             wrong: None,
             wins: 0,
@@ -416,6 +419,10 @@ impl World {
                 continue;
             }
             line.returned = said.returned.0;
+            if said.closed.is_some() {
+                self.closed.insert(said.line.account.0);
+            }
+            let line = self.granter.lines.entry(said.line).or_default();
             let is_out = line.granted - line.returned;
             if said.closed.is_some_and(|spent| spent.0 != is_out) {
                 self.wrong("closed with a sum that does not come out");
@@ -439,7 +446,8 @@ impl World {
                 ..Granted::default()
             };
             let granted = if known.is_some() { stop } else { self.grant(key, first.want.0) };
-            lines.insert(key, granted);
+            // What was said of a line stands: the granter names no window that the asker has spoken of.
+            lines.entry(key).or_insert(granted);
             self.ahead(first.account, &mut lines);
         }
         self.granter.named = lines.keys().copied().collect();
@@ -591,6 +599,11 @@ impl World {
             assert_eq!(line.granted - line.returned, spent, "{key:?} {line:?}");
             assert_eq!(line.cut.0 - line.cut.1 - self.lapsed(*key), spent, "{key:?} {line:?}");
         }
+    }
+
+    /// Were all lines of this account closed, as far as the granter has heard?
+    pub(super) fn is_closed(&self, account: u32) -> bool {
+        self.closed.contains(&account)
     }
 
     /// Answers on their way at a core.
