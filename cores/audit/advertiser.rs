@@ -1,7 +1,8 @@
 //! `outcry audit advertiser`: what an advertiser won, one win a line, and the sums.
 //!
 //! A record knows an advertiser by what the winning bid says of itself: the first of its `adomain`, its `seat`, its `cid`.
-//! Nothing of that is ours, so seats and campaigns mean something only together with the DSP.
+//! Nothing of that is ours, so seats and campaigns mean something only together with the DSP. A win that is charged when its
+//! billing notice comes is shown with what it costs then, as `on_notice`; what came of it is in the records of notices.
 use super::{AuditError, Out, Place, Range, Where, directory::Journal, say, walk};
 use clap::{Args, ValueEnum};
 use outcry::{
@@ -86,6 +87,8 @@ struct Row {
     cur: Currency,
     accounting: Currency,
     win: Win,
+    /// It is charged when its notice comes, whatever became of the answer.
+    awaits: bool,
 }
 
 impl Row {
@@ -112,6 +115,7 @@ impl Row {
             cur: i.answer_currency,
             accounting: i.accounting,
             win: *win,
+            awaits: i.awaited_s != 0,
         }
     }
 
@@ -198,6 +202,8 @@ struct Books<'a> {
     /// What is known of the auctions of those that wait.
     deliveries: HashMap<EventId, &'static str>,
     sums: BTreeMap<Of, Sum>,
+    /// Wins that are charged when their notices come.
+    on_notice: u64,
 }
 
 impl Books<'_> {
@@ -210,7 +216,8 @@ impl Books<'_> {
                 true => self.deliveries.remove(&row.event),
                 false => self.deliveries.get(&row.event).copied(),
             };
-            let delivery = delivery.unwrap_or("written");
+            let delivery = if row.awaits { "on_notice" } else { delivery.unwrap_or("written") };
+            self.on_notice += u64::from(row.awaits);
             let gone = matches!(delivery, "failed" | "client_left");
             let charge = i128::from(row.win.charge.0);
             let sum =
@@ -316,8 +323,14 @@ pub(super) fn money(nanos: i128) -> String {
 /// True: everything that could hold a win could be read.
 pub(super) fn run(args: &AdvertiserArgs) -> Result<bool, AuditError> {
     let mut journal = Journal::open(&args.place)?;
-    let mut books =
-        Books { args, out: Out::new(), waiting: VecDeque::new(), deliveries: HashMap::new(), sums: BTreeMap::new() };
+    let mut books = Books {
+        args,
+        out: Out::new(),
+        waiting: VecDeque::new(),
+        deliveries: HashMap::new(),
+        sums: BTreeMap::new(),
+        on_notice: 0,
+    };
     if !args.place.json && !args.totals {
         books.out.text(HEADING)?;
     }
@@ -366,6 +379,13 @@ pub(super) fn run(args: &AdvertiserArgs) -> Result<bool, AuditError> {
     books.settle(u64::MAX)?;
     books.totals()?;
     books.out.end()?;
+    if books.on_notice > 0 {
+        say(format_args!(
+            "{} of these wins are charged when their billing notices come: `outcry audit cat --kind notice,lapse` has what came, \
+             `outcry audit reconcile` what was spent",
+            books.on_notice
+        ));
+    }
     if !whole || !readable {
         say(format_args!("not all could be read: there may be more wins; `outcry audit verify` says more"));
     }

@@ -50,6 +50,8 @@ use std::{
 /// 14 hours before UTC's and ends as much after it, lasts up to 25, and clocks and deliveries are late.
 const AROUND_MS: u64 = 36 * 3_600_000;
 const DAY_MS: u64 = 86_400_000;
+/// What is held may go home so long after that, and a notice come too late: tokens live seven days at most.
+const NOTICED_MS: u64 = 8 * DAY_MS;
 /// Accounts in one answer of the exchange.
 const PAGE: usize = 1_000;
 /// What the ledger has heard of is in the journal before long: `commit_ms` is ten seconds at most.
@@ -164,6 +166,14 @@ impl Books {
         }
     }
 
+    fn noticed(&mut self, frame: &Frame<'_>) {
+        match frame.kind() {
+            Some(Kind::Settlement) => Lapse::decode(frame.payload()).iter().for_each(|lapse| self.lapse(lapse)),
+            Some(Kind::Notice) => Notice::decode(frame.payload()).iter().for_each(|notice| self.late(notice)),
+            _ => {}
+        }
+    }
+
     /// Adds what has gone home without a notice, where nothing of the line can change any more.
     fn lapse(&mut self, lapse: &Lapse) {
         let (line, own) = (lapse.of.line, HolderId { node: self.node, epoch: lapse.of.epoch });
@@ -247,12 +257,11 @@ pub(super) fn run(args: &ReconcileArgs) -> Result<bool, AuditError> {
     journal = Journal::open(&args.place)?;
     let begins = u64::from(args.day) * DAY_MS;
     let range = Range::between(begins.saturating_sub(AROUND_MS), begins + DAY_MS + AROUND_MS);
-    let mut readable = true;
+    let (mut readable, mut awaits) = (true, false);
     let whole = walk::frames(&mut journal, range, &mut |place, frame| {
         match frame.kind() {
-            Some(Kind::Settlement) => Lapse::decode(frame.payload()).iter().for_each(|lapse| books.lapse(lapse)),
-            Some(Kind::Notice) => Notice::decode(frame.payload()).iter().for_each(|notice| books.late(notice)),
-            _ => {}
+            Some(Kind::Auction) => awaits |= record::awaits(frame.payload()),
+            _ => books.noticed(frame),
         }
         match moved(frame) {
             Ok(all) => all.into_iter().for_each(|m| books.count(&m, frame)),
@@ -266,6 +275,13 @@ pub(super) fn run(args: &ReconcileArgs) -> Result<bool, AuditError> {
         }
         Ok(())
     })?;
+    if awaits {
+        let later = Range::between(begins + DAY_MS + AROUND_MS, begins + DAY_MS + AROUND_MS + NOTICED_MS);
+        readable &= walk::frames(&mut journal, later, &mut |_, frame| {
+            books.noticed(frame);
+            Ok(())
+        })?;
+    }
     let differences: Vec<Key> = books.pairs.iter().filter(|(_, p)| p.difference() != 0).map(|(key, _)| *key).collect();
     let mut out = Out::new();
     print(&books, args, &mut out)?;

@@ -396,3 +396,41 @@ fn a_win_is_charged_when_its_bill_comes() {
     assert_eq!((&said["difference"], &said["late_notices"]), (&0.into(), &serde_json::json!(0.00001)), "{out}");
     serving.stop();
 }
+
+/// A balancer sends a notice to the other of two servers: that one takes it, and hands it to the one whose auction it was, which
+/// tells the DSP and is charged. What came to both counts once.
+#[test]
+fn a_notice_at_another_server_is_handed_over() {
+    let (dsp, dirs) = (Dsp::new(), [Dir::new(), Dir::new()]);
+    let keys = dirs[0].write("keys", &format!("1 {}\n", "ab".repeat(32)));
+    std::fs::set_permissions(&keys, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("chmod");
+    let config = |dir: &Dir, node: u32, more: &str| {
+        let rest =
+            format!("[cpus]\nbidder_count = 1\n[notices]\nurl = \"http://we.example\"\nkeys = {keys:?}\n{more}\n");
+        dir.config(&format!("node = {node}"), &[("told", dsp.addr)], &rest)
+    };
+    let first = Serving::start(&config(&dirs[0], 0x0a0b_0c0d, ""));
+    let peers = format!("peers = [\"0a0b0c0d={}\"]", first.listen);
+    let second = Serving::start(&config(&dirs[1], 7, &peers));
+    let [won, billed] = bought(&mut connect(first.listen), "one");
+    let mut elsewhere = connect(second.listen);
+    for path in [&won, &billed, &billed] {
+        assert_eq!(call(&mut elsewhere, path), 204);
+    }
+    let told = |n: usize| until("the DSP is told", || (dsp.told().len() == n).then_some(()));
+    told(2);
+    assert_eq!(call(&mut connect(first.listen), &billed), 204, "and here too");
+    let apart = |of: &Serving, what| labelled(of, "outcry_notices_told_apart_total", &format!("what=\"{what}\""));
+    until("it is done with there", || {
+        (labelled(&second, "outcry_notices_told_total", "end=\"done\"") == 2).then_some(())
+    });
+    until("all are told apart", || (apart(&first, "new") == 2 && apart(&second, "theirs") == 2).then_some(()));
+    assert_eq!(dsp.told().values().sum::<usize>(), 2, "{:?}", dsp.told());
+    // Its own it keeps.
+    let [_, own] = bought(&mut elsewhere, "two");
+    assert_eq!(call(&mut elsewhere, &own), 204);
+    told(3);
+    assert_eq!((apart(&second, "theirs"), apart(&first, "new")), (2, 2));
+    first.stop();
+    second.stop();
+}
