@@ -19,13 +19,15 @@ use redb::{
     TransactionError,
 };
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     path::{Path, PathBuf},
 };
 
 /// Its name in `state_dir`.
 pub const FILE: &str = "ledger.redb";
+/// The same while it is made.
+const MAKING: &str = "ledger.redb.new";
 /// The layout of tables and values. A file of a higher one is a newer release's.
 const FORMAT: u64 = 1;
 /// Pages that are kept in memory; a hundred thousand accounts take some 40 MB of the file.
@@ -134,15 +136,27 @@ impl LedgerStore {
     /// [`OpenError`]
     pub fn open(state_dir: &Path) -> Result<LedgerStore, OpenError> {
         let path = state_dir.join(FILE);
-        let new = !path.exists();
-        let opened = Database::builder().set_cache_size(CACHE_BYTES).create(&path);
-        let store = opened.map_err(|e| refused(&path, e)).and_then(|database| LedgerStore::begin(database, &path))?;
-        if new {
-            // Its name is durable before anything in it is.
-            let synced = File::open(state_dir).and_then(|dir| dir.sync_all());
-            synced.map_err(|source| OpenError::Io { path, source })?;
+        if path.exists() {
+            return LedgerStore::at(&path);
         }
+        // Under another name until it is whole: a start that dies on the way leaves nothing that the next could take for a ledger.
+        let making = state_dir.join(MAKING);
+        let store = match LedgerStore::at(&making) {
+            Err(OpenError::Damaged { .. }) => {
+                fs::remove_file(&making).map_err(|source| OpenError::Io { path: making.clone(), source })?;
+                LedgerStore::at(&making)?
+            }
+            made => made?,
+        };
+        // Its name is durable before anything that is answered for.
+        let named = fs::rename(&making, &path).and_then(|()| File::open(state_dir)?.sync_all());
+        named.map_err(|source| OpenError::Io { path, source })?;
         Ok(store)
+    }
+
+    fn at(path: &Path) -> Result<LedgerStore, OpenError> {
+        let opened = Database::builder().set_cache_size(CACHE_BYTES).create(path);
+        opened.map_err(|e| refused(path, e)).and_then(|database| LedgerStore::begin(database, path))
     }
 
     /// Looks at the format of an open file, or writes it into a new one.

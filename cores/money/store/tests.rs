@@ -303,6 +303,24 @@ fn accounts_and_their_history_come_back() {
     std::fs::remove_dir_all(dir).expect("removed");
 }
 
+/// The library writes a file's first bytes last: whoever is killed before has left one that is no ledger yet.
+#[test]
+fn a_start_that_died_while_it_made_the_file_is_no_damage() {
+    let dir = folder("half");
+    for left in [&[0; 8192][..], b"", b"half"] {
+        std::fs::write(dir.join(MAKING), left).expect("a write");
+        assert!(!dir.join(FILE).exists());
+        drop(LedgerStore::open(&dir).expect("it opens"));
+        assert!(!dir.join(MAKING).exists());
+        drop(LedgerStore::open(&dir).expect("it opens again"));
+        std::fs::remove_file(dir.join(FILE)).expect("it is there");
+    }
+    let made = Database::create(dir.join(MAKING)).expect("one that is being made");
+    assert!(matches!(LedgerStore::open(&dir), Err(OpenError::InUse { .. })));
+    drop(made);
+    let _ = std::fs::remove_dir_all(&dir);
+}
+
 #[test]
 fn a_file_that_cannot_be_used_says_why_and_what_to_do() {
     let dir = folder("wrong");
