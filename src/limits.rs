@@ -100,6 +100,8 @@ pub const NOTICE_HEAD_BYTES: usize = 4_096;
 pub const NOTICES_AUCTIONS_MIN: usize = 4_096;
 /// The most: 3.4 GB.
 pub const NOTICES_AUCTIONS_MAX: usize = 1 << 31;
+/// Longest markup that is fetched from behind a `nurl`: what stands in an `adm` is seldom a tenth of it.
+pub const MARKUP_BYTES_MAX: usize = 64 * 1024;
 /// Hosts at which one DSP takes notices.
 pub const NOTICE_HOSTS_MAX: usize = 8;
 /// Other servers that notices are handed to.

@@ -3,6 +3,7 @@
 //! Never: sends; answers go out at the end of the turn.
 use super::{
     Bidder,
+    fetching::Fetch,
     flight::LegAnswers,
     ingress::{self, Answered, ClientKey},
     reading::{Refused, Refusee},
@@ -37,18 +38,32 @@ pub(super) struct Timed {
     decided_ns: u64,
 }
 
+/// An auction that was decided and recorded, and has to be answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Decided {
+    /// Something won.
+    pub(super) bid: bool,
+    followup: Followup,
+    /// What of the record has to be on disk before the answer leaves.
+    durable_at: Option<u64>,
+}
+
 impl Bidder {
     /// Every DSP has answered or is late: decide, record, answer.
     pub(super) fn finish<T: Transport>(&mut self, key: Key, now: Now, t: &mut T) {
-        let Bidder { flights, snapshots, buffers, metrics, ingress, deflate, recorder, scratch, .. } = self;
-        let Bidder { auction, views, arena, copies, spending, noticing, telling, .. } = self;
-        let Some(flight) = flights.get(key) else { return };
-        let Some(snapshot) = snapshots[flight.snapshot].as_mut() else { return };
+        let Some(decided) = self.decide(key, now, t) else { return };
+        if !self.fetch(key, decided, now, t) {
+            self.answer(key, decided, &[], now, t);
+        }
+    }
+
+    fn decide<T: Transport>(&mut self, key: Key, now: Now, t: &mut T) -> Option<Decided> {
+        let Bidder { flights, snapshots, metrics, recorder, auction, views, arena, spending, .. } = self;
+        let flight = flights.get(key)?;
+        let snapshot = snapshots[flight.snapshot].as_ref()?;
         let (sampled, began_ns) = (flight.sampled, flight.begun.boot_ns);
         let t0 = if sampled { t.precise_ns() } else { 0 };
-        let (place, accept_gzip) = (flight.place, flight.accept_gzip);
-        let (arrival_ns, asked_ns, expires_ns) = (flight.arrival_ns, flight.asked_ns, flight.expires_ns);
-        let (client, promised) = (flight.client, flight.promised);
+        let promised = flight.promised;
         flight.hear(snapshot, auction, views, |dsp, outcome, elapsed_ns| {
             metrics.dsp_outcome(snapshot.core.slot(dsp), outcome, elapsed_ns);
         });
@@ -70,13 +85,13 @@ impl Bidder {
             metrics.loss(*loss);
         }
         metrics.losses(Loss::TooMany, auction.inputs().bids_dropped());
-        let t1 = if sampled { t.precise_ns() } else { 0 };
         if sampled {
             let mut stages = flight.stages;
+            let decided_ns = t.precise_ns();
             for (stage, ns) in [
                 (Stage::Wait, now.boot_ns.saturating_sub(began_ns)),
                 (Stage::Collect, heard_ns.saturating_sub(t0)),
-                (Stage::Decide, t1.saturating_sub(heard_ns)),
+                (Stage::Decide, decided_ns.saturating_sub(heard_ns)),
             ] {
                 metrics.stage(stage, ns);
                 stages.set(stage, ns);
@@ -88,14 +103,28 @@ impl Bidder {
         let durable_at = recorder.durable_at();
         metrics.count(Counter::Records);
         metrics.add(Counter::RecordBytes, bytes as u64);
+        Some(Decided { bid, followup, durable_at })
+    }
 
+    /// Answers an auction that was decided, with the markup that was fetched for it.
+    pub(super) fn answer<T: Transport>(&mut self, key: Key, decided: Decided, fetched: &[Fetch], now: Now, t: &mut T) {
+        let Bidder { flights, snapshots, buffers, metrics, ingress, deflate, recorder, scratch, .. } = self;
+        let Bidder { auction, views, copies, spending, noticing, telling, .. } = self;
+        let Some(flight) = flights.get(key) else { return };
+        let Some(snapshot) = snapshots[flight.snapshot].as_mut() else { return };
+        let t0 = if flight.sampled { t.precise_ns() } else { 0 };
+        let (place, accept_gzip, sampled, client) = (flight.place, flight.accept_gzip, flight.sampled, flight.client);
+        let (arrival_ns, asked_ns, expires_ns) = (flight.arrival_ns, flight.asked_ns, flight.expires_ns);
+        let Decided { bid, followup, durable_at } = decided;
+        let start = flight.start(snapshot);
+        let answers = LegAnswers { legs: flight.legs(), views, fetched };
         let mut tally = Tally::default();
         let mut ours = our_notices(snapshot, start.exchange, (&mut noticing.made, &mut tally));
         if snapshot.config().raw.chooses(start.entropy) {
             let empty = !bid && start.exchange.no_bid == NoBidStyle::Status204;
             scratch.clear();
             if !empty {
-                auction.write_answer(&LegAnswers { legs, views }, &start, ours.as_mut(), scratch);
+                auction.write_answer(&answers, &start, ours.as_mut(), scratch);
                 // It is written once more, for the client.
                 if let Some(ours) = &mut ours {
                     *ours.tally = Tally::default();
@@ -106,8 +135,7 @@ impl Bidder {
 
         if snapshot.core.notices.is_some() {
             let (disclosed, dsps) = (snapshot.config().notices.losses, &snapshot.config().dsps);
-            let heard = (&LegAnswers { legs, views }, &start);
-            auction.losses(heard, dsps, disclosed, &mut noticing.lost, |url| match url {
+            auction.losses((&answers, &start), dsps, disclosed, &mut noticing.lost, |url| match url {
                 Some(url) => telling.lose(url, buffers, metrics),
                 None => metrics.count(Counter::LossNoticesUncarried),
             });
@@ -125,7 +153,6 @@ impl Bidder {
                 } else {
                     let mut extra =
                         ResponseExtra { content_type: Some("application/json"), gzip: false, close, allow: None };
-                    let answers = LegAnswers { legs, views };
                     let mut write = |out: &mut Vec<u8>| auction.write_answer(&answers, &start, ours.as_mut(), out);
                     if accept_gzip {
                         scratch.clear();
@@ -160,7 +187,7 @@ impl Bidder {
             self.answered.push(Timed { kind, arrival_ns, asked_ns, decided_ns: now.boot_ns });
         }
         if sampled {
-            metrics.stage(Stage::Answer, t.precise_ns().saturating_sub(t1));
+            metrics.stage(Stage::Answer, t.precise_ns().saturating_sub(t0));
         }
         snapshot.uses -= 1;
         flight.end(buffers);

@@ -4,6 +4,7 @@
 use super::{
     Bidder, SAMPLE,
     egress::{Asked, Done, Egress, Reply},
+    fetching,
     flight::{Flight, Heard},
     ingress::{ClientKey, Whole},
     reading::{Refused, Refusee},
@@ -18,6 +19,7 @@ use outcry::{
         Offers,
         record::{Shape, bound},
     },
+    config::resolved::Markup,
     dsp::deadline::{self, Deadlines},
     gate::{self, Room, Verdict},
     http1,
@@ -117,7 +119,11 @@ impl Bidder {
         let whole_ms = tmax_ms.filter(|&t| t > 0).unwrap_or(rules.tmax_default_ms).min(rules.tmax_max_ms);
         flight.expires_ns = flight.arrival_ns + u64::from(whole_ms) * MS;
         let parsed_ns = if flight.sampled { t.precise_ns() } else { 0 };
-        let plan = deadline::plan(rules, tmax_ms, flight.arrival_ns, now.boot_ns);
+        let after_ms = match config.exchanges[usize::from(flight.exchange.0)].markup {
+            Markup::Pass => 0,
+            Markup::Fetch => config.notices.markup_ms,
+        };
+        let plan = deadline::plan(rules, (tmax_ms, after_ms), flight.arrival_ns, now.boot_ns);
         flight.deadlines = plan.ok();
         let start = flight.start(snapshot);
         self.metrics.count(Counter::Auctions);
@@ -208,6 +214,12 @@ impl Bidder {
                 }
                 continue;
             }
+            if leg >= fetching::LEG {
+                if !self.write_fetch(call, (key, leg), now_ns) {
+                    self.egress.abandon(call, now_ns, &mut self.metrics, t);
+                }
+                continue;
+            }
             let Bidder { flights, snapshots, egress, metrics, .. } = self;
             let flight = flights.get(key);
             let with = flight.and_then(|flight| snapshots[flight.snapshot].as_ref().map(|snapshot| (flight, snapshot)));
@@ -240,6 +252,10 @@ impl Bidder {
             self.on_told(done, key);
             return false;
         }
+        if leg >= fetching::LEG {
+            self.on_fetched(done, (key, leg), now, t);
+            return false;
+        }
         let Bidder { flights, buffers, view, .. } = self;
         let Some(flight) = flights.get(key) else {
             if let Reply::Answer { body, .. } = done.reply {
@@ -259,6 +275,9 @@ impl Bidder {
         let now_ns = now.boot_ns;
         let Bidder { flights, egress, metrics, deadlines, .. } = self;
         let Some(flight) = flights.get(key) else { return };
+        if flight.fetching.is_some() {
+            return self.on_fetch_deadline(key, now, t);
+        }
         for leg in 0..flight.legs().len() as u8 {
             let Some(l) = flight.leg(leg).filter(|l| l.until_ns <= now_ns) else { continue };
             let Some(call) = l.call.take() else { continue };

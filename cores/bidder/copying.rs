@@ -41,7 +41,7 @@ impl Copies {
         let config = snapshot.config();
         let (bytes, body_at) = flight.bytes();
         let (legs, none) = (flight.legs(), &b""[..]);
-        let answers = LegAnswers { legs, views };
+        let answers = LegAnswers { legs, views, fetched: &[] };
         let request = Message { what: What::Request, dsp: none, status: 0, body: &bytes[body_at..] };
         let sent = Message { what: What::Sent, dsp: none, status, body };
         let heard = legs.iter().enumerate().filter_map(|(at, leg)| {

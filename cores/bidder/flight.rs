@@ -4,6 +4,7 @@
 use super::{
     buffers::Buffers,
     egress::{Done, Reply},
+    fetching::{Fetch, Fetching},
     ingress::{ClientKey, Whole},
     slab::Key,
     snapshot::Snapshot,
@@ -117,6 +118,8 @@ pub struct Flight {
     legs: Vec<Leg>,
     asked: usize,
     not_asked: Vec<(DspIx, Outcome)>,
+    /// It is decided, and waits for markup.
+    pub fetching: Option<Box<Fetching>>,
 }
 
 impl Flight {
@@ -344,10 +347,16 @@ pub struct LegAnswers<'a> {
     pub legs: &'a [Leg],
     /// One for each of them.
     pub views: &'a [Response],
+    /// Markup that was fetched.
+    pub fetched: &'a [Fetch],
 }
 
 impl Answers for LegAnswers<'_> {
     fn leg(&self, leg: u8) -> (&Response, &[u8]) {
         (&self.views[leg as usize], &self.legs[leg as usize].body)
+    }
+
+    fn markup(&self, win: usize) -> Option<&[u8]> {
+        self.fetched.iter().find(|fetch| usize::from(fetch.win) == win).map(|fetch| fetch.markup.as_slice())
     }
 }

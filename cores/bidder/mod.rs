@@ -12,6 +12,7 @@ pub mod buffers;
 pub mod copying;
 pub mod egress;
 mod epoll;
+pub mod fetching;
 pub mod flight;
 pub mod framing;
 pub mod ingress;
@@ -103,6 +104,7 @@ pub struct Bidder {
     spending: Spending,
     noticing: Noticing,
     telling: Telling,
+    fetchers: fetching::Spare,
     /// The journal's disk is full: nobody is admitted.
     disk_full: bool,
     scratch: Vec<u8>,
@@ -154,6 +156,7 @@ impl Bidder {
             spending: Spending::unlimited(),
             noticing,
             telling: Telling::default(),
+            fetchers: fetching::Spare::default(),
             disk_full: false,
             scratch: Vec::new(),
             auction: Auction::default(),

@@ -235,12 +235,12 @@ fn begin<T: Transport>(
 }
 
 /// Which of the lanes of egress leads there.
-fn lane(url: &[u8], snapshot: &Snapshot) -> Option<u16> {
+pub(super) fn lane(url: &[u8], snapshot: &Snapshot) -> Option<u16> {
     let hosts = &snapshot.core.notices.as_ref()?.hosts;
     snapshot.notice_lanes.get(target(url, hosts).ok()?.host).copied()
 }
 
-fn write(
+pub(super) fn write(
     url: &[u8],
     call: Key,
     snapshot: &Snapshot,

@@ -84,6 +84,10 @@ fn serve(stream: TcpStream, addr: SocketAddr, all: &Mutex<(Manner, Vec<String>)>
             let mut all = all.lock().expect("no panic");
             all.1.push(path.to_owned());
             match all.0 {
+                Manner::Hears if path.starts_with("/markup") => {
+                    let length = MARKUP.len();
+                    out.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{MARKUP}").as_bytes())?;
+                }
                 Manner::Hears => out.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?,
                 Manner::Later => out.write_all(b"HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n")?,
                 Manner::Never => out.write_all(b"HTTP/1.1 404 Never\r\nContent-Length: 0\r\n\r\n")?,
@@ -96,12 +100,21 @@ fn serve(stream: TcpStream, addr: SocketAddr, all: &Mutex<(Manner, Vec<String>)>
         let lost = format!(
             r#",{{"id":"c","impid":{imp},"price":1,"adm":"<b>","crid":"c","lurl":"http://{addr}/lost?i=${{AUCTION_ID}}&l=${{AUCTION_LOSS}}&m=${{AUCTION_MIN_TO_WIN}}"}}"#
         );
+        if id.as_str().is_some_and(|id| id.starts_with('m')) {
+            out.write_all(&ok(&format!(
+                r#"{{"id":{id},"seatbid":[{{"bid":[{{"id":"b","impid":{imp},"price":1.5,"nurl":"http:\/\/{addr}/markup?i=${{AUCTION_ID}}","crid":"c"}}]}}]}}"#
+            )))?;
+            continue;
+        }
         let lost = if id.as_str().is_some_and(|id| id.starts_with('l')) { lost } else { String::new() };
         out.write_all(&ok(&format!(
             r#"{{"id":{id},"seatbid":[{{"seat":"s","bid":[{{"id":"b","impid":{imp},"price":1.5,"adm":"<b>","crid":"c","nurl":"http://{addr}/won?i=${{AUCTION_ID}}","burl":"http:\/\/{addr}/billed?i=${{AUCTION_ID}}&p=${{AUCTION_PRICE}}"}}{lost}]}}]}}"#
         )))?;
     }
 }
+
+/// What stands behind a `nurl`.
+const MARKUP: &str = "<a href=\"/c?i=${AUCTION_ID}\">\u{fc}\n\t\\</a>";
 
 const OURS: &str = "http://we.example/notice/";
 
@@ -333,6 +346,41 @@ fn losers_are_told_as_far_as_there_is_room() {
     assert_eq!(lost.len() as u64, losses("sent"));
     assert!(!lost.is_empty() && lost.iter().all(|path| path.ends_with("&l=102&m=1.5")), "{lost:?}");
     serving.stop();
+}
+
+/// Where an exchange has markup fetched, the winner's stands in the answer; what cannot be had in time is passed on, as all of it
+/// is where none is fetched.
+#[test]
+fn markup_behind_a_notice_url_is_fetched_or_passed() {
+    let fetching = "markup_ms = 300\n[[exchange]]\nname = \"x\"\npath = \"/openrtb2/auction\"\nmarkup = \"fetch\"\n";
+    for keys in ["", fetching] {
+        let world = World::new(keys);
+        let serving = world.start();
+        let mut conn = connect(serving.listen);
+        let fetches = |end: &str| labelled(&serving, "outcry_markup_fetches_total", &format!("end=\"{end}\""));
+        for (id, manner) in [("m1", Manner::Hears), ("m2", Manner::Later), ("m3", Manner::Hangs), ("m4", Manner::Hears)]
+        {
+            world.dsp.becomes(manner);
+            let answer = program::auction(&mut conn, id);
+            let bid = &answer["seatbid"][0]["bid"][0];
+            if manner == Manner::Hears && !keys.is_empty() {
+                assert_eq!(bid["adm"], MARKUP.replace("${AUCTION_ID}", id));
+                assert!(bid.get("nurl").is_none(), "{bid}");
+            } else {
+                assert_eq!(bid["nurl"], format!("http://{}/markup?i={id}", world.dsp.addr));
+                assert!(bid.get("adm").is_none(), "{bid}");
+            }
+            assert_eq!(bid["crid"], "c");
+        }
+        let told = world.dsp.told();
+        if keys.is_empty() {
+            assert!(told.is_empty(), "{told:?}");
+        } else {
+            assert!(told.len() == 4 && told.values().all(|times| *times == 1), "{told:?}");
+            until("all are counted", || (["fetched", "failed", "late"].map(fetches) == [2, 1, 1]).then_some(()));
+        }
+        serving.stop();
+    }
 }
 
 /// Three wins that wait for their bills: one comes after a death, one too late, one never. What is held, spent, and lost to the

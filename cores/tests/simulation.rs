@@ -10,7 +10,8 @@ mod words;
 use net::{Fate, Net, Side};
 use outcry::{
     limits::PIPELINE_MAX,
-    messages::CoreConfig,
+    messages::{CoreConfig, CoreNotices},
+    notice::keys::Keys,
     record::{
         labels::{Counter, Delivered},
         totals::Totals,
@@ -33,6 +34,8 @@ use words::{Rng, cut, parse_answer, post};
 const MS: u64 = 1_000_000;
 const TMAX_MS: u64 = 100;
 const DSPS: usize = 4;
+const MARKUP_ENDS: [Counter; 4] =
+    [Counter::MarkupFetched, Counter::MarkupLate, Counter::MarkupFailed, Counter::MarkupUnusable];
 
 /// What happens, and to whom.
 #[derive(Debug)]
@@ -79,7 +82,8 @@ struct World {
     refuse_connects: bool,
 }
 
-fn core_config() -> Box<CoreConfig> {
+/// `fetches`: the exchange has markup fetched.
+fn core_config(fetches: bool) -> Box<CoreConfig> {
     let mut text = String::from(
         "listen = \"127.0.0.1:8080\"\nadmin = \"127.0.0.1:9090\"\nstate_dir = \"/nowhere\"\n[http]\nidle_ms = 3000\n\
          [auction]\nnetwork_ms = 8\nanswer_ms = 2\ndsp_ms = 70\n",
@@ -91,7 +95,18 @@ fn core_config() -> Box<CoreConfig> {
             if i == 3 { 30 } else { 70 }
         );
     }
-    by_hand::core_config(&text, 1)
+    if fetches {
+        text += "[notices]\nurl = \"http://we.example\"\nmarkup_ms = 20\nconnections = 2\n[[exchange]]\nname = \"x\"\n\
+                 path = \"/openrtb2/auction\"\nmarkup = \"fetch\"\nnotices = \"pass\"\n";
+    }
+    let mut config = by_hand::core_config(&text, 1);
+    if fetches {
+        let hosts: Vec<(String, u16)> = (0..DSPS).map(|i| ("127.0.0.1".to_owned(), 7000 + i as u16)).collect();
+        let addrs = hosts.iter().map(|(_, port)| ([127, 0, 0, 1], *port).into()).collect();
+        let keys = Keys::new(&[(1, &[7; 32])]).expect("a key");
+        config.notices = Some(CoreNotices { keys, seals: vec![None; hosts.len()], hosts, addrs });
+    }
+    config
 }
 
 impl World {
@@ -108,7 +123,7 @@ impl World {
             events: BinaryHeap::new(),
             kept: Vec::new(),
             net: Net { slow_sends: shape.chance(30), ..Net::default() },
-            bidder: Bidder::new(identity, core_config(), DSPS, now),
+            bidder: Bidder::new(identity, core_config(seed % 2 == 1), DSPS, now),
             clients: Vec::new(),
             requests: HashMap::new(),
             behaviour: Rng::stream(seed, 2),
@@ -296,14 +311,18 @@ impl World {
             .enumerate()
             .map(|(i, imp)| {
                 let (impid, price) = (imp["id"].as_str().unwrap_or(""), r.below(400));
+                let markup = match r.below(4) {
+                    0 => format!(r#""nurl":"http://127.0.0.1:{port}/markup?i=${{AUCTION_ID}}&b={i}""#),
+                    _ => r#""adm":"<a href='${AUCTION_PRICE}'>x</a>""#.to_owned(),
+                };
                 format!(
-                    r#"{{"id":"b{i}","impid":"{impid}","price":{}.{:02},"adm":"<a href='${{AUCTION_PRICE}}'>x</a>","adomain":["x.example"],"crid":"c"}}"#,
+                    r#"{{"id":"b{i}","impid":"{impid}","price":{}.{:02},{markup},"adomain":["x.example"],"crid":"c"}}"#,
                     price / 100,
                     price % 100
                 )
             })
             .collect();
-        let mut answer = match r.below(10) {
+        let answer = match r.below(10) {
             0 => b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
             1 => b"HTTP/1.1 500 Oops\r\nContent-Length: 3\r\n\r\nnah".to_vec(),
             2 => b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{\"id\": tr".to_vec(),
@@ -322,6 +341,12 @@ impl World {
                 }
             }
         };
+        self.dsp_says(sock, name, answer);
+    }
+
+    /// What a DSP does with an answer to `name`.
+    fn dsp_says(&mut self, sock: Sock, name: u64, mut answer: Vec<u8>) {
+        let r = &mut Rng::stream(self.seed, name ^ 0x5a5a);
         let life = self.net.life(sock);
         // Early, in time, late, or never.
         let delay = match r.below(10) {
@@ -361,6 +386,22 @@ impl World {
         }
     }
 
+    /// A DSP is asked for what is behind its `nurl`.
+    fn dsp_fetched(&mut self, sock: Sock, head: &str) {
+        let path = head.split(' ').nth(1).expect("a path");
+        assert!(path.starts_with("/markup?i="), "seed {}: {path}", self.seed);
+        let name = path.bytes().fold(77, |h: u64, b| h.wrapping_mul(31).wrapping_add(u64::from(b)));
+        let r = &mut Rng::stream(self.seed, name);
+        let answer: &[u8] = match r.below(8) {
+            0 => b"HTTP/1.1 204 No Content\r\n\r\n",
+            1 => b"HTTP/1.1 404 Gone\r\nContent-Length: 2\r\n\r\nno",
+            2 => b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n\xff\xff",
+            3 => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n<i>\r\n4\r\n</i>\r\n0\r\n\r\n",
+            _ => b"HTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n<b>${AUCTION_PRICE}\n</b>",
+        };
+        self.dsp_says(sock, name, answer.to_vec());
+    }
+
     /// What left the core reaches its peers.
     fn deliver(&mut self) {
         for (sock, fate) in std::mem::take(&mut self.net.fates) {
@@ -397,6 +438,12 @@ impl World {
                     seen.extend(bytes);
                     let text = String::from_utf8_lossy(seen).into_owned();
                     let Some(head) = text.find("\r\n\r\n") else { continue };
+                    if text.starts_with("GET ") {
+                        assert_eq!(seen.len(), head + 4, "seed {}: one request at a time", self.seed);
+                        self.requests.remove(&sock);
+                        self.dsp_fetched(sock, &text[..head]);
+                        continue;
+                    }
                     let length: usize = text[..head]
                         .lines()
                         .find_map(|l| {
@@ -461,11 +508,14 @@ impl World {
         }
     }
 
-    fn check(&self) {
+    /// What must hold; what became of markup that was to be fetched.
+    fn check(&self) -> [u64; 4] {
         let seed = self.seed;
         assert_eq!(self.bidder.in_flight(), 0, "seed {seed}: auctions left in flight");
         let mut totals = Totals::new(1, DSPS);
         totals.merge(0, &self.bidder.metrics);
+        let ends = MARKUP_ENDS.map(|end| totals.counter(end));
+        assert!(seed % 2 == 1 || ends == [0; 4], "seed {seed}: {ends:?}");
         let delivered: u64 = Delivered::ALL.iter().map(|d| totals.deliveries(*d)).sum();
         assert_eq!(delivered, totals.counter(Counter::Auctions), "seed {seed}: one delivery to each auction");
         for (c, client) in self.clients.iter().enumerate() {
@@ -496,6 +546,7 @@ impl World {
                 );
             }
         }
+        ends
     }
 
     fn transcript(&self) -> Vec<String> {
@@ -519,18 +570,20 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 fn every_request_gets_exactly_one_answer_in_time() {
-    let mut answers = [0u64; 2];
+    let (mut answers, mut markup) = ([0u64; 2], [0u64; 4]);
     for seed in seeds() {
         let mut world = World::new(seed, seed, u64::MAX);
         world.run();
-        world.check();
+        let ends = world.check();
+        markup.iter_mut().zip(ends).for_each(|(sum, n)| *sum += n);
         for client in &world.clients {
             for answer in &client.answers {
                 answers[usize::from(answer.0 == 200)] += 1;
             }
         }
     }
-    println!("{} runs: {} bids, {} other answers", seeds().count(), answers[1], answers[0]);
+    println!("{} runs: {} bids, {} other answers; markup {markup:?}", seeds().count(), answers[1], answers[0]);
+    assert!(seeds().count() < 100 || markup.iter().all(|n| *n > 0), "markup is hardly ever fetched: {markup:?}");
     assert!(seeds().count() < 100 || answers[1] > answers[0] / 10, "the simulation hardly ever bids: {answers:?}");
 }
 

@@ -5,11 +5,17 @@ use super::{
     Answers, Auction, Start,
     clearing::{Win, bits},
     macros::{Values, fill, price_vector},
+    markup::Place,
     noticed::OurNotices,
 };
 use crate::{
     notice::token::Kind,
-    openrtb::{codes::Nbr, response::Bid, text::Text},
+    openrtb::{
+        codes::Nbr,
+        member::member,
+        response::Bid,
+        text::{Span, Text},
+    },
 };
 use std::io::Write;
 
@@ -50,7 +56,8 @@ impl Auction {
                     let (response, bytes) = answers.leg(win.leg);
                     if let Some(bid) = response.bids.get(win.bid as usize) {
                         separate(&mut first_bid, out);
-                        self.write_bid(s, (win, bid, bytes), notices.as_deref_mut(), out);
+                        let markup = answers.markup(at);
+                        self.write_bid(s, (win, bid, bytes), markup, notices.as_deref_mut(), out);
                     }
                 }
             }
@@ -90,16 +97,11 @@ impl Auction {
         }
     }
 
-    fn write_bid(
-        &self,
-        s: &Start<'_>,
-        (win, bid, bytes): (&Win, &Bid, &[u8]),
-        mut notices: Option<&mut OurNotices<'_>>,
-        out: &mut Vec<u8>,
-    ) {
+    /// What the macros of a winner stand for.
+    pub(super) fn values<'a>(&self, s: &Start<'a>, (win, bid, bytes): (&Win, &Bid, &'a [u8])) -> Values<'a> {
         let inputs = self.inputs();
         let imp = s.request.imps.get(win.imp as usize).copied().unwrap_or_default();
-        let values = Values {
+        Values {
             price: win.price,
             bid_price: win.bid_price,
             min_to_win: win.min_to_win,
@@ -109,7 +111,18 @@ impl Auction {
                 .and_then(|leg| s.seals.get(usize::from(leg.dsp.0))?.as_ref())
                 .map(|seal| (seal, price_vector(inputs.event, win.imp, inputs.wall_ms))),
             ..Values::of(s, (inputs, self.decision().answer_currency), &imp, (bid, bytes))
-        };
+        }
+    }
+
+    fn write_bid(
+        &self,
+        s: &Start<'_>,
+        (win, bid, bytes): (&Win, &Bid, &[u8]),
+        markup: Option<&[u8]>,
+        mut notices: Option<&mut OurNotices<'_>>,
+        out: &mut Vec<u8>,
+    ) {
+        let values = self.values(s, (win, bid, bytes));
         let mut edits = [
             (bid.price_span, What::Price),
             (bid.adm.span(), What::Text),
@@ -117,34 +130,61 @@ impl Auction {
             (bid.burl.span(), What::Notice(Kind::Billed, bid.burl)),
             (bid.lurl.span(), What::Notice(Kind::Lost, bid.lurl)),
         ];
+        let markup = markup.unwrap_or_default();
+        if !markup.is_empty() {
+            match Place::of(bid, bytes) {
+                Some(Place::Adm) => (edits[1].1, edits[2].1) = (What::Markup { key: false }, What::Nothing),
+                Some(Place::Nurl(whole)) => edits[2] = (whole, What::Markup { key: true }),
+                None => {}
+            }
+        }
+        // A charge that waits for its notice needs one, whether or not the DSP wants to hear of it.
+        let added = notices.is_some() && self.awaits(Kind::Billed) && !bid.burl.is_some();
+        let burl = if added { spoilt(bid, bytes, b"burl") } else { None };
+        if let Some(value) = burl {
+            edits[3] = (value, What::OurBill);
+        }
         edits.sort_unstable_by_key(|(span, _)| (span.at, span.len));
         let (mut at, end) = (bid.whole.at as usize, bid.whole.end().min(bytes.len()));
         for (span, what) in edits {
             let (from, to) = (span.at as usize, span.end());
             // Absent ones are empty and lie before the bid.
-            let fills = matches!(what, What::Notice(kind, text) if self.awaits(kind) && text.is_some());
+            let fills = match what {
+                What::Notice(kind, text) => self.awaits(kind) && text.is_some(),
+                What::Markup { .. } => true,
+                _ => false,
+            };
             if from < at || to < from || to == from && !fills || to > end {
                 continue;
             }
             out.extend_from_slice(&bytes[at..from]);
-            let ours = match (what, notices.as_deref_mut()) {
-                (What::Notice(kind, text), Some(ours)) => {
-                    self.write_notice((kind, text), (win, bid, bytes), &values, ours, out)
-                }
-                _ => false,
+            let mut ours = |(kind, text), out: &mut Vec<u8>| match notices.as_deref_mut() {
+                Some(ours) => self.write_notice((kind, text), (win, bid, bytes), &values, ours, out),
+                None => false,
             };
             match what {
                 What::Price => win.price.write(out),
-                What::Text | What::Notice(..) if !ours => fill(&bytes[from..to], &values, out),
-                What::Text | What::Notice(..) => {}
+                What::Notice(kind, text) if ours((kind, text), out) => {}
+                What::Text | What::Notice(..) => fill(&bytes[from..to], &values, out),
+                What::Markup { key: false } => fill(markup, &values, out),
+                What::Markup { key: true } => {
+                    out.extend_from_slice(b"\"adm\":\"");
+                    fill(markup, &values, out);
+                    out.push(b'"');
+                }
+                What::OurBill => {
+                    out.push(b'"');
+                    ours((Kind::Billed, Text::NONE), out);
+                    out.push(b'"');
+                }
+                What::Nothing => {}
             }
             at = to;
         }
         out.extend_from_slice(bytes.get(at..end).unwrap_or(&[]));
-        // A charge that waits for its notice needs one, whether or not the DSP wants to hear of it.
         if let Some(ours) = notices
-            && self.awaits(Kind::Billed)
-            && !bid.burl.is_some()
+            && added
+            && burl.is_none()
             && out.last() == Some(&b'}')
         {
             out.pop();
@@ -155,12 +195,27 @@ impl Auction {
     }
 }
 
+/// The value of a member that the bid's reader took for absent, if it is there after all: `null`, or no string.
+fn spoilt(bid: &Bid, bytes: &[u8], name: &[u8]) -> Option<Span> {
+    // Few bids have it, and a look for its name is a tenth of a look for the member.
+    memchr::memmem::find(bid.whole.of(bytes), name)?;
+    Some(member(bytes, bid.whole, name)?.value)
+}
+
 /// What a stretch of a bid is.
 #[derive(Clone, Copy)]
 enum What {
     Price,
     Text,
     Notice(Kind, Text),
+    /// Where fetched markup goes, after its key or alone.
+    Markup {
+        key: bool,
+    },
+    /// A `burl` of ours in the place of a value that is none.
+    OurBill,
+    /// What has no use any more.
+    Nothing,
 }
 
 fn separate(first: &mut bool, out: &mut Vec<u8>) {

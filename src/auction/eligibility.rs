@@ -29,7 +29,7 @@ use crate::{
 pub(super) struct Rules {
     set: TextSet,
     built: bool,
-    scan: Scan,
+    pub(super) scan: Scan,
 }
 
 /// One bid and where it came from.

@@ -2,7 +2,7 @@
 use super::{Answers, Auction, Funds, Start};
 use crate::{
     config::resolved::{
-        AuctionRules, BuyerUid, Dsp, Exchange, NoBidStyle, Position, RateTable, RunnerUp, Settle, Wrapping,
+        AuctionRules, BuyerUid, Dsp, Exchange, Markup, NoBidStyle, Position, RateTable, RunnerUp, Settle, Wrapping,
     },
     notice::sealed::Seal,
     openrtb::{
@@ -72,6 +72,7 @@ impl Fix {
                 require_crid: false,
                 require_adomain: false,
                 notices: Wrapping::Pass,
+                markup: Markup::Pass,
                 settle: Settle::Auction,
             },
             dsps: (0..5).map(|i| dsp(&format!("dsp{i}"))).collect(),
@@ -282,6 +283,13 @@ impl Reply {
         let mut r = Reply::new("req-1", cur);
         bids.iter().for_each(|b| r.bid(b));
         r
+    }
+
+    /// Of an answer as it came.
+    pub(super) fn read(text: &str) -> Reply {
+        let mut view = Response::default();
+        view.parse(text.as_bytes()).unwrap();
+        Reply { bytes: text.as_bytes().to_vec(), view }
     }
 
     fn put(&mut self, text: &str) -> Text {

@@ -24,6 +24,7 @@ mod fixtures;
 pub mod funds;
 pub mod input;
 mod macros;
+mod markup;
 mod noticed;
 mod offer;
 pub mod record;
@@ -115,6 +116,11 @@ pub struct Start<'a> {
 pub trait Answers {
     /// The view and the bytes of a leg's answer.
     fn leg(&self, leg: u8) -> (&Response, &[u8]);
+
+    /// Markup that was fetched for a win, as [`Auction::takes_markup`] left it.
+    fn markup(&self, _win: usize) -> Option<&[u8]> {
+        None
+    }
 }
 
 /// One auction; see the module.

@@ -4,6 +4,7 @@ use super::{
     Answers, Auction, Start,
     clearing::Win,
     macros::{Values, fill_plain},
+    markup::is_behind_nurl,
 };
 use crate::{
     config::resolved::{Dsp, Losses, Position},
@@ -87,7 +88,7 @@ impl Auction {
         ours: &mut OurNotices<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Uncarried> {
-        if kind == Kind::Won && bid.adm.is_empty() {
+        if kind == Kind::Won && is_behind_nurl(bid) {
             return Err(Uncarried::Markup);
         }
         let inputs = self.inputs();
@@ -219,5 +220,5 @@ pub(super) fn carries(bid: &Bid, bytes: &[u8], dsp: &Dsp) -> bool {
         let macros = memchr::memmem::find_iter(url, b"${").count();
         !text.is_some() || (url.len() + macros * FILLED <= URL_MAX && target(url, &dsp.notice_hosts).is_ok())
     };
-    (bid.adm.is_empty() || fits(bid.nurl)) && fits(bid.burl) && fits(bid.lurl)
+    (is_behind_nurl(bid) || fits(bid.nurl)) && fits(bid.burl) && fits(bid.lurl)
 }

@@ -508,6 +508,21 @@ fn a_charge_that_waits_for_a_notice_has_one() {
     }
 }
 
+/// What stands where a URL should is no URL, and there cannot be two.
+#[test]
+fn a_bill_that_is_no_text_is_replaced() {
+    for burl in ["null", "5", "{\"burl\":\"x\"}"] {
+        let bid = format!(r#"{{"burl" : {burl} ,"id":"b","impid":"imp0","price":1,"adm":"<b>","ext":{{"burl":1}}}}"#);
+        let replies = vec![(0, Reply::read(&format!(r#"{{"id":"req-1","seatbid":[{{"bid":[{bid}]}}]}}"#)))];
+        let mut fix = Fix::new();
+        fix.imp("0.5");
+        (fix.exchange.notices, fix.awaited_s) = (Wrapping::WrapOrRefuse, 1_700_000_060);
+        let a = fix.run(&replies);
+        let (carried, passed, _) = noticed(&a, &fix, &replies);
+        assert_eq!((carried[0].0.as_str(), carried.len(), passed.len()), ("Billed 500000 ", 1, 0), "{burl}");
+    }
+}
+
 /// The reason to everybody, and to those who lost by price what would have tied, if that is disclosed.
 #[test]
 fn losers_are_told_why() {

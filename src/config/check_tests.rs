@@ -228,6 +228,10 @@ fn notices() {
     );
     check(&peers("\"1=10.0.0.7:8080\""), &[(4, "notices.peers", None)]);
     check(&format!("{ours}\npeers = [\"dcda7f1d=a\"]\n"), &[(3, "notices.peers", None)]);
+    let fetches = format!("{exchange}markup = \"fetch\"\n");
+    check(&fetches, &[(4, "exchange.markup", Some("\"pass\""))]);
+    check(&format!("{ours}\n{fetches}"), &[]);
+    check(&format!("{ours}\n{fetches}position = \"intermediate\""), &[(6, "exchange.markup", Some("\"pass\""))]);
     let wrapping = |text: &str| load(text, 1).unwrap().exchanges[0].notices;
     assert_eq!((wrapping(""), wrapping(&ours)), (Wrapping::Pass, Wrapping::Wrap));
     assert_eq!(wrapping(&format!("{ours}\n{exchange}notices = \"wrap_or_refuse\"")), Wrapping::WrapOrRefuse);

@@ -194,6 +194,8 @@ pub struct NoticeRules {
     pub checkpoint_ms: u64,
     /// What a DSP whose bid lost here is told.
     pub losses: Losses,
+    /// Markup behind a `nurl` is waited for so long, milliseconds, where an exchange has it fetched.
+    pub markup_ms: u64,
     /// Other servers, by their nodes: where they take notices.
     pub peers: Vec<(u32, (String, u16))>,
 }
@@ -301,8 +303,20 @@ pub struct Exchange {
     pub require_adomain: bool,
     /// Whose notice URLs its answers carry.
     pub notices: Wrapping,
+    /// What becomes of markup behind a `nurl`.
+    pub markup: Markup,
     /// When a winner is charged.
     pub settle: Settle,
+}
+
+/// What becomes of a bid without `adm`, whose markup is what its `nurl` answers (section 4.2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Markup {
+    /// The `nurl` goes out as it is.
+    #[default]
+    Pass,
+    /// The winner's is fetched and stands in our answer; what cannot be fetched in time is passed.
+    Fetch,
 }
 
 /// Whose notice URLs an answer carries.

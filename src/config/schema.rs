@@ -4,7 +4,7 @@
 use super::{
     address::{Authority, Base, Domain, Headers, Peer, Socket, Url, UrlPath},
     kind::{Choice, CurrencyCode, Dir, Flag, Kind, List, Name, Price, Rates, Text, Whole},
-    resolved::{BuyerUid, Durability, IoDriver, Losses, NoBidStyle, Position, RunnerUp, Settle, Wrapping},
+    resolved::{BuyerUid, Durability, IoDriver, Losses, Markup, NoBidStyle, Position, RunnerUp, Settle, Wrapping},
 };
 use crate::{
     budget::core::Unbudgeted,
@@ -508,6 +508,12 @@ pub(super) const NOTICES_LOSSES: Key<Choice<Losses>> = key(
      room; in a first-price auction what would have tied is what the winner pays.",
 );
 
+pub(super) const NOTICES_MARKUP_MS: Key<Whole> = key(
+    "markup_ms",
+    Number(30),
+    ms(1, 1_000),
+    "Markup behind a nurl is waited for so long, where an exchange has it fetched: all DSPs of its auctions get that much less time.",
+);
 pub(super) const NOTICES_PEERS: Key<List<Peer>> = key(
     "peers",
     Toml("[]"),
@@ -531,6 +537,7 @@ const NOTICES: Section = Section {
         &NOTICES_RETRY_S,
         &NOTICES_CHECKPOINT_MS,
         &NOTICES_LOSSES,
+        &NOTICES_MARKUP_MS,
         &NOTICES_PEERS,
     ],
     sections: &[],
@@ -603,6 +610,13 @@ pub(super) const EXCHANGE_NOTICES: Key<Choice<Wrapping>> = key(
      not http or at none of the DSP's notice_hosts, wrap lets it pass and wrap_or_refuse refuses the bid.",
 );
 
+pub(super) const MARKUP: Key<Choice<Markup>> = key(
+    "markup",
+    Toml("\"pass\""),
+    Choice(&[("pass", Markup::Pass), ("fetch", Markup::Fetch)]),
+    "A bid without adm has its markup behind its nurl: pass that on, or fetch it for the winner, from a host of notice_hosts and \
+     within notices.markup_ms, and answer with the markup. What cannot be fetched is passed on.",
+);
 pub(super) const SETTLE: Key<Choice<Settle>> = key(
     "settle",
     Toml("\"auction\""),
@@ -628,6 +642,7 @@ pub(super) const EXCHANGE: Section = Section {
         &REQUIRE_CRID,
         &REQUIRE_ADOMAIN,
         &EXCHANGE_NOTICES,
+        &MARKUP,
         &SETTLE,
     ],
     sections: &[],

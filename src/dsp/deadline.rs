@@ -16,11 +16,16 @@ pub struct Deadlines {
 pub struct NoTime;
 
 /// The times of a request whose first byte came at `arrival_ns`. `tmax` overrides any agreement (OpenRTB 2.6 section
-/// 3.2.1), but not the configured maximum.
-pub fn plan(rules: &AuctionRules, tmax_ms: Option<u32>, arrival_ns: u64, now_ns: u64) -> Result<Deadlines, NoTime> {
+/// 3.2.1), but not the configured maximum. `after_ms` is kept for what comes between the decision and the answer.
+pub fn plan(
+    rules: &AuctionRules,
+    (tmax_ms, after_ms): (Option<u32>, u64),
+    arrival_ns: u64,
+    now_ns: u64,
+) -> Result<Deadlines, NoTime> {
     let tmax_ms = tmax_ms.filter(|&t| t > 0).unwrap_or(rules.tmax_default_ms).min(rules.tmax_max_ms);
     let ours_ms = tmax_ms.saturating_sub(rules.network_ms).saturating_sub(rules.answer_ms);
-    let decide_ns = arrival_ns.saturating_add(u64::from(ours_ms) * MS);
+    let decide_ns = arrival_ns.saturating_add(u64::from(ours_ms).saturating_sub(after_ms) * MS);
     let dsps_ns = decide_ns.min(now_ns.saturating_add(u64::from(rules.dsp_ms) * MS));
     if dsps_ns.saturating_sub(now_ns) < u64::from(rules.dsp_min_ms) * MS {
         return Err(NoTime);
@@ -80,14 +85,20 @@ mod tests {
         ];
         for (tmax, took, want) in rows {
             let (arrival, now) = (1_000 * MS, (1_000 + took) * MS);
-            let got = plan(&rules(), *tmax, arrival, now).map(|d| {
-                (
-                    (d.decide_ns - arrival) / MS,
-                    (d.dsps_ns - arrival) / MS,
-                    Deadlines::tmax_ms(&rules(), d.of_dsp(70, now), now),
-                )
-            });
-            assert_eq!(got, *want, "tmax {tmax:?} after {took} ms");
+            let got = |after_ms| {
+                plan(&rules(), (*tmax, after_ms), arrival, now).map(|d| {
+                    (
+                        (d.decide_ns - arrival) / MS,
+                        (d.dsps_ns - arrival) / MS,
+                        Deadlines::tmax_ms(&rules(), d.of_dsp(70, now), now),
+                    )
+                })
+            };
+            assert_eq!(got(0), *want, "tmax {tmax:?} after {took} ms");
+            // What is kept for afterwards is taken from the end.
+            let kept = want.map(|(decided, ..)| decided - 5);
+            assert!(got(5).is_err() || got(5).map(|d| d.0) == kept, "tmax {tmax:?} after {took} ms");
+            assert_eq!(got(5_000), Err(NoTime));
         }
     }
 }

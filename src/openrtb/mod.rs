@@ -5,6 +5,7 @@
 //! pooled and reused without allocation while the bytes wait in the auction's own buffer. What we do not
 //! know we do not touch: [`splice`] edits the original bytes, field by field.
 pub mod codes;
+pub mod member;
 mod parse_imp;
 mod parse_native;
 mod parse_request;

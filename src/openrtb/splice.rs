@@ -10,7 +10,7 @@
 //! Owns: nothing. Runs on: each bidder core. Called by: `bidder/flight`. Never: allocates, but for `out` to grow.
 use super::{
     request::{Request, SchainPlace},
-    text::{Span, Text},
+    text::{Span, Text, escape},
     validate::write_number,
 };
 use crate::{
@@ -429,16 +429,7 @@ fn list<T>(all: impl IntoIterator<Item = T>, out: &mut Vec<u8>, mut one: impl Fn
 /// A string of ours as JSON.
 fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    for &b in text.as_bytes() {
-        match b {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', b]),
-            0..0x20 => {
-                out.extend_from_slice(b"\\u00");
-                out.extend([b >> 4, b & 15].map(|d| b"0123456789abcdef"[d as usize & 15]));
-            }
-            _ => out.push(b),
-        }
-    }
+    escape(text.as_bytes(), out);
     out.push(b'"');
 }
 

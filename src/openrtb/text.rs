@@ -100,6 +100,23 @@ impl Default for Text {
     }
 }
 
+/// Appends plain UTF-8 as the inside of a JSON string.
+pub fn escape(plain: &[u8], out: &mut Vec<u8>) {
+    let mut rest = plain;
+    while let Some(at) = rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20)) {
+        out.extend_from_slice(&rest[..at]);
+        match rest[at] {
+            b @ (b'"' | b'\\') => out.extend_from_slice(&[b'\\', b]),
+            b => {
+                out.extend_from_slice(b"\\u00");
+                out.extend([b >> 4, b & 15].map(|d| b"0123456789abcdef"[usize::from(d)]));
+            }
+        }
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+}
+
 /// The bytes of a [`Text`] with its escapes resolved, one by one, without a buffer.
 #[derive(Clone, Debug)]
 pub struct Unescaped<'a> {

@@ -122,6 +122,16 @@ closed! {
         NoticeUrlsHost = "unknown_host",
         /// `Uncarried::Character`
         NoticeUrlsCharacter = "character",
+        /// Markup behind a `nurl` that was fetched and stands in an answer.
+        MarkupFetched = "fetched",
+        /// It had not come in time: passed on, as the next ones.
+        MarkupLate = "late",
+        /// Its host was not to be had, or did not answer with a 200.
+        MarkupFailed = "failed",
+        /// Empty, too long, no UTF-8, or insecure where that may not be.
+        MarkupUnusable = "unusable",
+        /// Behind a URL that is not called.
+        MarkupUnfetchable = "unfetchable",
         /// Notices that were recorded: of several calls of one URL some may be among them.
         NoticesTaken = "taken",
         /// Notices that this core had recorded already.

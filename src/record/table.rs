@@ -456,6 +456,16 @@ pub const METRICS: &[Metric] = {
             ),
         ),
         row(
+            "outcry_markup_fetches_total",
+            Counter,
+            Count,
+            "Winners' markup behind their nurl, where exchanges have it fetched: fetched, or passed on, by reason.",
+            Source::Counters(
+                "end",
+                &[C::MarkupFetched, C::MarkupLate, C::MarkupFailed, C::MarkupUnusable, C::MarkupUnfetchable],
+            ),
+        ),
+        row(
             "outcry_notices_total",
             Counter,
             Count,

@@ -4,7 +4,7 @@ use super::{Checker, Got, Table};
 use crate::{
     config::{
         mistake::quoted,
-        resolved::{Durability, Exchange, NoticeRules, RateTable, Settle, Wrapping},
+        resolved::{Durability, Exchange, Markup, NoticeRules, Position, RateTable, Settle, Wrapping},
         schema,
     },
     limits,
@@ -30,6 +30,7 @@ impl Checker<'_, '_> {
             retry_s: self.get(table, &schema::NOTICES_RETRY_S).ms(),
             checkpoint_ms: self.get(table, &schema::NOTICES_CHECKPOINT_MS).value,
             losses: self.get(table, &schema::NOTICES_LOSSES).value,
+            markup_ms: self.get(table, &schema::NOTICES_MARKUP_MS).value,
             peers: peers.value.into_iter().map(|peer| peer.value).collect(),
         };
         if let Some(at) = notices_at.filter(|_| durability == Durability::None) {
@@ -71,6 +72,17 @@ impl Checker<'_, '_> {
                 self.rule(wrapping.at, "exchange.notices".to_owned(), found, allowed, Some(quoted("pass")));
             }
             let default = if notices { Wrapping::Wrap } else { Wrapping::Pass };
+            let position = self.get(table, &schema::POSITION).value;
+            let markup = self.get(table, &schema::MARKUP);
+            if markup.value == Markup::Fetch && (!notices || position == Position::Intermediate) {
+                let found = match notices {
+                    true => "markup that is fetched before it is known who wins",
+                    false => "markup to be fetched without notices.url, which opens connections for it",
+                };
+                let allowed =
+                    "\"pass\" where notices.url is not set or exchange.position is \"intermediate\"".to_owned();
+                self.rule(markup.at, "exchange.markup".to_owned(), found.to_owned(), allowed, Some(quoted("pass")));
+            }
             let settle = self.get(table, &schema::SETTLE);
             let mut notices = wrapping.map_or(default, |w| w.value);
             if settle.value == Settle::Notice {
@@ -85,13 +97,14 @@ impl Checker<'_, '_> {
             out.push(Exchange {
                 name: name.value,
                 path: path.value,
-                position: self.get(table, &schema::POSITION).value,
+                position,
                 no_bid: self.get(table, &schema::NO_BID).value,
                 currencies,
                 expected_exp_s: self.get(table, &schema::EXPECTED_EXP_S).ms(),
                 require_crid: self.get(table, &schema::REQUIRE_CRID).value,
                 require_adomain: self.get(table, &schema::REQUIRE_ADOMAIN).value,
                 notices,
+                markup: markup.value,
                 settle: settle.value,
             });
         }
