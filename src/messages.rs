@@ -148,6 +148,8 @@ pub struct CoreNotices {
 pub struct NoticeCall {
     /// What names it to flush.
     pub slot: u32,
+    /// Of which notice.
+    pub name: Name,
     /// What is called.
     pub url: Vec<u8>,
     /// What came of it; nothing yet on its way there.

@@ -87,13 +87,15 @@ impl Bidder {
             };
             fetch.call = match egress.ask(lane, token(key, LEG + fetch.win), now_ns, t) {
                 Some(Asked::Waits(call)) => Some(call),
-                Some(Asked::Ready(call)) => match telling::write(&fetch.url, call, snapshot, egress, metrics, now_ns) {
-                    Ok(()) => Some(call),
-                    Err(()) => {
-                        egress.abandon(call, now_ns, metrics, t);
-                        None
+                Some(Asked::Ready(call)) => {
+                    match telling::write((&fetch.url, &[]), call, snapshot, egress, metrics, now_ns) {
+                        Ok(()) => Some(call),
+                        Err(()) => {
+                            egress.abandon(call, now_ns, metrics, t);
+                            None
+                        }
                     }
-                },
+                }
                 None => None,
             };
             if fetch.call.is_none() {
@@ -121,7 +123,7 @@ impl Bidder {
         let fetch = flight.fetching.as_mut().and_then(|f| f.fetches.iter_mut().find(|f| f.win == leg - LEG));
         let Some(fetch) = fetch.filter(|fetch| fetch.call == Some(call)) else { return false };
         // What was asked for can be written, as long as the hosts are those that it was asked under.
-        telling::write(&fetch.url, call, snapshot, egress, metrics, now_ns).is_ok()
+        telling::write((&fetch.url, &[]), call, snapshot, egress, metrics, now_ns).is_ok()
     }
 
     /// A fetch ended.

@@ -10,6 +10,7 @@ mod answering;
 mod asking;
 pub mod buffers;
 pub mod copying;
+mod devices;
 pub mod egress;
 mod epoll;
 pub mod fetching;
@@ -132,9 +133,10 @@ impl Bidder {
         let mut egress = Egress::new(http.auctions);
         let snapshot = Snapshot::new(config, &mut egress);
         let refusing = Refusing::new(&snapshot.config().exchanges, now);
-        let mut noticing = Noticing::default();
+        let (mut noticing, mut telling) = (Noticing::default(), Telling::default());
         if snapshot.core.notices.is_some() {
             noticing.begin(identity.seed);
+            telling.devices.begin();
         }
         Bidder {
             identity,
@@ -155,7 +157,7 @@ impl Bidder {
             copies: Copies::default(),
             spending: Spending::unlimited(),
             noticing,
-            telling: Telling::default(),
+            telling,
             fetchers: fetching::Spare::default(),
             disk_full: false,
             scratch: Vec::new(),
@@ -200,7 +202,7 @@ impl Bidder {
 
     /// From now on DSPs are told of notices as these ends say.
     pub fn tell_by(&mut self, ends: CoreNoticeEnds) {
-        self.telling = Telling::by(ends);
+        self.telling.by(ends);
     }
 
     /// Before the core ends: says what was spent since the last time. True: it is said.
@@ -227,6 +229,7 @@ impl Bidder {
         self.spending.configure(&snapshot.core);
         if snapshot.core.notices.is_some() {
             self.noticing.begin(self.identity.seed);
+            self.telling.devices.begin();
         }
         self.snapshots[slot] = Some(snapshot);
         self.current = slot;

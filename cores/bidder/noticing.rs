@@ -87,8 +87,9 @@ impl Bidder {
     }
 
     fn notice(&mut self, whole: &Whole, now: Now) -> Result<(), Refused> {
-        let Bidder { snapshots, current, noticing, recorder, metrics, disk_full, .. } = self;
-        let notices = snapshots[*current].as_ref().and_then(|s| s.core.notices.as_ref()).ok_or(NO_SUCH_NOTICE)?;
+        let Bidder { snapshots, current, noticing, telling, recorder, metrics, disk_full, .. } = self;
+        let snapshot = snapshots[*current].as_ref().ok_or(NO_SUCH_NOTICE)?;
+        let notices = snapshot.core.notices.as_ref().ok_or(NO_SUCH_NOTICE)?;
         let Noticing { had, seed, token: bytes, url, full, .. } = noticing;
         let text = whole.head.path.of(&whole.bytes).strip_prefix(PATH).unwrap_or_default();
         let token = Token::read(text, &notices.keys, bytes).map_err(|_| {
@@ -138,6 +139,9 @@ impl Bidder {
         }
         if let Some(had) = had.get_mut(place) {
             *had = Some(name);
+        }
+        if snapshot.config().notices.device_headers && !expired {
+            telling.devices.keep(name, &whole.bytes[..whole.head.len]);
         }
         metrics.count(Counter::Records);
         metrics.count(if expired { Counter::NoticesExpired } else { Counter::NoticesTaken });

@@ -7,6 +7,7 @@
 use super::{
     Bidder,
     buffers::Buffers,
+    devices::Devices,
     egress::{Asked, Done, Egress, Reply},
     slab::{Key, Slab},
     snapshot::Snapshot,
@@ -43,6 +44,14 @@ impl What {
             What::Loss(url) => url,
         }
     }
+
+    /// With what was said of the device, if anything was.
+    fn said<'a>(&'a self, devices: &'a Devices) -> (&'a [u8], &'a [u8]) {
+        match self {
+            What::Notice(call) => (&call.url, devices.lines(&call.name)),
+            What::Loss(url) => (url, &[]),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +66,8 @@ struct Call {
 /// See the module.
 pub(super) struct Telling {
     ends: Option<CoreNoticeEnds>,
+    /// What their callers said of the device.
+    pub(super) devices: Devices,
     calls: Slab<Call>,
     /// Losses that are to be told at the end of the turn, and how many have a place in all.
     lost: Vec<Vec<u8>>,
@@ -69,14 +80,22 @@ pub(super) struct Telling {
 impl Default for Telling {
     fn default() -> Telling {
         let calls = Slab::new(NOTICES_CALLS + LOSSES);
-        Telling { ends: None, calls, lost: Vec::with_capacity(LOSSES), losses: 0, next_ns: 0, scratch: Vec::new() }
+        Telling {
+            ends: None,
+            devices: Devices::default(),
+            calls,
+            lost: Vec::with_capacity(LOSSES),
+            losses: 0,
+            next_ns: 0,
+            scratch: Vec::new(),
+        }
     }
 }
 
 impl Telling {
     /// Calls come and go by these.
-    pub(super) fn by(ends: CoreNoticeEnds) -> Telling {
-        Telling { ends: Some(ends), ..Telling::default() }
+    pub(super) fn by(&mut self, ends: CoreNoticeEnds) {
+        self.ends = Some(ends);
     }
 
     /// Calls under way.
@@ -96,10 +115,10 @@ impl Telling {
     }
 
     /// The call is over, if it has not been before.
-    fn end(&mut self, at: Key, (answer, sent): (Answer, bool), buffers: &mut Buffers, metrics: &mut CoreMetrics) {
+    fn end(&mut self, at: Key, end: (Answer, bool), buffers: &mut Buffers, metrics: &mut CoreMetrics) {
         if let Some(what) = self.calls.get(at).and_then(|call| call.what.take()) {
             self.calls.free(at);
-            self.back(what, (answer, sent), buffers, metrics);
+            self.back(what, end, buffers, metrics);
         }
     }
 
@@ -117,6 +136,11 @@ impl Telling {
             Answer::Status(..400) => metrics.count(Counter::NoticeCallsDone),
             Answer::Status(_) | Answer::None | Answer::NoHost => metrics.count(Counter::NoticeCallsFailed),
             Answer::Busy => {}
+        }
+        match answer {
+            // It will be called again.
+            Answer::Status(408 | 429 | 500..) | Answer::None | Answer::Busy => {}
+            Answer::Status(_) | Answer::NoHost => self.devices.forget(&what.name),
         }
         what.answer = answer;
         if let Some(ends) = &mut self.ends {
@@ -171,9 +195,9 @@ impl Bidder {
         let Bidder { telling, snapshots, current, egress, metrics, buffers, .. } = self;
         let snapshot = snapshots[*current].as_ref();
         let waits = telling.calls.peek(at).filter(|waits| waits.key == call);
-        let url = waits.and_then(|waits| waits.what.as_ref()).map(What::url);
-        let Some((snapshot, url)) = snapshot.zip(url) else { return false };
-        let written = write(url, call, snapshot, egress, metrics, now_ns);
+        let what = waits.and_then(|waits| waits.what.as_ref());
+        let Some((snapshot, what)) = snapshot.zip(what) else { return false };
+        let written = write(what.said(&telling.devices), call, snapshot, egress, metrics, now_ns);
         if written.is_err() {
             telling.end(at, (Answer::NoHost, false), buffers, metrics);
         }
@@ -215,7 +239,11 @@ fn begin<T: Transport>(
     let Some(at) = telling.calls.take() else { return Err((what, Answer::Busy)) };
     let key = match egress.ask(lane, super::asking::token(at, LEG), now_ns, t) {
         Some(Asked::Waits(key)) => key,
-        Some(Asked::Ready(key)) if write(what.url(), key, snapshot, egress, metrics, now_ns).is_ok() => key,
+        Some(Asked::Ready(key))
+            if write(what.said(&telling.devices), key, snapshot, egress, metrics, now_ns).is_ok() =>
+        {
+            key
+        }
         Some(Asked::Ready(key)) => {
             egress.abandon(key, now_ns, metrics, t);
             telling.calls.free(at);
@@ -240,8 +268,9 @@ pub(super) fn lane(url: &[u8], snapshot: &Snapshot) -> Option<u16> {
     snapshot.notice_lanes.get(target(url, hosts).ok()?.host).copied()
 }
 
+/// With `more`, header lines of its own.
 pub(super) fn write(
-    url: &[u8],
+    (url, more): (&[u8], &[u8]),
     call: Key,
     snapshot: &Snapshot,
     egress: &mut Egress,
@@ -250,8 +279,8 @@ pub(super) fn write(
 ) -> Result<(), ()> {
     let hosts = &snapshot.core.notices.as_ref().ok_or(())?.hosts;
     let path = target(url, hosts).map_err(|_| ())?.path;
-    let mut out = egress.request_buffer(url.len() + 128);
-    http1::write_get(url.get(b"http://".len()..path).ok_or(())?, &url[path..], &mut out);
+    let mut out = egress.request_buffer(url.len() + more.len() + 128);
+    http1::write_get(url.get(b"http://".len()..path).ok_or(())?, &url[path..], more, &mut out);
     metrics.add(Counter::DspBytesOut, out.len() as u64);
     egress.write(call, out, now_ns);
     Ok(())

@@ -154,12 +154,12 @@ impl Notices {
                 self.holding.notice(&notice);
                 self.counts.theirs += u64::from(self.peers.is_theirs(&notice));
                 if let Some(url) = self.peers.whom(&notice)
-                    && let Err(told) = self.outbox.push(name, &url, now.boot_ns)
+                    && let Err(told) = self.outbox.push(name, &url, Some(frame.header.writer), now.boot_ns)
                 {
                     self.ended.push(told);
                 }
             }
-            Mark::Again if planted(Fault::NoticeTwice) => drop(self.outbox.push(name, notice.url, now.boot_ns)),
+            Mark::Again if planted(Fault::NoticeTwice) => drop(self.outbox.push(name, notice.url, None, now.boot_ns)),
             Mark::Again => self.counts.again += 1,
             Mark::Full => self.counts.untold += 1,
         }
@@ -167,7 +167,7 @@ impl Notices {
 
     /// A DSP is to be told once more, whatever came of it before.
     pub fn replay(&mut self, name: Name, url: &[u8], now: Now) {
-        self.ended.extend(self.outbox.push(name, url, now.boot_ns).err());
+        self.ended.extend(self.outbox.push(name, url, None, now.boot_ns).err());
     }
 
     /// What is held and not charged after all goes home, each on record: before the turn reads anything. `read`: when every box
@@ -216,7 +216,12 @@ impl Notices {
         while let Some(core) = self.free_core()
             && let Some(due) = self.outbox.next(now.boot_ns)
         {
-            let call = NoticeCall { slot: due.slot, url: due.url.to_vec(), answer: Answer::None };
+            // The core that took it, if it may: it knows what the caller said of the device.
+            let may = |core: &usize| {
+                self.under_way.get(*core).is_some_and(|n| *n < NOTICES_CALLS) && !self.ends[*core].calls.is_abandoned()
+            };
+            let core = due.by.map(usize::from).filter(may).unwrap_or(core);
+            let call = NoticeCall { slot: due.slot, name: due.name, url: due.url.to_vec(), answer: Answer::None };
             match self.ends[core].calls.push(ToNotices::Call(Box::new(call))) {
                 Ok(()) => self.under_way[core] += 1,
                 // The core has ended: told after the next start.

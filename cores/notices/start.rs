@@ -123,7 +123,7 @@ pub fn begin(
     begun.waiting = waiting.into_iter().collect();
     begun.save(now)?;
     for (name, url) in &begun.waiting {
-        begun.ended.extend(begun.outbox.push(*name, url, now.boot_ns).err());
+        begun.ended.extend(begun.outbox.push(*name, url, None, now.boot_ns).err());
     }
     Ok(Some(begun))
 }

@@ -69,10 +69,14 @@ fn serve(stream: TcpStream, addr: SocketAddr, all: &Mutex<(Manner, Vec<String>)>
         if reader.read_line(&mut first)? == 0 {
             return Ok(());
         }
+        let mut device = String::new();
         while line != "\r\n" {
             line.clear();
             if reader.read_line(&mut line)? == 0 {
                 return Ok(());
+            }
+            if line.starts_with("X-") && first.starts_with("GET ") {
+                device += &format!(" {}", line.trim_end());
             }
             if let Some(n) = line.to_ascii_lowercase().strip_prefix("content-length:") {
                 length = n.trim().parse().expect("a length");
@@ -82,7 +86,7 @@ fn serve(stream: TcpStream, addr: SocketAddr, all: &Mutex<(Manner, Vec<String>)>
         reader.read_exact(&mut body)?;
         if let Some(path) = first.strip_prefix("GET ").and_then(|rest| rest.split(' ').next()) {
             let mut all = all.lock().expect("no panic");
-            all.1.push(path.to_owned());
+            all.1.push(format!("{path}{device}"));
             match all.0 {
                 Manner::Hears if path.starts_with("/markup") => {
                     let length = MARKUP.len();
@@ -177,6 +181,12 @@ fn a_notice_is_acknowledged_and_told_once() {
     let serving = world.start();
     let mut conn = connect(serving.listen);
     let [won, billed] = bought(&mut conn, "one");
+    write!(
+        conn,
+        "GET {won} HTTP/1.1\r\nHost: x\r\nX-Device-Ip: ::1\r\nX-Other: y\r\nx-forwarded-for: 10.0.0.1\r\n\r\n"
+    )
+    .expect("write");
+    assert_eq!(read_answer(&mut conn).status, 204);
     for path in [&won, &billed, &won, &billed, &billed] {
         assert_eq!(call(&mut conn, path), 204);
     }
@@ -189,7 +199,9 @@ fn a_notice_is_acknowledged_and_told_once() {
     assert_eq!(call(&mut conn, &other), 204);
     until("the second is told", || (world.dsp.told().len() == 3).then_some(()));
     let told = world.dsp.told();
-    let want = ["/billed?i=one&p=0.01", "/billed?i=two&p=0.01", "/won?i=one"].map(|path| (path.to_owned(), 1));
+    // Who is called hears of the device what the caller said of it.
+    let won = "/won?i=one X-Forwarded-For: 10.0.0.1 X-Device-IP: ::1";
+    let want = ["/billed?i=one&p=0.01", "/billed?i=two&p=0.01", won].map(|path| (path.to_owned(), 1));
     assert_eq!(told.into_iter().collect::<Vec<_>>(), want);
 
     let mut forged = billed.clone();
@@ -204,7 +216,7 @@ fn a_notice_is_acknowledged_and_told_once() {
     assert_eq!(read_answer(&mut conn).status, 204);
     let [taken, repeated, forged] = until("the metrics", || {
         let ends = ["taken", "repeated", "forged"].map(|end| notices(&serving, end));
-        (ends[2] == 3 && ends[0] + ends[1] == 3 + 12).then_some(ends)
+        (ends[2] == 3 && ends[0] + ends[1] == 3 + 13).then_some(ends)
     });
     // Each core records one of each kind at most.
     assert!((3..=5).contains(&taken) && forged == 3, "{taken} taken, {repeated} repeated");

@@ -194,6 +194,8 @@ pub struct NoticeRules {
     pub checkpoint_ms: u64,
     /// What a DSP whose bid lost here is told.
     pub losses: Losses,
+    /// What a notice's caller says of the device goes on to its DSP.
+    pub device_headers: bool,
     /// Markup behind a `nurl` is waited for so long, milliseconds, where an exchange has it fetched.
     pub markup_ms: u64,
     /// Other servers, by their nodes: where they take notices.

@@ -508,6 +508,13 @@ pub(super) const NOTICES_LOSSES: Key<Choice<Losses>> = key(
      room; in a first-price auction what would have tied is what the winner pays.",
 );
 
+pub(super) const NOTICES_DEVICE: Key<Flag> = key(
+    "device_headers",
+    Toml("true"),
+    Flag,
+    "X-Forwarded-For, X-Device-IP and X-Device-User-Agent of a notice go on to its DSP, if the process that took it calls: they are \
+     kept in memory and on no record.",
+);
 pub(super) const NOTICES_MARKUP_MS: Key<Whole> = key(
     "markup_ms",
     Number(30),
@@ -538,6 +545,7 @@ const NOTICES: Section = Section {
         &NOTICES_CHECKPOINT_MS,
         &NOTICES_LOSSES,
         &NOTICES_MARKUP_MS,
+        &NOTICES_DEVICE,
         &NOTICES_PEERS,
     ],
     sections: &[],

@@ -74,8 +74,8 @@ pub fn finish_response(out: &mut Vec<u8>, slot: LengthSlot) {
 }
 
 /// Appends a whole request without a body: `GET` of this path and query, both as they stand in a URL. Neither may hold white
-/// space or controls.
-pub fn write_get(authority: &[u8], path: &[u8], out: &mut Vec<u8>) {
+/// space or controls. `more` are header lines.
+pub fn write_get(authority: &[u8], path: &[u8], more: &[u8], out: &mut Vec<u8>) {
     debug_assert!(authority.iter().chain(path).all(u8::is_ascii_graphic));
     out.extend_from_slice(b"GET ");
     if path.first() != Some(&b'/') {
@@ -84,7 +84,9 @@ pub fn write_get(authority: &[u8], path: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(path);
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
     out.extend_from_slice(authority);
-    out.extend_from_slice(b"\r\nUser-Agent: outcry\r\nAccept: */*\r\n\r\n");
+    out.extend_from_slice(b"\r\nUser-Agent: outcry\r\nAccept: */*\r\n");
+    out.extend_from_slice(more);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Appends a request's head from what [`prepared_post`] made; write the body behind it, then
@@ -366,9 +368,10 @@ mod tests {
     fn a_url_is_asked_for_as_it_stands() {
         for (path, target) in [("/n?p=1", "/n?p=1"), ("", "/"), ("?p=1", "/?p=1")] {
             let mut out = Vec::new();
-            write_get(b"dsp.example:8080", path.as_bytes(), &mut out);
-            let want =
-                format!("GET {target} HTTP/1.1\r\nHost: dsp.example:8080\r\nUser-Agent: outcry\r\nAccept: */*\r\n\r\n");
+            write_get(b"dsp.example:8080", path.as_bytes(), b"X-A: b\r\n", &mut out);
+            let want = format!(
+                "GET {target} HTTP/1.1\r\nHost: dsp.example:8080\r\nUser-Agent: outcry\r\nAccept: */*\r\nX-A: b\r\n\r\n"
+            );
             assert_eq!(String::from_utf8(out).unwrap(), want);
         }
     }

@@ -29,6 +29,7 @@ const BUSY_NS: u64 = 20 * MS;
 struct Task {
     name: Name,
     url: Vec<u8>,
+    by: Option<u16>,
     host: usize,
     since_ns: u64,
     attempts: u16,
@@ -66,6 +67,8 @@ pub struct Due<'a> {
     pub name: Name,
     /// What is called.
     pub url: &'a [u8],
+    /// The core that recorded the notice, if it is one of this process: it knows what else its caller said.
+    pub by: Option<u16>,
 }
 
 /// See the module.
@@ -116,8 +119,8 @@ impl Outbox {
         self.tasks.iter().flatten().map(|task| (task.name, task.url.as_slice()))
     }
 
-    /// A DSP is to be told; of what it is to be told already, it is told once. `Err`: there is no room for it.
-    pub fn push(&mut self, name: Name, url: &[u8], now_ns: u64) -> Result<(), Told> {
+    /// A DSP is to be told; of what it is to be told already, it is told once. `by` as in [`Due`]. `Err`: there is no room for it.
+    pub fn push(&mut self, name: Name, url: &[u8], by: Option<u16>, now_ns: u64) -> Result<(), Told> {
         if self.names.contains(&name) {
             return Ok(());
         }
@@ -130,7 +133,8 @@ impl Outbox {
             self.tasks.len() as u32 - 1
         });
         self.by_host[host].tasks += 1;
-        let task = Task { name, url: url.to_vec(), host, since_ns: now_ns, attempts: 0, status: 0, under_way: false };
+        let task =
+            Task { name, url: url.to_vec(), by, host, since_ns: now_ns, attempts: 0, status: 0, under_way: false };
         self.tasks[slot as usize] = Some(task);
         self.due.push(Reverse((now_ns, slot)));
         self.oldest.insert((now_ns, slot));
@@ -158,7 +162,7 @@ impl Outbox {
             task.under_way = true;
             task.attempts = task.attempts.saturating_add(1);
             let task = self.tasks[slot as usize].as_ref()?;
-            return Some(Due { slot, name: task.name, url: &task.url });
+            return Some(Due { slot, name: task.name, url: &task.url, by: task.by });
         }
     }
 
@@ -235,7 +239,7 @@ mod tests {
     fn a_dsp_that_hears_is_told_once() {
         for status in [200, 204, 302] {
             let mut o = outbox();
-            o.push(name(1), b"http://a/x", 5).unwrap();
+            o.push(name(1), b"http://a/x", None, 5).unwrap();
             let due = o.next(5).map(|d| (d.slot, d.name, d.url.to_vec()));
             let (slot, who, url) = due.expect("it is due");
             assert_eq!((who, url.as_slice()), (name(1), &b"http://a/x"[..]));
@@ -263,7 +267,7 @@ mod tests {
             (Answer::None, None),
         ] {
             let mut o = outbox();
-            o.push(name(1), b"http://a/", 0).unwrap();
+            o.push(name(1), b"http://a/", None, 0).unwrap();
             let slot = o.next(0).expect("due").slot;
             assert_eq!(o.answered(slot, answer, 1).map(|t| t.end), end, "{answer:?}");
             assert_eq!(o.waiting(), usize::from(end.is_none()));
@@ -274,7 +278,7 @@ mod tests {
     #[test]
     fn tries_become_rarer_and_end() {
         let mut o = outbox();
-        o.push(name(1), b"http://a/", 0).unwrap();
+        o.push(name(1), b"http://a/", None, 0).unwrap();
         let (mut now, mut pauses) = (0, Vec::new());
         let told = loop {
             let slot = loop {
@@ -305,11 +309,11 @@ mod tests {
     fn a_host_that_hangs_leaves_room_for_others() {
         let mut o = outbox();
         for seq in 0..NOTICES_WAITING_HOST_MAX as u64 {
-            o.push(name(seq), b"http://hangs/n", 0).unwrap();
+            o.push(name(seq), b"http://hangs/n", None, 0).unwrap();
         }
-        let one_more = o.push(name(9_999), b"http://hangs/n", 0);
+        let one_more = o.push(name(9_999), b"http://hangs/n", None, 0);
         assert_eq!(one_more.map_err(|t| t.end), Err(End::NoRoom));
-        o.push(name(10_000), b"http://well/n", 1).unwrap();
+        o.push(name(10_000), b"http://well/n", None, 1).unwrap();
         // Two of the one are under way, then it is the other's turn.
         let due: Vec<_> = std::iter::from_fn(|| o.next(1).map(|d| d.url.to_vec())).collect();
         assert_eq!(due, [&b"http://hangs/n"[..], b"http://hangs/n", b"http://well/n"]);
@@ -321,7 +325,7 @@ mod tests {
     fn spellings_of_a_host_are_one() {
         let mut o = outbox();
         for url in [&b"http://dsp.example/a"[..], b"HTTP://DSP.example:80?b", b"http://dsp.EXAMPLE"] {
-            o.push(name(url.len() as u64), url, 0).unwrap();
+            o.push(name(url.len() as u64), url, None, 0).unwrap();
         }
         assert_eq!((o.by_host.len(), o.by_host[0].tasks), (1, 3));
     }
@@ -330,7 +334,7 @@ mod tests {
     #[test]
     fn a_busy_host_costs_no_tries() {
         let mut o = Outbox::new(600 * S, 2, 7);
-        o.push(name(1), b"http://a/", 0).unwrap();
+        o.push(name(1), b"http://a/", None, 0).unwrap();
         for n in 0..1_000 {
             let slot = o.next(n * BUSY_NS).expect("due").slot;
             assert_eq!(o.answered(slot, Answer::Busy, n * BUSY_NS), None);
@@ -345,15 +349,15 @@ mod tests {
     #[test]
     fn what_waits_is_there_once_and_not_for_ever() {
         let mut o = Outbox::new(S, 2, 7);
-        o.push(name(1), b"http://a/", 0).unwrap();
-        o.push(name(1), b"http://a/", 1).unwrap();
+        o.push(name(1), b"http://a/", None, 0).unwrap();
+        o.push(name(1), b"http://a/", None, 1).unwrap();
         assert_eq!((o.waiting(), o.oldest_ns()), (1, Some(0)));
         let slot = o.next(0).expect("due").slot;
         assert_eq!(o.answered(slot, Answer::Busy, 1), None);
         let slot = o.next(2 * S).expect("due").slot;
         let told = Told { name: name(1), end: End::GaveUp, status: 0, attempts: 0 };
         assert_eq!(o.answered(slot, Answer::Busy, 2 * S), Some(told));
-        o.push(name(1), b"http://a/", 3 * S).unwrap();
+        o.push(name(1), b"http://a/", None, 3 * S).unwrap();
         assert_eq!(o.waiting(), 1);
     }
 
@@ -362,7 +366,7 @@ mod tests {
         let mut o = outbox();
         let pushed = (0..20_000u64).filter(|seq| {
             let url = format!("http://h{}/", seq % 16);
-            o.push(name(*seq), url.as_bytes(), 0).is_ok()
+            o.push(name(*seq), url.as_bytes(), None, 0).is_ok()
         });
         assert_eq!(pushed.count(), NOTICES_WAITING_MAX);
     }
@@ -378,7 +382,7 @@ mod tests {
                 match what {
                     0 | 1 => {
                         seq += 1;
-                        o.push(name(seq), format!("http://h{n}/").as_bytes(), now).unwrap();
+                        o.push(name(seq), format!("http://h{n}/").as_bytes(), None, now).unwrap();
                         alive.insert(seq);
                     }
                     2 => now += n * S,

@@ -30,6 +30,7 @@ impl Checker<'_, '_> {
             retry_s: self.get(table, &schema::NOTICES_RETRY_S).ms(),
             checkpoint_ms: self.get(table, &schema::NOTICES_CHECKPOINT_MS).value,
             losses: self.get(table, &schema::NOTICES_LOSSES).value,
+            device_headers: self.get(table, &schema::NOTICES_DEVICE).value,
             markup_ms: self.get(table, &schema::NOTICES_MARKUP_MS).value,
             peers: peers.value.into_iter().map(|peer| peer.value).collect(),
         };
