@@ -30,7 +30,7 @@ impl Creative {
         }
         adm.push_str(if vast { "</Creatives></InLine></Ad></VAST>" } else { "-->" });
         let nurl = if k.is_multiple_of(2) {
-            ",\"nurl\":\"https://n.dsp.example/win?a=${AUCTION_ID}&i=${AUCTION_IMP_ID}&p=${AUCTION_PRICE}\""
+            ",\"nurl\":\"http://127.0.0.1:9999/win?a=${AUCTION_ID}&i=${AUCTION_IMP_ID}&p=${AUCTION_PRICE}\""
         } else {
             ""
         };

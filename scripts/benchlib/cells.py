@@ -52,11 +52,20 @@ CONFIG_BUDGET = """
 [budget]
 file = "{file}"
 """
+# What they charge waits for notices; behind the keys of the exchange.
+CONFIG_SETTLED = """settle = "notice"
+
+[notices]
+url = "http://notices.exchange.example"
+"""
+CONFIG_TOLD = """notice_hosts = ["127.0.0.1:9999"]
+"""
 CAMPAIGNS = 8           # of each DSP: what the meter's DSPs bid for
 
 
-# The product and what its records survive. `budgeted` pays every bid from a budget; the others have none.
-PRODUCTS = {"product": "process", "unrecorded": "none", "power": "power", "budgeted": "process"}
+# The product and what its records survive. `budgeted` pays every bid from a budget, and `settled` when its notice comes, whose
+# URLs it signs; the others have none.
+PRODUCTS = {"product": "process", "unrecorded": "none", "power": "power", "budgeted": "process", "settled": "process"}
 
 
 def budgets(dsps):
@@ -124,12 +133,15 @@ class Bench:
                 with open(config, "w") as f:
                     f.write(CONFIG.format(port=port, admin=admin, state=state, bidders=cpus, other=other, path=PATH,
                                           durability=PRODUCTS[variant]))
-                    if variant == "budgeted":
+                    if variant == "settled":
+                        f.write(CONFIG_SETTLED)
+                    if variant in ("budgeted", "settled"):
                         file = os.path.join(state, "budgets.toml")
                         with open(file, "w") as b:
                             b.write(budgets(self.opt.dsps))
                         f.write(CONFIG_BUDGET.format(file=file))
-                    f.write("".join(CONFIG_DSP.format(i=i + 1, up=up + i) for i in range(self.opt.dsps)))
+                    told = CONFIG_TOLD if variant == "settled" else ""
+                    f.write("".join(CONFIG_DSP.format(i=i + 1, up=up + i) + told for i in range(self.opt.dsps)))
                 cmds = [[os.path.join(self.bin, "outcry"), "serve", "--config", config]]
                 if self.opt.product_cmd:
                     fill = dict(port=port, up=up, admin=admin, config=config, bin=self.bin)

@@ -20,7 +20,7 @@ MONEY_SHARE_MAX = 0.03  # of the floor: what budgets take of the bidder thread
 MONEY_WHOLE_MAX = 1.50  # whole process / floor with records and budgets
 LEASES_MAX = 0.05       # of a CPU: what 32 cores' leases take of the server and the ledger
 RECORD_MAX = 0.05       # of the floor: what records take of the bidder thread
-VARIANTS = ["floor", "bare", "product", "unrecorded", "power", "budgeted"]
+VARIANTS = ["floor", "bare", "product", "unrecorded", "power", "budgeted", "settled"]
 # Beside the floor stands the product without its records: what those take is a figure of its own (`record`).
 OWN = "unrecorded"
 SPLIT = ["floor", "bare", OWN]
@@ -179,6 +179,13 @@ def money(b):
         ("cpu256_with_money", ratio(found, "budgeted", "floor"), f"<= {MONEY_WHOLE_MAX}", lambda v: v <= MONEY_WHOLE_MAX),
         ("cpu256_without_money", ratio(found, "product", "floor"), "-", None),
     ]
+
+
+def settled(b):
+    """What all of it costs together: records, budgets, and notice URLs of ours in every answer, whose charges wait for them."""
+    found = rounds_of(b, 256, b.rounds, b.ms, ["floor", "budgeted", "settled"])
+    return [("cpu256_settled", ratio(found, "settled", "floor"), "-", None),
+            ("cpu256_budgeted", ratio(found, "budgeted", "floor"), "-", None)]
 
 
 def first_touch(b):
@@ -359,4 +366,4 @@ def cores(b):
     ]
 
 
-ALL = dict(cpu256=cpu256, cpu64=cpu64, cpu1024=cpu1024, record=record, durability=durability, money=money, allocs=allocs, parse=parse, own=own, memory=memory, cores=cores, notices=notices)
+ALL = dict(cpu256=cpu256, cpu64=cpu64, cpu1024=cpu1024, record=record, durability=durability, money=money, allocs=allocs, parse=parse, own=own, memory=memory, cores=cores, notices=notices, settled=settled)
