@@ -235,11 +235,12 @@ def lease(b):
 
 
 def notice(b):
-    kind, (expired, awaited, less) = NOTICES[b.n(1)], b.flags(3)
+    kind, (expired, awaited, less, bought) = NOTICES[b.n(1)], b.flags(4)
     n = {"notice": kind, "expired": expired, "said": SAID[b.n(1)], "imp": b.n(1), "bidid": event(b)}
     n |= {"price": b.cpm(), "charge": b.n(8), "account": b.n(4), "period": b.n(4), "expires_s": b.n(4)}
     length = b.n(2)
     n["held"] = b.n(8) if less else n["charge"] if awaited else None
+    n["buyer"] = b.take(b.n(1)).decode() if bought else ""
     n["url"] = b.take(length).decode("ascii")
     b.end()
     return n
@@ -360,7 +361,9 @@ def self_test():
         assert (read["bidid"], read["delivery"], read["boot_ns"]) == delivered
         assert [tuple(f.values()) for f in read["freed"]] == freed
     said = notice(Bytes(b"\1\1\2\3" + bytes(18) + b"\2\1\0\0\0" + struct.pack("<QIIIH", 5, 6, 7, 8, 1) + b"u"))
-    assert list(said.values()) == ["billed", True, "lower", 3, "0" * 36, 258, 5, 6, 7, 8, None, "u"]
+    assert list(said.values()) == ["billed", True, "lower", 3, "0" * 36, 258, 5, 6, 7, 8, None, "", "u"]
+    named = notice(Bytes(b"\1\x09\2\3" + bytes(18) + b"\2\1\0\0\0" + struct.pack("<QIIIH", 5, 6, 7, 8, 1) + b"\3d/su"))
+    assert (named["buyer"], named["url"]) == ("d/s", "u")
     assert list(told(Bytes(b"\2\3" + bytes(18) + b"\2\x02\x01\4\0")).values()) == ["lost", 3, "0" * 36, "gave_up", 258, 4]
     print(f"{len(shown)} auctions are what the program says of them")
 

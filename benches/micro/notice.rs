@@ -36,6 +36,7 @@ fn token(seq: u64) -> Token<'static> {
         open: false,
         awaited: false,
         expires_s: 1_800_000_000,
+        buyer: b"",
         url: URL,
     }
 }

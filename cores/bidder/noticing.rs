@@ -126,6 +126,7 @@ impl Bidder {
             account: token.account,
             period: token.period,
             expires_s: token.expires_s,
+            buyer: token.buyer,
             url,
         };
         if planted(Fault::NoticeUnrecorded) && name.event.seq.is_multiple_of(8) {

@@ -39,6 +39,7 @@ fn record(name: Name, expired: bool, url: &str) -> Vec<u8> {
         account: AccountId::NONE,
         period: Period(0),
         expires_s: WALL_S + 600,
+        buyer: b"",
         url: url.as_bytes(),
     };
     let mut bytes = Vec::new();

@@ -340,6 +340,7 @@ fn a_notice_that_comes_too_late_is_answered_and_counted() {
             open: false,
             awaited: false,
             expires_s,
+            buyer: b"",
             url: b"http://dsp.example/b",
         };
         let mut text = Vec::new();

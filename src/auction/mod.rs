@@ -38,7 +38,7 @@ pub use delivery::Delivery;
 pub use echo::names_another;
 pub use funds::{Account, Answer, Funds, Place, Ticket, Unlimited};
 pub use macros::{Later, fill_later, price_vector};
-pub use noticed::{OurNotices, Tally, expires_s};
+pub use noticed::{BUYER_MAX, OurNotices, Tally, buyer, expires_s};
 pub use offer::Offers;
 pub use record::{Record, replay};
 

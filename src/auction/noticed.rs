@@ -1,7 +1,7 @@
 //! Our own notice URLs in an answer, each with the DSP's inside.
 //! Owns: nothing. Runs on: each bidder core. Called by: `answer`. Never: carries a URL that we could not call.
 use super::{
-    Answers, Auction, Start,
+    Answers, Auction, Inputs, Start,
     clearing::Win,
     macros::{Values, fill_plain},
     markup::is_behind_nurl,
@@ -115,6 +115,9 @@ impl Auction {
         if open && url.len() + memchr::memmem::find_iter(url, b"${").count() * FILLED > URL_MAX {
             return Err(Uncarried::TooLong);
         }
+        // Whom the record would name: the account does, where there is one.
+        let mut named = [0; BUYER_MAX];
+        let buyer = if win.account.is_some() { &[][..] } else { buyer(inputs, win, &mut named) };
         let token = Token {
             kind,
             event: inputs.event,
@@ -127,6 +130,7 @@ impl Auction {
             open,
             awaited: self.awaits(kind),
             expires_s: expires_s(inputs.wall_ms, ours.life_s),
+            buyer,
             url,
         };
         let from = out.len();
@@ -195,6 +199,21 @@ impl Auction {
         };
         said.min(win.price)
     }
+}
+
+/// Longest name of who bids where no account pays.
+pub const BUYER_MAX: usize = 255;
+
+/// Who bids where no account pays, as records say it: `dsp/seat`, cut at [`BUYER_MAX`] bytes.
+pub fn buyer<'b>(inputs: &Inputs, win: &Win, out: &'b mut [u8; BUYER_MAX]) -> &'b [u8] {
+    let name = inputs.legs.get(usize::from(win.leg)).map_or(&[][..], |leg| inputs.text(leg.name));
+    let seat = inputs.bids.get(usize::from(win.input)).map_or(&[][..], |bid| inputs.text(bid.seat));
+    let mut len = 0;
+    for byte in name.iter().chain(b"/").chain(seat).take(BUYER_MAX) {
+        out[len] = *byte;
+        len += 1;
+    }
+    &out[..len]
 }
 
 /// When the notices of an auction of this moment expire, seconds since 1970.

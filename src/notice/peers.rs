@@ -60,6 +60,7 @@ impl Peers {
             open: false,
             awaited: notice.held.is_some(),
             expires_s: notice.expires_s,
+            buyer: notice.buyer,
             url: notice.url,
         };
         match token.write(self.keys.as_ref()?, &mut url) {
@@ -94,6 +95,7 @@ mod tests {
             account: AccountId(5),
             period: Period(6),
             expires_s: 7,
+            buyer: b"",
             url,
         }
     }

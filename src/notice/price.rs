@@ -109,6 +109,7 @@ mod tests {
             open: true,
             awaited: false,
             expires_s: 0,
+            buyer: b"",
             url: b"",
         }
     }

@@ -5,14 +5,15 @@
 //! Layout, little-endian, then base64url without padding (RFC 4648 section 5):
 //!
 //! ```text
-//!  0  version 1       4 bits   price is open    1 bit    awaited 1 bit    kind   2 bits
+//!  0  version 1, 2    4 bits   price is open    1 bit    awaited 1 bit    kind   2 bits
 //!  1  key             u8       impression       u8
 //!  3  event           node u32, epoch u32, core u16, seq u64
 //! 21  answered price  u40      floor            u40       micro-units CPM, the answer's currency
 //! 31  charge          i64      nano-units, the accounting currency
 //! 39  account         u32      window           u32       0: nobody's
 //! 47  expires         u32      seconds since 1970
-//! 51  the DSP's URL            its macros filled, but for those that wait for the notice
+//! 51  buyer           u8, text                         version 2 alone: `dsp/seat`, of a bid that no account pays
+//!  -  the DSP's URL            its macros filled, but for those that wait for the notice
 //!  -  signature       16       HMAC-SHA-256 of all before it, its first half
 //! ```
 use super::keys::{Keys, MAC_BYTES};
@@ -30,6 +31,8 @@ pub const TOKEN_MAX: usize = spelled(HEAD + URL_MAX + MAC_BYTES);
 
 const HEAD: usize = 51;
 const VERSION: u8 = 1;
+/// The same with a buyer.
+const VERSION_BUYER: u8 = 2;
 
 /// Characters of so many bytes in base64 without padding.
 const fn spelled(bytes: usize) -> usize {
@@ -93,6 +96,8 @@ pub struct Token<'a> {
     pub awaited: bool,
     /// A notice that comes then or later is answered and not charged. Seconds since 1970.
     pub expires_s: u32,
+    /// Whose bid it is where no account pays, `dsp/seat`, at most 255 bytes; else empty, as the account says it.
+    pub buyer: &'a [u8],
     /// What is called in turn: the DSP's URL.
     pub url: &'a [u8],
 }
@@ -122,7 +127,7 @@ pub enum Refused {
 
 /// The DSP's URL is longer than [`URL_MAX`], or a price is out of its range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("a URL of more than {URL_MAX} bytes, or a price below zero")]
+#[error("a URL of more than {URL_MAX} bytes with what names the buyer, or a price below zero")]
 pub struct Unwritable;
 
 impl Token<'_> {
@@ -133,7 +138,11 @@ impl Token<'_> {
 
     /// Characters of this token.
     pub fn spelled_len(&self) -> usize {
-        spelled(HEAD + self.url.len() + MAC_BYTES)
+        spelled(HEAD + self.buyer_len() + self.url.len() + MAC_BYTES)
+    }
+
+    fn buyer_len(&self) -> usize {
+        if self.buyer.is_empty() { 0 } else { 1 + self.buyer.len() }
     }
 
     /// Appends it, signed with the key that signs. All characters stand for themselves in JSON and in URLs.
@@ -142,13 +151,15 @@ impl Token<'_> {
     /// [`Unwritable`]: nothing was appended.
     pub fn write(&self, keys: &Keys, out: &mut Vec<u8>) -> Result<(), Unwritable> {
         let prices = [self.price, self.floor];
-        if self.url.len() > URL_MAX || prices.iter().any(|p| !(Cpm::ZERO..=Cpm::MAX).contains(p)) {
+        let buyer_len = u8::try_from(self.buyer.len()).map_err(|_| Unwritable)?;
+        if self.buyer_len() + self.url.len() > URL_MAX || prices.iter().any(|p| !(Cpm::ZERO..=Cpm::MAX).contains(p)) {
             return Err(Unwritable);
         }
+        let version = if buyer_len == 0 { VERSION } else { VERSION_BUYER };
         let from = out.len();
         // The bytes first, then their spelling in the same place: from the back, as it is longer.
         Block::<HEAD>::new()
-            .u8(VERSION << 4 | u8::from(self.open) << 3 | u8::from(self.awaited) << 2 | self.kind as u8)
+            .u8(version << 4 | u8::from(self.open) << 3 | u8::from(self.awaited) << 2 | self.kind as u8)
             .u8(keys.signing())
             .u8(self.imp)
             .event(self.event)
@@ -159,6 +170,10 @@ impl Token<'_> {
             .u32(self.period.0)
             .u32(self.expires_s)
             .end(out);
+        if buyer_len > 0 {
+            out.push(buyer_len);
+            out.extend_from_slice(self.buyer);
+        }
         out.extend_from_slice(self.url);
         let Some(mac) = keys.sign(keys.signing(), &out[from..]) else {
             out.truncate(from);
@@ -180,7 +195,7 @@ impl Token<'_> {
         }
         unspell(text, bytes).ok_or(Refused::Spelling)?;
         let (said, mac) = bytes.split_last_chunk::<MAC_BYTES>().ok_or(Refused::Length)?;
-        if said.first().is_none_or(|first| first >> 4 != VERSION) {
+        if said.first().is_none_or(|first| !matches!(first >> 4, VERSION | VERSION_BUYER)) {
             return Err(Refused::Version);
         }
         let id = *said.get(1).ok_or(Refused::Length)?;
@@ -194,8 +209,7 @@ impl Token<'_> {
 
     /// What was signed.
     fn signed(said: &[u8]) -> Option<Token<'_>> {
-        let (head, url) = said.split_at_checked(HEAD)?;
-        let mut r = Reader { rest: head };
+        let mut r = Reader { rest: said };
         let first = r.u8().ok()?;
         let (kind, open, awaited) = (Kind::of(first & 3)?, first & 8 != 0, first & 4 != 0);
         let (_, imp) = (r.u8().ok()?, r.u8().ok()?);
@@ -204,7 +218,15 @@ impl Token<'_> {
         let charge = Money(r.u64().ok()? as i64);
         let (account, period, expires_s) = (r.u32().ok()?, r.u32().ok()?, r.u32().ok()?);
         let (account, period) = (AccountId(account), Period(period));
-        Some(Token { kind, event, imp, price, floor, charge, account, period, open, awaited, expires_s, url })
+        let buyer = match first >> 4 {
+            VERSION_BUYER => {
+                let len = r.u8().ok()?;
+                r.take(usize::from(len)).ok().filter(|buyer| !buyer.is_empty())?
+            }
+            _ => &[],
+        };
+        let url = r.rest;
+        Some(Token { kind, event, imp, price, floor, charge, account, period, open, awaited, expires_s, buyer, url })
     }
 }
 
@@ -286,6 +308,7 @@ mod tests {
             open: true,
             awaited: false,
             expires_s: 1_800_000_000,
+            buyer: b"",
             url,
         }
     }
@@ -328,7 +351,7 @@ mod tests {
             ("its end is missing", &good[..good.len() - 4], Refused::Signature),
             ("padding", &[&good[..], b"="].concat(), Refused::Spelling),
             ("standard base64", &with(50, b'+'), Refused::Spelling),
-            ("another version", &with(0, b'I'), Refused::Version),
+            ("another version", &with(0, b'M'), Refused::Version),
             ("another price", &with(30, if good[30] == b'A' { b'B' } else { b'A' }), Refused::Signature),
             ("a key of somebody else", &old, Refused::Key),
         ];
@@ -357,13 +380,14 @@ mod tests {
         fn is_read_as_written(
             kind in 0u8..3, ids: (u32, u32, u16, u64), imp: u8, prices in (0i64..=Cpm::MAX.0, 0i64..=Cpm::MAX.0),
             charge: i64, account: u32, period: u32, expires_s: u32,
-            url in proptest::collection::vec(any::<u8>(), 0..200), at: usize, bit in 0u8..8,
+            url in proptest::collection::vec(any::<u8>(), 0..200), buyer in proptest::collection::vec(any::<u8>(), 0..20),
+            at: usize, bit in 0u8..8,
         ) {
             let event = EventId { node: ids.0, epoch: ids.1, core: ids.2, seq: ids.3 };
             let token = Token {
                 kind: Kind::of(kind).expect("a kind"), event, imp, price: Cpm(prices.0), floor: Cpm(prices.1),
                 charge: Money(charge), account: AccountId(account), period: Period(period), open: imp % 2 == 1, awaited: imp % 3 == 1,
-                expires_s, url: &url,
+                expires_s, buyer: &buyer, url: &url,
             };
             let text = written(&token);
             let mut bytes = Vec::new();

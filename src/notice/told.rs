@@ -12,8 +12,9 @@ use crate::{
     units::{Cpm, EventId, Money},
 };
 
-/// The version of frames of notices. What version 1 says settles nothing; it reads as one of today.
-pub const NOTICE_VERSION: u8 = 2;
+/// The version of frames of notices. What version 1 says settles nothing, and what version 2 says names no buyer; they read as ones
+/// of today.
+pub const NOTICE_VERSION: u8 = 3;
 /// The version of frames that say what came of telling.
 pub const TOLD_VERSION: u8 = 1;
 
@@ -22,7 +23,7 @@ const HEAD: usize = 4 + 18 + 5 + 8 + 4 + 4 + 4 + 2;
 /// What was held, where less is charged.
 const HELD: usize = 8;
 /// Longest payload of a notice.
-pub const NOTICE_BYTES_MAX: usize = HEAD + HELD + URL_MAX;
+pub const NOTICE_BYTES_MAX: usize = HEAD + HELD + 1 + u8::MAX as usize + URL_MAX;
 
 /// What names a notice: no two that are acted on have the same.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -56,6 +57,8 @@ pub struct Notice<'a> {
     pub period: Period,
     /// Until when the token held, seconds since 1970.
     pub expires_s: u32,
+    /// As in [`Token::buyer`].
+    pub buyer: &'a [u8],
     /// The DSP's URL, all its macros filled.
     pub url: &'a [u8],
 }
@@ -72,9 +75,10 @@ impl<'a> Notice<'a> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let url = if self.url.len() > URL_MAX { &[] } else { self.url };
         let less = self.held.filter(|held| *held != self.charge);
+        let buyer = &self.buyer[..self.buyer.len().min(usize::from(u8::MAX))];
         Block::<HEAD>::new()
             .u8(self.name.kind as u8)
-            .u8(flags([self.expired, self.held.is_some(), less.is_some()]))
+            .u8(flags([self.expired, self.held.is_some(), less.is_some(), !buyer.is_empty()]))
             .u8(self.said as u8)
             .u8(self.name.imp)
             .event(self.name.event)
@@ -88,6 +92,10 @@ impl<'a> Notice<'a> {
         if let Some(held) = less {
             Block::<HELD>::new().u64(held.0.max(0) as u64).end(out);
         }
+        if !buyer.is_empty() {
+            out.push(buyer.len() as u8);
+            out.extend_from_slice(buyer);
+        }
         out.extend_from_slice(url);
     }
 
@@ -98,7 +106,7 @@ impl<'a> Notice<'a> {
     pub fn decode(bytes: &'a [u8]) -> Result<Notice<'a>, RecordError> {
         let mut r = Reader { rest: bytes };
         let kind = kind(r.u8()?)?;
-        let [expired, awaited, less] = r.flags()?;
+        let [expired, awaited, less, bought] = r.flags()?;
         let said = Said::ALL.get(usize::from(r.u8()?)).copied().ok_or(RecordError::Value)?;
         let (imp, event) = (r.u8()?, r.event()?);
         let (price, charge) = (r.cpm()?, r.money()?);
@@ -110,10 +118,17 @@ impl<'a> Notice<'a> {
             (false, false) => None,
             (false, true) => return Err(RecordError::Value),
         };
+        let buyer = match bought {
+            true => {
+                let len = r.u8()?;
+                Some(r.take(usize::from(len))?).filter(|buyer| !buyer.is_empty()).ok_or(RecordError::Value)?
+            }
+            false => &[],
+        };
         let url = r.take(len)?;
         r.end()?;
         let name = Name { event, imp, kind };
-        Ok(Notice { name, expired, said, price, charge, held, account, period, expires_s, url })
+        Ok(Notice { name, expired, said, price, charge, held, account, period, expires_s, buyer, url })
     }
 }
 
@@ -214,6 +229,7 @@ mod tests {
             account: AccountId(5),
             period: Period(6),
             expires_s: 7,
+            buyer: b"",
             url,
         }
     }
@@ -232,6 +248,14 @@ mod tests {
             out.push(0);
             assert_eq!(Notice::decode(&out), Err(RecordError::Trailing));
         }
+        for (held, buyer) in [(None, &b"dsp/seat"[..]), (Some(Money(9)), &[b'x'; 255])] {
+            let mut out = Vec::new();
+            let said = Notice { held, buyer, ..notice(&longest) };
+            said.encode(&mut out);
+            assert_eq!(Notice::decode(&out), Ok(said));
+            assert!(out.len() <= NOTICE_BYTES_MAX);
+            assert_eq!(Notice::decode(&out[..out.len() - URL_MAX - 1]), Err(RecordError::Short));
+        }
         let mut out = Vec::new();
         notice(&[b'x'; URL_MAX + 1]).encode(&mut out);
         assert_eq!(Notice::decode(&out), Ok(notice(b"")));
@@ -245,6 +269,10 @@ mod tests {
         let mut out = Vec::new();
         notice(b"u").encode(&mut out);
         assert_eq!(out, [&b"\x01\x01\x02\x03"[..], event, rest].concat());
+        out.clear();
+        Notice { buyer: b"d/s", ..notice(b"u") }.encode(&mut out);
+        let named = [&rest[..rest.len() - 1], b"\x03d/su"].concat();
+        assert_eq!(out, [&b"\x01\x09\x02\x03"[..], event, &named].concat());
         let told = Told {
             name: Name { event: EVENT, imp: 3, kind: Kind::Lost },
             end: End::GaveUp,

@@ -197,6 +197,7 @@ pub fn show(kind: u8, version: u8, payload: &[u8], out: &mut String) -> Result<(
                 o.some_number("account", n.account.is_some().then_some(n.account));
                 o.some_number("period", n.account.is_some().then_some(n.period));
                 o.number("expires_s", n.expires_s);
+                o.some_text("buyer", n.buyer);
                 o.some_text("url", n.url);
             });
         }

@@ -102,6 +102,7 @@ fn token<'a>(ids: &[u8; 16], url: &'a [u8]) -> Token<'a> {
         open: ids[6] % 2 == 1,
         awaited: ids[6] % 4 > 1,
         expires_s: (n >> 16) as u32,
+        buyer: b"",
         url,
     }
 }
