@@ -18,6 +18,7 @@ use crate::{
     notice_keys::{self, NoticeKeysError},
     notices::{self, holding::MoneyEnds, start::NoticesError},
     raw::{self, RawRole},
+    ship::{self, producer::Kafka, reach::Reach},
     state::{self, StateError},
     topology,
     wiring::{WiringError, wire},
@@ -28,6 +29,7 @@ use outcry::{
     messages::{CoreConfig, CoreNotices},
     notice::{holds::Holds, sealed::Seal},
     record::slots::{DspSlots, rows_for},
+    ship::cursor::Position,
     time::hybrid::Hlc,
     units::{MS, mix},
 };
@@ -104,6 +106,9 @@ pub enum BootError {
     /// The machine cannot be read, or has no CPU for us.
     #[error("{0}")]
     Cpus(String),
+    /// Kafka.
+    #[error(transparent)]
+    Ship(#[from] ship::run::ShipError),
     /// A mistake of ours.
     #[error(transparent)]
     Wiring(#[from] WiringError),
@@ -159,6 +164,7 @@ pub struct Exchange {
     to_ledger: Sender<ToLedger>,
     to_leases: Sender<ToLeases>,
     away: Option<PutAway>,
+    ship: Option<(Arc<Reach>, JoinHandle<()>)>,
 }
 
 /// Starts an exchange from a configuration's text and waits until it is ready.
@@ -194,8 +200,12 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
     let rows = rows_for(config.dsps.len());
     let mut slots = DspSlots::new(rows);
 
+    // Names and files that are wrong are told before anything is begun.
+    let shipping = shipping(&config, start.node)?;
+    let reach = shipping.as_ref().map(|(reach, ..)| Arc::clone(reach));
+
     // Before a port is bound, a box made or a request taken: what was left behind goes into the journal.
-    let (left, opening) = keeping::look(&config, &plan, start, mix(entropy ^ 1), say)?.unzip();
+    let (left, opening) = keeping::look(&config, &plan, start, (mix(entropy ^ 1), reach.clone()), say)?.unzip();
     let flush = {
         let role = FlushRole::new(wiring.flush, rows, turn::now())?;
         let cpu = plan.flush;
@@ -323,6 +333,25 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
     };
     // These two are all who write notes: when they have ended there is none more.
     drop(to_notes);
+    let shipper = match (shipping, &config.kafka) {
+        (Some((reach, begun, kafka)), Some(rules)) => {
+            let seat = ship::run::Seat {
+                rules: rules.clone(),
+                node: start.node,
+                state_dir: config.state_dir.clone(),
+                journal: config.state_dir.join("journal"),
+                begun,
+                reach,
+                accounts: Arc::clone(&accounts),
+                handle: Arc::clone(&handle),
+                entropy: mix(entropy ^ 3),
+            };
+            let log = |line: &str| eprintln!("outcry: {line}");
+            ship::topics::watch(rules.clone(), Arc::clone(&seat.reach), log);
+            Some(spawn("outcry-ship", move || ship::run::run(seat, kafka, turn::now, log))?)
+        }
+        _ => None,
+    };
     handle.keep_budgets(BudgetPort(to_ledger.clone()));
     if config.notices.url.is_some() {
         handle.keep_notices();
@@ -364,6 +393,7 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
         to_ledger,
         to_leases,
         away,
+        ship: reach.zip(shipper),
     };
     if exchange.handle.wait_for(State::Ready, READY) != State::Ready {
         let _ = exchange.stop();
@@ -402,11 +432,18 @@ impl Exchange {
                 core.join().map_err(|_| "a bidder thread panicked".to_owned())?;
             }
             self.flush.join().map_err(|_| "the flush thread panicked".to_owned())??;
+            // It sends what there is yet, for a few seconds; the rest after the next start.
+            if let Some((reach, _)) = &self.ship {
+                reach.stop();
+            }
             // Both end when the cores have, within some seconds whatever the ledger's disk does.
             drop(self.to_leases.send(ToLeases::Ended));
             self.leases.join().map_err(|_| "the leases' thread panicked".to_owned())?;
             drop(self.to_ledger.send(ToLedger::Stop));
             self.ledger.join().map_err(|_| "the ledger's thread panicked".to_owned())?;
+            if let Some((_, ship)) = self.ship {
+                ship.join().map_err(|_| "the thread of Kafka panicked".to_owned())?;
+            }
             let patient = Instant::now() + RAW_PATIENCE;
             while !self.raw.is_finished() && Instant::now() < patient {
                 std::thread::sleep(Duration::from_millis(1));
@@ -463,6 +500,14 @@ fn spawn<R: Send + 'static>(name: &str, run: impl FnOnce() -> R + Send + 'static
         .name(name.to_owned())
         .spawn(run)
         .map_err(|source| BootError::System { what: "starting a thread", source })
+}
+
+/// What sends the record to Kafka, if it goes there, and how far it is there.
+fn shipping(config: &Config, node: u32) -> Result<Option<(Arc<Reach>, Position, Kafka)>, BootError> {
+    let Some(rules) = &config.kafka else { return Ok(None) };
+    let begun = ship::run::begun(&config.state_dir, node)?;
+    let kafka = ship::run::connect(rules, node).map_err(ship::run::ShipError::from)?;
+    Ok(Some((Arc::new(Reach::new(begun)), begun, kafka)))
 }
 
 /// Where a name leads.
@@ -570,6 +615,7 @@ fn reloader(
             ("notices.connections", config.notices.connections != running.notices.connections),
             // What is told apart is read at the start.
             ("notices.url", config.notices.url.is_some() != running.notices.url.is_some()),
+            ("kafka", config.kafka != running.kafka),
             ("budget.accounts", config.budget.accounts != running.budget.accounts),
             ("http.connections", config.http.connections != running.http.connections),
             ("http.auctions", config.http.auctions != running.http.auctions),

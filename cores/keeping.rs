@@ -13,6 +13,7 @@ use crate::{
     journal::{JournalError, JournalSettings},
     notices::Begun,
     raw::{self, dir::RawDir, store::Store},
+    ship::reach::Reach,
     state::Start,
 };
 use outcry::{
@@ -32,7 +33,10 @@ use outcry::{
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, RecvError, SyncSender, sync_channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvError, SyncSender, sync_channel},
+    },
     time::Duration,
 };
 
@@ -129,7 +133,7 @@ pub fn look(
     config: &Config,
     plan: &Plan,
     start: Start,
-    entropy: u64,
+    (entropy, ship): (u64, Option<Arc<Reach>>),
     say: &mut dyn FnMut(&str),
 ) -> Result<Option<(Left, Opening)>, KeepingError> {
     let rules = config.record;
@@ -168,6 +172,7 @@ pub fn look(
         found: search.found,
         opened: to_boot,
         boxes: from_boot,
+        ship,
     };
     let starting = Starting {
         node: start.node,

@@ -8,6 +8,7 @@
 //! | `outcry-index`   | the index of a segment that has ended                           | flush           | flush           | yes        |
 //! | `outcry-journal` | files of the journal that are made, cut off, removed            | flush           | flush           | yes        |
 //! | `outcry-raw`     | files of whole requests and answers                             | bidders         | flush           | yes        |
+//! | `outcry-ship`    | how far the journal is in Kafka, librdkafka and its threads     | flush           | flush, control  | yes        |
 //! | `outcry-leases`  | what this server holds of every budget                          | bidders, ledger | bidders, ledger | on a timer |
 //! | `outcry-ledger`  | accounts, budgets, what was granted of them, on disk            | leases, control | leases, control | yes        |
 //! | `outcry-control` | configuration, admin port, signals, the life of the process     | bidders, flush  | bidders, flush  | yes        |
@@ -37,6 +38,7 @@ pub mod out;
 mod planted;
 pub mod raw;
 pub mod rlimit;
+pub mod ship;
 pub mod state;
 pub mod topology;
 pub mod wiring;

@@ -27,6 +27,12 @@ pub(crate) enum Fault {
     NoticesUnread,
     /// `holds-forgotten`: a start does not know what waits for notices of starts that are dead.
     HoldsForgotten,
+    /// `cursor-early`: how far the journal is in Kafka is what was read, not what was acknowledged.
+    CursorEarly,
+    /// `key-changed`: messages that are sent again have another key.
+    KeyChanged,
+    /// `dead-unplaced`: dead letters do not say where they are from.
+    DeadUnplaced,
 }
 
 /// Is this fault to be committed?
@@ -58,6 +64,9 @@ fn named(name: &str) -> Option<Fault> {
         "notice-twice" => Fault::NoticeTwice,
         "notices-unread" => Fault::NoticesUnread,
         "holds-forgotten" => Fault::HoldsForgotten,
+        "cursor-early" => Fault::CursorEarly,
+        "key-changed" => Fault::KeyChanged,
+        "dead-unplaced" => Fault::DeadUnplaced,
         other => panic!("OUTCRY_TEST_FAULT={other}: there is no such fault"),
     })
 }

@@ -77,9 +77,14 @@ fn read(path: &Path) -> Result<Option<u32>, StateError> {
 
 /// Whole or not at all: written beside, made durable, moved over.
 pub(crate) fn write(dir: &Path, name: &str, value: impl std::fmt::Display) -> io::Result<()> {
+    write_bytes(dir, name, format!("{value}\n").as_bytes())
+}
+
+/// The same of bytes.
+pub(crate) fn write_bytes(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let beside = dir.join(format!(".{name}.new"));
     let mut file = File::create(&beside)?;
-    writeln!(file, "{value}")?;
+    file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&beside, dir.join(name))?;
     File::open(dir)?.sync_all()

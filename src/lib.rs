@@ -27,5 +27,6 @@ pub mod messages;
 pub mod notice;
 pub mod openrtb;
 pub mod record;
+pub mod ship;
 pub mod time;
 pub mod units;

@@ -39,7 +39,7 @@ impl Journal {
                 Some((FileKind::Segment, node, segment)) => Some((node, segment, name, bytes)),
                 _ => None,
             };
-            Ok((path, files.into_iter().filter_map(segment).collect::<Vec<_>>()))
+            Ok::<_, AuditError>((path, files.into_iter().filter_map(segment).collect::<Vec<_>>()))
         };
         let (mut path, mut files) = found(place.dir.clone())?;
         if files.is_empty() && path.join("journal").is_dir() {

@@ -3,9 +3,11 @@
 //! can be used on a directory that an exchange is writing; `request` and `replay` add indices that are missing.
 mod advertiser;
 mod cat;
+mod dead;
 mod directory;
 mod find;
 mod frames;
+mod kafka;
 mod notices;
 mod progress;
 mod range;
@@ -42,7 +44,7 @@ pub struct AuditArgs {
 enum Command {
     /// Say whether every segment is there, in its place, as it was written.
     #[command(after_help = EXIT_CODES)]
-    Verify(Where),
+    Verify(verify::VerifyArgs),
     /// Print every frame that counts.
     #[command(after_help = EXIT_CODES)]
     Cat(cat::CatArgs),
@@ -61,6 +63,12 @@ enum Command {
     /// Print a request and its answers as they were kept whole.
     #[command(after_help = EXIT_CODES)]
     Raw(raw::RawArgs),
+    /// Compare Kafka's topics with what they are to be, or make them so.
+    #[command(after_help = EXIT_CODES)]
+    Topics(kafka::TopicsArgs),
+    /// List the dead letters in Kafka, or send them once more.
+    #[command(after_help = EXIT_CODES)]
+    Dead(dead::DeadArgs),
 }
 
 /// A journal.
@@ -144,13 +152,15 @@ fn say(what: fmt::Arguments<'_>) {
 /// Does it, and says how it went.
 pub fn run(args: &AuditArgs) -> ExitCode {
     let done = match &args.command {
-        Command::Verify(place) => verify::run(place),
+        Command::Verify(args) => verify::run(args),
         Command::Cat(args) => cat::run(args),
         Command::Request(args) => request::run(args),
         Command::Advertiser(args) => advertiser::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Reconcile(args) => reconcile::run(args),
         Command::Raw(args) => raw::run(args),
+        Command::Topics(args) => kafka::topics(args),
+        Command::Dead(args) => dead::run(args),
     };
     report(done)
 }

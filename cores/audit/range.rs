@@ -30,6 +30,11 @@ impl Range {
         Range { from: Some(from), to: Some(to) }
     }
 
+    /// When they begin, milliseconds since 1970.
+    pub(super) fn begins(self) -> Option<u64> {
+        self.from
+    }
+
     /// Are these all?
     pub(super) fn all(self) -> bool {
         self.from.is_none() && self.to.is_none()

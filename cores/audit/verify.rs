@@ -1,10 +1,34 @@
 //! `outcry audit verify`: findings, one a line, and what was counted.
-use super::{AuditError, Where, directory::Journal, progress::Progress};
+use super::{AuditError, Range, Where, directory::Journal, kafka, progress::Progress};
 use crate::out::out;
+use clap::Args;
 use outcry::journal::verify::Verify;
+use std::path::PathBuf;
+
+#[derive(Args, Debug)]
+pub(super) struct VerifyArgs {
+    #[command(flatten)]
+    place: Where,
+    /// Say instead whether Kafka has what the journal says, once and in order: messages about what was recorded in a range. Each
+    /// that is due takes 150 bytes of memory.
+    #[arg(long, requires = "config")]
+    kafka: bool,
+    #[command(flatten)]
+    range: Range,
+    /// The exchange's configuration, which says where Kafka is.
+    #[arg(long, requires = "kafka")]
+    config: Option<PathBuf>,
+}
 
 /// True: everything is as it should be.
-pub(super) fn run(place: &Where) -> Result<bool, AuditError> {
+pub(super) fn run(args: &VerifyArgs) -> Result<bool, AuditError> {
+    match &args.config {
+        Some(config) => kafka::verify(&args.place, args.range, config),
+        None => journal(&args.place),
+    }
+}
+
+fn journal(place: &Where) -> Result<bool, AuditError> {
     let mut journal = Journal::open(place)?;
     let node = journal.node;
     let mut lines = Vec::new();

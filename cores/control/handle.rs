@@ -5,6 +5,7 @@ use crate::money::port::BudgetPort;
 use outcry::{
     notice::told::Name,
     record::{exposition::render_prometheus, money::MoneyFigures, totals::Totals},
+    ship::figures::ShipFigures,
 };
 use std::{
     collections::VecDeque,
@@ -36,6 +37,7 @@ struct Shared {
     alive: bool,
     totals: Box<Totals>,
     money: MoneyFigures,
+    ship: ShipFigures,
     dsp_names: Vec<String>,
 }
 
@@ -66,6 +68,7 @@ impl ControlHandle {
                 alive: true,
                 totals: Box::new(Totals::new(cores, dsps)),
                 money: MoneyFigures::default(),
+                ship: ShipFigures::default(),
                 dsp_names: Vec::new(),
             }),
             changed: Condvar::new(),
@@ -153,12 +156,17 @@ impl ControlHandle {
     /// Appends the text of `/metrics`.
     pub fn render(&self, out: &mut String) {
         let shared = self.lock();
-        render_prometheus(&shared.totals, &shared.money, &shared.dsp_names, out);
+        render_prometheus(&shared.totals, (&shared.money, &shared.ship), &shared.dsp_names, out);
     }
 
     /// Changes what is shown of money. Called by the threads of ledger and leases, some times a minute.
     pub fn set_money(&self, set: impl FnOnce(&mut MoneyFigures)) {
         set(&mut self.lock().money);
+    }
+
+    /// Changes what is shown of Kafka. Called by the shipper's thread, once a second.
+    pub fn set_ship(&self, figures: ShipFigures) {
+        self.lock().ship = figures;
     }
 
     /// From now on the admin port passes calls for budgets to this. The first one stays.

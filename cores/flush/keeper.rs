@@ -8,12 +8,13 @@ use crate::{
     journal::{Journal, disk::Disk},
     notices::Notices,
     planted::{Fault, planted},
+    ship::reach::Reach,
 };
 use outcry::{
     budget::event::Note,
     journal::{
-        retention::Level,
-        writer::{Class, Refusal},
+        retention::{Level, Needs},
+        writer::{Class, Durable, Refusal},
     },
     notice::{holds, told},
     record::{
@@ -24,10 +25,11 @@ use outcry::{
         stopped::{self, Clean, Stopped},
         totals::Totals,
     },
+    ship::cursor::Position,
     time::hybrid::{Clock, Hlc},
     units::{MS, Now},
 };
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 /// Bytes taken from one box before the next one's turn.
 const SHARE_BYTES: usize = 64 * 1024;
@@ -39,6 +41,11 @@ enum Kept {
     All,
     /// The journal takes no more until a write is back.
     Blocked,
+}
+
+/// Who needs segments that have ended: nobody but who sends them to Kafka.
+pub(super) fn needs(ship: Option<&Reach>) -> Needs {
+    Needs { shipped_below: ship.map(Reach::shipped_below), open_from: u64::MAX }
 }
 
 #[derive(Debug)]
@@ -93,6 +100,7 @@ pub struct Keeper<D: Disk> {
     damages: u64,
     buffered: bool,
     notices: Option<Notices>,
+    ship: Option<Arc<Reach>>,
     /// When every box was last read to its end.
     read_all: Option<Now>,
     /// The journal took no more the last time that it was offered some.
@@ -114,6 +122,7 @@ impl<D: Disk> Keeper<D> {
             damages: 0,
             buffered: false,
             notices: None,
+            ship: None,
             read_all: None,
             blocked: false,
             end: End::Not,
@@ -128,6 +137,11 @@ impl<D: Disk> Keeper<D> {
     /// Notices that come are acted on.
     pub fn notice(&mut self, notices: Option<Notices>) {
         self.notices = notices;
+    }
+
+    /// The record goes on to Kafka.
+    pub fn ship(&mut self, reach: Option<Arc<Reach>>) {
+        self.ship = reach;
     }
 
     /// A DSP is to be told of a notice once more.
@@ -254,6 +268,11 @@ impl<D: Disk> Keeper<D> {
     pub fn settle(&mut self, now: Now, totals: &mut Totals) -> usize {
         let work = self.journal.turn(now);
         self.let_go(now, totals);
+        if let Some(reach) = &self.ship {
+            let Durable { segment, end, .. } = self.journal.durable();
+            reach.set_durable(Position { segment, offset: end });
+            self.journal.set_needs(needs(Some(reach)));
+        }
         work
     }
 

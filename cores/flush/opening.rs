@@ -3,7 +3,7 @@
 //! Owns: what was found, until it is in the journal. Runs on: flush, before its first turn; answers boot. Called by: `run`.
 //! Never: says that a box was read out before all of it is durable.
 use super::{
-    keeper::{Keeper, push},
+    keeper::{Keeper, needs, push},
     run::{DISK_REST, LOOK, Pace},
 };
 use crate::wiring::FlushNoticeEnds;
@@ -11,6 +11,7 @@ use crate::{
     blackbox::{Consumer, Found, Readout},
     journal::{Journal, JournalError, JournalSettings, Recovered, StdDisk, UringDisk, disk::Disk},
     notices::{Begun, Notices},
+    ship::reach::Reach,
 };
 use outcry::{
     config::Durability,
@@ -22,7 +23,10 @@ use outcry::{
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, SyncSender},
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender},
+    },
     time::Duration,
 };
 
@@ -125,6 +129,8 @@ pub struct Opening {
     pub opened: SyncSender<Result<Opened, OpeningError>>,
     /// From boot.
     pub boxes: Receiver<Boxes>,
+    /// Where the record goes on to Kafka: what is told to who sends it, and heard.
+    pub ship: Option<Arc<Reach>>,
 }
 
 impl Opening {
@@ -165,9 +171,12 @@ impl Opening {
         clock: &impl Fn() -> Now,
         ends: Vec<FlushNoticeEnds>,
     ) -> Option<Keeper<D>> {
-        let Opening { dir, settings, found, opened, boxes, .. } = self;
+        let Opening { dir, settings, found, opened, boxes, ship, .. } = self;
         let read = match Journal::open(disk, settings) {
-            Ok((journal, recovered)) => read_out(journal, recovered, (found, &dir), clock),
+            Ok((mut journal, recovered)) => {
+                journal.set_needs(needs(ship.as_deref()));
+                read_out(journal, recovered, (found, &dir), clock)
+            }
             Err(e) => Err(e.into()),
         };
         let (journal, last) = match read {
@@ -187,6 +196,7 @@ impl Opening {
         let cores = consumers.len() as u16;
         let mut keeper = Keeper::new(consumers, journal, start.epoch, last);
         keeper.notice(notices.map(|begun| Notices::new(begun, ends, now)));
+        keeper.ship(ship);
         keeper.set_buffered(writes != Writes::Direct);
         let started = Started {
             wall_ms: now.unix_ms(),

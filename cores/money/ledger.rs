@@ -518,7 +518,7 @@ fn report(ledger: &mut Ledger, leases: &Sender<ToLeases>, accounts: &Accounts, t
     }
     for movement in moved {
         if let (Deed::Add, Some(account)) = (movement.deed, ledger.tree.get(movement.account)) {
-            accounts.add(&account.name, account.id);
+            accounts.add(account);
         }
         telling.note(Note::Movement(Box::new(movement)));
     }

@@ -26,6 +26,7 @@ use outcry::{
     budget::{
         AccountId,
         core::{Capacity, CoreLedger, DirectoryBatch, Entry, Policy, Unbudgeted},
+        tree::{Account, Owner},
     },
     config::Config,
     limits,
@@ -43,15 +44,34 @@ pub struct Accounts {
     /// Campaigns that each core has room for.
     room: usize,
     names: Mutex<BTreeMap<String, AccountId>>,
+    above: Mutex<Above>,
+}
+
+/// Which advertiser a campaign is of, and what advertisers are called.
+#[derive(Debug, Default)]
+struct Above {
+    advertisers: BTreeMap<AccountId, AccountId>,
+    names: BTreeMap<AccountId, String>,
+}
+
+impl Above {
+    fn add(&mut self, account: &Account) {
+        match account.owner {
+            Owner::Advertiser => drop(self.names.insert(account.id, account.name.clone())),
+            Owner::Campaign { advertiser, .. } => drop(self.advertisers.insert(account.id, advertiser)),
+        }
+    }
 }
 
 impl Accounts {
     /// Those of a ledger. Cores are to have room for `room` campaigns at least.
     pub fn of(ledger: &Ledger, room: usize) -> Accounts {
         let names = ledger.tree().list().map(|a| (a.name.clone(), a.id)).collect();
+        let mut above = Above::default();
+        ledger.tree().list().for_each(|account| above.add(account));
         let entries: Vec<Entry> = ledger.entries().collect();
         let room = room.max(entries.len() + entries.len() / limits::BUDGET_ACCOUNTS_SPARE);
-        Accounts { entries, room, names: Mutex::new(names) }
+        Accounts { entries, room, names: Mutex::new(names), above: Mutex::new(above) }
     }
 
     /// Tables do not grow while a core runs, so they are made for what may come. Names that are longer than usual have their
@@ -79,8 +99,15 @@ impl Accounts {
     }
 
     /// There is an account more.
-    pub fn add(&self, name: &str, id: AccountId) {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), id);
+    pub fn add(&self, account: &Account) {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(account.name.clone(), account.id);
+        self.above.lock().unwrap_or_else(PoisonError::into_inner).add(account);
+    }
+
+    /// What the advertiser above an account is called; `None`: there is no such account.
+    pub fn advertiser(&self, id: AccountId) -> Option<String> {
+        let above = self.above.lock().unwrap_or_else(PoisonError::into_inner);
+        above.names.get(above.advertisers.get(&id).unwrap_or(&id)).cloned()
     }
 
     fn id(&self, name: &str) -> Option<AccountId> {

@@ -287,6 +287,8 @@ impl Checker<'_, '_> {
         };
         let notices = one(self, "notices");
         let notices = self.notices(notices, record.durability, http.head_bytes);
+        let kafka = self.sections(top, "kafka").first().copied();
+        let kafka = kafka.map(|table| self.kafka(table, record.durability != super::resolved::Durability::None));
         let rates = one(self, "rates");
         let rates = self.rates(rates);
         let mut exchanges = self.sections(top, "exchange");
@@ -314,6 +316,7 @@ impl Checker<'_, '_> {
             raw,
             budget,
             notices,
+            kafka,
             rates: rates.value,
             exchanges,
             dsps,

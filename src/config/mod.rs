@@ -10,6 +10,7 @@ mod address;
 pub mod budgets;
 mod check;
 pub mod explanation;
+pub mod kafka;
 mod kind;
 mod mistake;
 pub mod plan;
@@ -20,6 +21,7 @@ mod schema;
 pub mod suggest;
 
 pub use check::load;
+pub use kafka::{KafkaRules, Mechanism, Sasl};
 pub use mistake::Mistake;
 pub use print::default_toml;
 pub use resolved::*;

@@ -44,6 +44,8 @@ pub struct Config {
     pub budget: BudgetRules,
     /// How wins and losses are told.
     pub notices: NoticeRules,
+    /// Where the record goes besides this machine's disk; `None`: nowhere.
+    pub kafka: Option<super::kafka::KafkaRules>,
     /// Rates against the accounting currency.
     pub rates: RateTable,
     /// Who sends requests; at least one.

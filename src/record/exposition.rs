@@ -8,7 +8,7 @@ use super::{
     table::{Kind, METRICS, Metric, Source, Unit},
     totals::Totals,
 };
-use crate::{openrtb::codes::Outcome, units::DspIx};
+use crate::{openrtb::codes::Outcome, ship::figures::ShipFigures, units::DspIx};
 use std::fmt::{Display, Write};
 
 /// The content type of what [`render_prometheus`] writes.
@@ -16,7 +16,12 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Appends every metric. `dsp_names` are the names of the DSPs' rows; rows without a name are shown in sum as
 /// `other`, and only once something was counted there.
-pub fn render_prometheus(totals: &Totals, money: &MoneyFigures, dsp_names: &[String], out: &mut String) {
+pub fn render_prometheus(
+    totals: &Totals,
+    (money, ship): (&MoneyFigures, &ShipFigures),
+    dsp_names: &[String],
+    out: &mut String,
+) {
     for metric in METRICS {
         let kind = match metric.kind {
             Kind::Counter => "counter",
@@ -25,7 +30,7 @@ pub fn render_prometheus(totals: &Totals, money: &MoneyFigures, dsp_names: &[Str
             Kind::Summary => "summary",
         };
         put(out, format_args!("# HELP {0} {1}\n# TYPE {0} {2}\n", metric.name, metric.help, kind));
-        Page { totals, money, dsp_names, name: metric.name, out }.metric(metric);
+        Page { totals, money, ship, dsp_names, name: metric.name, out }.metric(metric);
     }
 }
 
@@ -65,6 +70,7 @@ impl Display for Label<'_> {
 struct Page<'a> {
     totals: &'a Totals,
     money: &'a MoneyFigures,
+    ship: &'a ShipFigures,
     dsp_names: &'a [String],
     name: &'static str,
     out: &'a mut String,
@@ -111,6 +117,22 @@ impl Page<'_> {
                 let [sum, count] = [sum, count].map(|m| self.money.get(m).unwrap_or(0));
                 let (name, sum) = (self.name, Nanos(sum));
                 put(self.out, format_args!("{name}_sum {sum}\n{name}_count {count}\n"));
+            }
+            Source::Ship(s) => {
+                if let Some(value) = self.ship.get(s) {
+                    match metric.unit {
+                        Unit::Seconds => self.plain(Nanos(value.into())),
+                        Unit::Count | Unit::Currency | Unit::Bytes => self.plain(value),
+                    }
+                }
+            }
+            Source::Ships(label, ss) => {
+                for (of, value) in ss.iter().filter_map(|s| Some((s.name(), self.ship.get(*s)?))) {
+                    match metric.unit {
+                        Unit::Seconds => self.labelled(label, of, Nanos(value.into())),
+                        Unit::Count | Unit::Currency | Unit::Bytes => self.labelled(label, of, value),
+                    }
+                }
             }
             Source::Violations => {
                 for (level, invariant, n) in self.money.violations() {
@@ -196,7 +218,7 @@ impl Page<'_> {
 mod tests {
     use super::*;
     use crate::record::{
-        labels::{Counter, Gauge, Money},
+        labels::{Counter, Gauge, Money, Ship},
         metrics::CoreMetrics,
     };
 
@@ -211,7 +233,10 @@ mod tests {
         money.set(Money::AutonomyMean, 23);
         money.set_granter_violations([(10, 1)].into_iter());
         money.set(Money::Stopped, 1);
-        render_prometheus(totals, &money, &names.iter().map(|n| n.to_string()).collect::<Vec<_>>(), &mut out);
+        let mut ship = ShipFigures::default();
+        Ship::ALL.iter().for_each(|figure| ship.set(*figure, 2_500_000_000));
+        ship.set(Ship::DeadSince, None);
+        render_prometheus(totals, (&money, &ship), &names.iter().map(|n| n.to_string()).collect::<Vec<_>>(), &mut out);
         out
     }
 
@@ -237,17 +262,17 @@ mod tests {
     }
 
     #[test]
-    fn at_most_399_series_with_five_dsps() {
+    fn at_most_409_series_with_five_dsps() {
         let mut totals = some();
         let text = page(&totals, &["a", "b", "c", "d", "e"]);
-        assert!(series(&text) <= 399, "{} series", series(&text));
+        assert!(series(&text) <= 409, "{} series", series(&text));
         // The shared row comes on top only when a sixth DSP was there.
         let mut m = CoreMetrics::new(5);
         m.dsp_asked(DspIx(5));
         totals.merge(0, &m);
         let more = page(&totals, &["a", "b", "c", "d", "e"]);
         assert_eq!(series(&more), series(&text) + 18);
-        assert!(series(&more) <= 399, "{} series", series(&more));
+        assert!(series(&more) <= 409, "{} series", series(&more));
     }
 
     #[test]
@@ -277,6 +302,8 @@ mod tests {
             "outcry_dsp_charges_total{dsp=\"b\\\"\\\\\\n\"} 0.001250000",
             "outcry_dsp_asked_total{dsp=\"a\"} 0",
             "outcry_budget_ledger{what=\"leased\"} 25.000000001",
+            "outcry_kafka_messages_total{end=\"dead\"} 2500000000",
+            "outcry_kafka_delay_seconds{quantile=\"0.99\"} 2.500000000",
             "outcry_budget_asks_total{what=\"asks\"} 7",
             "outcry_budget_round_trip_seconds_sum 0.001500000",
             "outcry_budget_round_trip_seconds_count 6",

@@ -288,6 +288,34 @@ closed! {
 }
 
 closed! {
+    /// The way to Kafka, as its thread has it.
+    Ship {
+        /// Messages that Kafka has, those that it got twice counted twice.
+        Acknowledged = "acknowledged",
+        /// Messages that it took as dead letters only.
+        Dead = "dead",
+        /// Bytes of messages that it has, before compression.
+        Bytes = "bytes",
+        /// Producers that were given up: a topic, a right, or the producer itself.
+        GivenUp = "given_up",
+        /// Places of the journal that were gone or could not be read.
+        Lost = "lost",
+        /// Bytes of the journal that are durable and not known to be in Kafka.
+        Backlog = "backlog",
+        /// Age of the oldest frame that is not known to be in Kafka, nanoseconds.
+        Oldest = "oldest",
+        /// 1: it waits for somebody to act.
+        Stopped = "stopped",
+        /// From record to acknowledgement in the last minute, nanoseconds: half of the blocks took no longer.
+        DelayHalf = "0.5",
+        /// All but one in a hundred.
+        DelayMost = "0.99",
+        /// Since the last dead letter, nanoseconds.
+        DeadSince = "dead_since",
+    }
+}
+
+closed! {
     /// What a client was answered.
     AnswerKind {
         /// 200 with at least one bid.

@@ -1,7 +1,7 @@
 //! Every metric there is: name, type, unit, help, labels. What is not in [`METRICS`] is not exposed, and a test
 //! finds what is counted but not in it.
 //! Owns: nothing. Runs on: control renders it. Never: a label that is not a closed enum, names of DSPs apart.
-use super::labels::{Counter, Gauge, Journal, Money};
+use super::labels::{Counter, Gauge, Journal, Money, Ship};
 
 /// Prometheus' types.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,6 +99,10 @@ pub enum Source {
     MoneyTimes(Money, Money),
     /// By who looks after an invariant, and its name.
     Violations,
+    /// One series, or none for what cannot be said.
+    Ship(Ship),
+    /// A series per label value; none for what cannot be said.
+    Ships(&'static str, &'static [Ship]),
 }
 
 /// One metric.
@@ -129,10 +133,10 @@ const OWN_US: &[u64] = &[25, 50, 100, 250, 500, 1_000, 3_000, 5_000, 10_000, 25_
 /// A commit is due every 20 ms unless set otherwise; a power cut takes what is younger.
 const COMMIT_US: &[u64] = &[5_000, 25_000, 100_000, 1_000_000, 5_000_000];
 
-/// All of them, in the order they are exposed. With five DSPs at most 389 series: each one is stored by somebody
+/// All of them, in the order they are exposed. With five DSPs at most 411 series: each one is stored by somebody
 /// for weeks, from every machine. Of them 49 tell of money: 20 are the invariants, since an alarm has to name the one that broke.
 pub const METRICS: &[Metric] = {
-    use self::{Counter as C, Gauge as G, Journal as J, Money as M};
+    use self::{Counter as C, Gauge as G, Journal as J, Money as M, Ship as S};
     use Kind::*;
     use Unit::*;
     &[
@@ -557,6 +561,63 @@ pub const METRICS: &[Metric] = {
         ),
         row("outcry_panics_total", Counter, Count, "Panics caught on bidder cores.", Source::Counter(C::Panics)),
         row(
+            "outcry_kafka_messages_total",
+            Counter,
+            Count,
+            "Messages that Kafka has acknowledged: as they are, or as dead letters. What was sent twice counts twice.",
+            Source::Ships("end", &[S::Acknowledged, S::Dead]),
+        ),
+        row(
+            "outcry_kafka_bytes_total",
+            Counter,
+            Bytes,
+            "Bytes of the messages that Kafka has acknowledged, before they were compressed.",
+            Source::Ship(S::Bytes),
+        ),
+        row(
+            "outcry_kafka_given_up_total",
+            Counter,
+            Count,
+            "Producers that were given up, all from the last acknowledged place being sent again. The log says why.",
+            Source::Ship(S::GivenUp),
+        ),
+        row(
+            "outcry_kafka_lost_total",
+            Counter,
+            Count,
+            "Places of the journal that could not be sent, gone or damaged. Anything but 0 is an alarm.",
+            Source::Ship(S::Lost),
+        ),
+        row(
+            "outcry_kafka_backlog_bytes",
+            Gauge,
+            Bytes,
+            "Bytes of the journal that are not known to be in Kafka. They stay on disk until they are.",
+            Source::Ship(S::Backlog),
+        ),
+        row(
+            "outcry_kafka_oldest_seconds",
+            Gauge,
+            Seconds,
+            "Age of the oldest record that is not known to be in Kafka.",
+            Source::Ship(S::Oldest),
+        ),
+        row(
+            "outcry_kafka_stopped",
+            Gauge,
+            Count,
+            "1: nothing is sent until somebody has acted, and the log says what is missing: a topic, a right.",
+            Source::Ship(S::Stopped),
+        ),
+        row(
+            "outcry_kafka_delay_seconds",
+            Gauge,
+            Seconds,
+            "From an auction's record to Kafka's acknowledgement, of the last minute.",
+            Source::Ships("quantile", &[S::DelayHalf, S::DelayMost]),
+        ),
+        row("outcry_kafka_dead_seconds", Gauge, Seconds, "Since the last dead letter.", Source::Ship(S::DeadSince)),
+        row(
             "outcry_config_reloads_total",
             Counter,
             Count,
@@ -574,7 +635,7 @@ mod tests {
     fn every_counter_and_gauge_is_exposed_exactly_once() {
         let mut counters = Vec::new();
         let mut gauges = Vec::new();
-        let (mut journal, mut money) = (Vec::new(), Vec::new());
+        let (mut journal, mut money, mut ship) = (Vec::new(), Vec::new(), Vec::new());
         for m in METRICS {
             match m.source {
                 Source::Counter(c) => counters.push(c),
@@ -586,6 +647,8 @@ mod tests {
                 Source::Money(m) => money.push(m),
                 Source::Moneys(_, ms) => money.extend_from_slice(ms),
                 Source::MoneyTimes(sum, count) => money.extend([sum, count]),
+                Source::Ship(s) => ship.push(s),
+                Source::Ships(_, ss) => ship.extend_from_slice(ss),
                 _ => {}
             }
         }
@@ -597,6 +660,8 @@ mod tests {
         assert_eq!(journal, Journal::ALL);
         money.sort();
         assert_eq!(money, Money::ALL);
+        ship.sort();
+        assert_eq!(ship, Ship::ALL);
     }
 
     #[test]
