@@ -1,0 +1,194 @@
+//! Journals as an exchange writes them, made at random: what is billed of them is what a list of all wins, each looked at alone,
+//! comes to.
+mod world;
+
+use self::world::{Frames, State, World};
+use super::{
+    Spot,
+    accounts::{Accounts, Month},
+    bill::{Bill, Finished, Line, Of as Under, Sums},
+    settling::{Came, Settling},
+    wins::{Fate, Kept, Wins},
+};
+use crate::{
+    budget::movement::Movement,
+    notice::{token, told::Notice},
+    record::frame::{self, Kind},
+    units::Currency,
+};
+use std::collections::BTreeMap;
+
+type Rows = BTreeMap<(Under, String, Currency), Sums>;
+
+/// What a reader comes to.
+struct Read {
+    bill: Finished,
+    contradictions: usize,
+    wins: Vec<Kept<()>>,
+}
+
+/// Reads frames as `outcry audit` does.
+fn read(frames: &Frames, month: &str) -> Read {
+    let month = Month::parse(month).expect("a month");
+    let frames: Vec<_> = frames.iter().map(|bytes| frame::decode(bytes).expect("a frame")).collect();
+    let mut accounts = Accounts::default();
+    for f in frames.iter().filter(|f| f.kind() == Some(Kind::Account)) {
+        accounts.moved(&Movement::decode(f.header.version, f.payload()).expect("a movement"));
+    }
+    let (mut settling, mut bill) = (Settling::new(world::NODE), Bill::new(&accounts, month));
+    let (mut wins, mut out) = (Wins::default(), Vec::new());
+    for (n, f) in frames.iter().enumerate() {
+        let spot = Spot { ms: f.header.hlc >> 16, segment: 1, offset: n as u64 };
+        settling
+            .frame(f, spot, &mut |came, spot| {
+                if let Came::Won(won) = &came
+                    && bill.holds(won.whose)
+                {
+                    wins.keep(won, spot, ());
+                }
+                bill.came(&came);
+                wins.came(&came, spot);
+            })
+            .expect("a record");
+        while let Some(row) = wins.next(spot.ms) {
+            out.push(row);
+        }
+    }
+    out.extend(std::iter::from_fn(|| wins.next(u64::MAX)));
+    for f in frames.iter().filter(|f| f.kind() == Some(Kind::Notice)) {
+        let notice = Notice::decode(f.payload()).expect("a notice");
+        if notice.name.kind == token::Kind::Billed && !notice.expired {
+            bill.late.in_time((notice.name.event, notice.name.imp));
+        }
+    }
+    let contradictions = bill.contradictions.len();
+    Read { bill: bill.finish(&settling), contradictions, wins: out }
+}
+
+/// All of a month but late notices, which are no wins.
+fn of_wins(rows: &Rows) -> Sums {
+    let mut all = Sums::default();
+    rows.values().for_each(|sums| all += *sums);
+    all.late = Default::default();
+    all
+}
+
+type Differing = (Under, String, Option<Sums>, Option<Sums>);
+
+/// Rows that are not the same in both.
+fn differing(one: &Rows, other: &Rows) -> Vec<Differing> {
+    let keys = one.keys().chain(other.keys()).filter(|key| one.get(key) != other.get(key));
+    keys.map(|key| (key.0.clone(), key.1.clone(), one.get(key).copied(), other.get(key).copied())).collect()
+}
+
+const MONTHS: [&str; 2] = ["2026-10", "2026-11"];
+
+#[test]
+fn what_is_billed_is_what_each_win_alone_comes_to() {
+    let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
+    for seed in 0..60 {
+        let world = World::run(seed, 1_500);
+        let mut all = Sums::default();
+        for month in MONTHS {
+            let read = read(&world.frames, month);
+            let want = world.rows(month);
+            assert_eq!(differing(&read.bill.rows, &want), [], "seed {seed}, {month}");
+            assert_eq!((read.contradictions, read.bill.unknown.len()), (0, 0), "seed {seed}, {month}");
+            let mut lines = Sums::default();
+            for row in &read.wins {
+                lines += row.sums();
+                let state = world.state(row.event, row.imp);
+                let same = match (row.fate, state) {
+                    (Fate::Charged(_), State::Charged) => row.freed.0 == 0,
+                    (Fate::Charged(_), State::Freed) => row.freed == row.charge,
+                    (Fate::Waits, State::Waits) | (Fate::Lapsed, State::Lapsed) => true,
+                    (Fate::Billed { charge, .. }, State::Billed(of)) => charge == of,
+                    _ => false,
+                };
+                assert!(same, "seed {seed}: {row:?} is {state:?}");
+                *seen.entry(row.fate.name()).or_default() += 1;
+            }
+            assert_eq!(lines, of_wins(&want), "seed {seed}, {month}: the lines add up to the bill");
+            want.values().for_each(|sums| all += *sums);
+        }
+        let waiting: i128 = world.waiting_of_accounts();
+        assert_eq!(waiting, world.held(), "seed {seed}: the exchange holds as much");
+        for line in Line::ALL {
+            *seen.entry(line.name()).or_default() += all.line(line).wins;
+        }
+    }
+    println!("{seen:?}");
+    for what in Line::ALL.map(Line::name).iter().chain(&["written", "failed", "client_left", "late", "waits", "lapsed"])
+    {
+        assert!(seen.get(what).copied().unwrap_or(0) > 20, "too few of {what}: {seen:?}");
+    }
+}
+
+/// A line that is the sum of those above it, whatever came.
+#[test]
+fn lines_add_up() {
+    for seed in 100..110 {
+        for sums in World::run(seed, 500).rows(MONTHS[0]).values() {
+            let [charged, freed, lapsed, reduced, waiting, billed, _] = Line::ALL.map(|line| sums.line(line).nanos);
+            assert_eq!(charged + freed + lapsed + reduced + waiting, billed, "seed {seed}: {sums:?}");
+        }
+    }
+}
+
+/// Is a frame a notice that was called again, so that another says the same?
+fn repeated(frames: &Frames, f: &frame::Frame<'_>) -> bool {
+    let name = |f: &frame::Frame<'_>| match f.kind() {
+        Some(Kind::Notice) => Notice::decode(f.payload()).ok().filter(|n| !n.expired).map(|n| n.name),
+        _ => None,
+    };
+    let Some(own) = name(f) else { return false };
+    frames.iter().filter(|bytes| name(&frame::decode(bytes).expect("a frame")) == Some(own)).count() > 1
+}
+
+/// A record that is gone is missed: in the sums, and where what went home names it, as a contradiction.
+#[test]
+fn a_record_that_is_gone_changes_the_bill() {
+    let (mut auctions, mut notices, mut deliveries, mut contradicted) = (0, 0, 0, 0);
+    for seed in 200..230 {
+        let world = World::run(seed, 400);
+        for at in (0..world.frames.len()).step_by(7) {
+            let f = frame::decode(&world.frames[at]).expect("a frame");
+            let Some(kind) = world.matters(at).filter(|_| !repeated(&world.frames, &f)) else { continue };
+            let mut frames = world.frames.clone();
+            frames.remove(at);
+            let read = MONTHS.map(|month| read(&frames, month));
+            let same = read.iter().zip(MONTHS).all(|(r, month)| r.bill.rows == world.rows(month));
+            let contradictions: usize = read.iter().map(|r| r.contradictions).sum();
+            assert!(!same || contradictions > 0, "seed {seed}, frame {at} of {:?} is not missed", f.kind());
+            contradicted += u32::from(contradictions > 0);
+            match kind {
+                Kind::Auction => auctions += 1,
+                Kind::Notice => notices += 1,
+                _ => deliveries += 1,
+            }
+        }
+    }
+    println!(
+        "{auctions} auctions, {notices} notices, {deliveries} deliveries were missed, {contradicted} contradicted"
+    );
+    assert!(auctions > 50 && notices > 20 && deliveries > 5 && contradicted > 20);
+}
+
+/// A notice that is written twice is believed once; what was altered of what went home is named.
+#[test]
+fn a_repetition_changes_nothing_and_an_alteration_is_named() {
+    let world = World::run(300, 800);
+    let mut frames = Vec::new();
+    for bytes in &world.frames {
+        let of = frame::decode(bytes).expect("a frame").kind();
+        frames.extend(std::iter::repeat_n(bytes.clone(), if of == Some(Kind::Notice) { 3 } else { 1 }));
+    }
+    for month in MONTHS {
+        assert_eq!(differing(&read(&frames, month).bill.rows, &world.rows(month)), [], "{month}");
+    }
+    let mut altered = 0;
+    let frames: Frames = world.frames.iter().map(|bytes| world::with_more_lapsed(bytes, &mut altered)).collect();
+    let named: usize = MONTHS.iter().map(|month| read(&frames, month).contradictions).sum();
+    assert!(altered > 5);
+    assert_eq!(named, altered, "each is named");
+}
