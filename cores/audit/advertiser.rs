@@ -1,29 +1,36 @@
-//! `outcry audit advertiser`: what an advertiser won, one win a line, and the sums.
+//! `outcry audit advertiser`: what an advertiser won, one win a line with what came of it, and the sums.
 //!
 //! A record knows an advertiser by what the winning bid says of itself: the first of its `adomain`, its `seat`, its `cid`.
-//! Nothing of that is ours, so seats and campaigns mean something only together with the DSP. A win that is charged when its
-//! billing notice comes is shown with what it costs then, as `on_notice`; what came of it is in the records of notices.
-use super::{AuditError, Out, Place, Range, Where, directory::Journal, say, walk};
+//! Nothing of that is ours, so seats and campaigns mean something only together with the DSP. Where budgets are kept, the account
+//! that is charged is known too.
+use super::{
+    AuditError, Out, Range, Where, billed, csv,
+    csv::Field,
+    directory::Journal,
+    names,
+    opened::{self, Form, Row, Shown},
+    say,
+};
 use clap::{Args, ValueEnum};
 use outcry::{
-    auction::{
-        Delivery, Record, Win,
-        input::{BidIn, NO_DEAL},
+    billing::{
+        Spot,
+        accounts::Accounts,
+        bill::{Late, Line, Name, Part, Sums},
+        settling::{Came, Settling, Won},
+        wins::{Fate, Wins},
     },
-    record::{
-        frame::Kind,
-        show::{
-            columns::{Columns, plain},
-            json::Object,
-        },
-        when::utc,
+    budget::AccountId,
+    record::show::{
+        columns::{Columns, plain},
+        json::Object,
     },
-    units::{Currency, EventId, Money},
+    units::{Currency, Money},
 };
-use std::collections::{BTreeMap, HashMap, VecDeque};
-
-/// A delivery is written at most so long after its auction: more than the longest `tmax` and the longest write.
-const DELIVERED_MS: u64 = 60_000;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 #[derive(Args, Debug)]
 pub(super) struct AdvertiserArgs {
@@ -39,6 +46,12 @@ pub(super) struct AdvertiserArgs {
     /// The sums alone.
     #[arg(long)]
     totals: bool,
+    /// Comma-separated values: the wins, or with --totals the sums.
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+    /// The admin port of the exchange, if it runs: for names of accounts that are older than the journal.
+    #[arg(long)]
+    admin: Option<SocketAddr>,
     #[command(flatten)]
     range: Range,
     #[command(flatten)]
@@ -53,184 +66,106 @@ enum By {
     Seat,
     /// The `cid` of the bid: the campaign.
     Cid,
+    /// The budget's account: an advertiser with all its campaigns, or a campaign.
+    Account,
 }
 
-impl AdvertiserArgs {
-    fn meets(&self, record: &Record, bid: &BidIn) -> bool {
-        let i = &record.inputs;
-        let whose = |dsp: &String| i.legs.get(usize::from(bid.leg)).is_some_and(|l| i.text(l.name) == dsp.as_bytes());
-        let id = self.id.as_bytes();
-        self.dsp.as_ref().is_none_or(whose)
-            && match self.by {
-                By::Adomain => i.text(bid.adomain).eq_ignore_ascii_case(id),
-                By::Seat => i.text(bid.seat) == id,
-                By::Cid => i.text(bid.cid) == id,
-            }
-    }
-}
-
-/// One win, as it is printed.
-struct Row {
-    place: Place,
-    ms: u64,
-    event: EventId,
-    test: bool,
-    request: Vec<u8>,
-    exchange: Vec<u8>,
-    imp: Vec<u8>,
-    dsp: Vec<u8>,
-    seat: Vec<u8>,
-    bid: Vec<u8>,
-    cid: Vec<u8>,
-    crid: Vec<u8>,
-    deal: Vec<u8>,
-    cur: Currency,
-    accounting: Currency,
-    win: Win,
-    /// It is charged when its notice comes, whatever became of the answer.
-    awaits: bool,
-}
-
-impl Row {
-    fn new(place: Place, ms: u64, record: &Record, win: &Win, bid: &BidIn) -> Row {
-        let i = &record.inputs;
-        let text = |kept| i.text(kept).to_vec();
-        Row {
-            place,
-            ms,
-            event: i.event,
-            test: i.test,
-            request: text(i.request_id),
-            exchange: text(i.exchange),
-            imp: i.imps.get(usize::from(win.imp)).map_or(Vec::new(), |imp| text(imp.id)),
-            dsp: i.legs.get(usize::from(bid.leg)).map_or(Vec::new(), |leg| text(leg.name)),
-            seat: text(bid.seat),
-            bid: text(bid.id),
-            cid: text(bid.cid),
-            crid: text(bid.crid),
-            deal: match bid.deal {
-                NO_DEAL => Vec::new(),
-                at => i.deals.get(usize::from(at)).map_or(Vec::new(), |deal| text(deal.id)),
-            },
-            cur: i.answer_currency,
-            accounting: i.accounting,
-            win: *win,
-            awaits: i.awaited_s != 0,
-        }
-    }
-
-    fn line(&self, delivery: &str) -> String {
-        let dsp = format!("{}/{}/{}", plain(&self.dsp), plain(&self.seat), plain(&self.cid));
-        format!(
-            "{:<24} {:>12} {} {:>12} {} {:<13} {:<30} {:<12} {:<12} {:<12} {}{}\n",
-            utc(self.ms),
-            self.win.price.to_string(),
-            self.cur,
-            self.win.charge.to_string(),
-            self.accounting,
-            delivery,
-            dsp,
-            plain(&self.crid),
-            plain(&self.deal),
-            plain(&self.imp),
-            plain(&self.request),
-            if self.test { " (test)" } else { "" },
-        )
-    }
-
-    fn json(&self, delivery: &str) -> String {
-        let mut line = String::new();
-        Object::write(&mut line, |o| {
-            o.word("type", "win");
-            o.word("time", utc(self.ms));
-            o.word("bidid", self.event);
-            o.text("id", &self.request);
-            o.text("exchange", &self.exchange);
-            o.text("impid", &self.imp);
-            o.text("dsp", &self.dsp);
-            o.some_text("seat", &self.seat);
-            o.text("bid", &self.bid);
-            o.some_text("cid", &self.cid);
-            o.some_text("crid", &self.crid);
-            o.some_text("dealid", &self.deal);
-            o.number("price", self.win.price);
-            o.word("cur", self.cur);
-            o.number("charge", self.win.charge);
-            o.word("accounting", self.accounting);
-            o.word("delivery", delivery);
-            if self.test {
-                o.number("test", 1);
-            }
-            o.number("segment", self.place.segment);
-            o.number("offset", self.place.offset);
-        });
-        line.push('\n');
-        line
-    }
-}
-
-const HEADING: &str = "time                            price CPM             charge     delivery      \
-                       DSP/seat/campaign              creative     deal         impression   request\n";
-
-/// Sums of one DSP, seat, campaign and accounting currency. 128 bits: nothing that is added up leaves them.
+/// Sums of one DSP, seat, campaign and accounting currency.
 #[derive(Clone, Copy, Default)]
 struct Sum {
     wins: u64,
     test: u64,
-    undelivered: u64,
-    charge: i128,
-    undelivered_charge: i128,
+    undelivered: Part,
+    /// As in an invoice: without tests.
+    sums: Sums,
 }
 
 impl Sum {
+    fn of(row: &Row) -> Sum {
+        let undelivered = if opened::undelivered(row) { Part::one(row.charge) } else { Part::default() };
+        Sum { wins: 1, test: row.what.test.into(), undelivered, sums: row.sums() }
+    }
+
     fn add(&mut self, other: &Sum) {
         self.wins += other.wins;
         self.test += other.test;
         self.undelivered += other.undelivered;
-        self.charge += other.charge;
-        self.undelivered_charge += other.undelivered_charge;
+        self.sums += other.sums;
     }
 }
 
 type Of = (Vec<u8>, Vec<u8>, Vec<u8>, Currency);
 
-/// Wins that wait for their delivery: it is written behind them.
+/// What is added up, and printed on the way.
 struct Books<'a> {
     args: &'a AdvertiserArgs,
+    form: Form,
+    accounts: Accounts,
+    account: Option<AccountId>,
     out: Out,
-    waiting: VecDeque<Row>,
-    /// What is known of the auctions of those that wait.
-    deliveries: HashMap<EventId, &'static str>,
+    wins: Wins<Shown>,
     sums: BTreeMap<Of, Sum>,
-    /// Wins that are charged when their notices come.
-    on_notice: u64,
+    late: Late,
+    spots: BTreeMap<Name, Spot>,
+    /// Wins whose notices did not come in time.
+    lapsed: BTreeSet<Name>,
 }
 
 impl Books<'_> {
-    /// Prints what nothing is waited for any more: all that is older than `before_ms`.
-    fn settle(&mut self, before_ms: u64) -> Result<(), AuditError> {
-        while self.waiting.front().is_some_and(|row| row.ms < before_ms) {
-            let Some(row) = self.waiting.pop_front() else { break };
-            let last = self.waiting.front().is_none_or(|next| next.event != row.event);
-            let delivery = match last {
-                true => self.deliveries.remove(&row.event),
-                false => self.deliveries.get(&row.event).copied(),
-            };
-            let delivery = if row.awaits { "on_notice" } else { delivery.unwrap_or("written") };
-            self.on_notice += u64::from(row.awaits);
-            let gone = matches!(delivery, "failed" | "client_left");
-            let charge = i128::from(row.win.charge.0);
-            let sum =
-                self.sums.entry((row.dsp.clone(), row.seat.clone(), row.cid.clone(), row.accounting)).or_default();
-            sum.add(&Sum {
-                wins: 1,
-                test: row.test.into(),
-                undelivered: gone.into(),
-                charge,
-                undelivered_charge: if gone { charge } else { 0 },
-            });
+    fn asked(&self, won: &Won<'_>) -> bool {
+        let (i, id) = (&won.record.inputs, self.args.id.as_bytes());
+        let Some(bid) = i.bids.get(usize::from(won.win.input)) else { return false };
+        let whose = |dsp: &String| i.legs.get(usize::from(bid.leg)).is_some_and(|l| i.text(l.name) == dsp.as_bytes());
+        self.args.dsp.as_ref().is_none_or(whose)
+            && match self.args.by {
+                By::Adomain => i.text(bid.adomain).eq_ignore_ascii_case(id),
+                By::Seat => i.text(bid.seat) == id,
+                By::Cid => i.text(bid.cid) == id,
+                By::Account => self.account.is_some_and(|id| self.accounts.is_of(won.whose.payer, id)),
+            }
+    }
+
+    fn came(&mut self, came: Option<&Came<'_>>, spot: Spot) -> Result<(), AuditError> {
+        match came {
+            None => return self.print(spot.ms),
+            Some(Came::Won(won)) if self.asked(won) => {
+                if let Some(shown) = Shown::of(won) {
+                    self.wins.keep(won, spot, shown);
+                }
+            }
+            Some(Came::Late { noticed, first }) => {
+                if self.late.add(*noticed, *first) {
+                    self.spots.insert((noticed.event, noticed.imp), spot);
+                }
+            }
+            Some(_) => {}
+        }
+        came.iter().for_each(|came| self.wins.came(came, spot));
+        Ok(())
+    }
+
+    /// Prints the wins of which all is known by now.
+    fn print(&mut self, now_ms: u64) -> Result<(), AuditError> {
+        while let Some(row) = self.wins.next(now_ms) {
+            let Shown { dsp, seat, cid, accounting, .. } = &row.what;
+            let of = (dsp.clone(), seat.clone(), cid.clone(), *accounting);
+            self.sums.entry(of).or_default().add(&Sum::of(&row));
+            if matches!(row.fate, Fate::Lapsed | Fate::Waits) {
+                self.lapsed.insert((row.event, row.imp));
+            }
             if !self.args.totals {
-                self.out.text(&if self.args.place.json { row.json(delivery) } else { row.line(delivery) })?;
+                self.out.text(&self.form.win(&row))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints the notices that came too late for these wins.
+    fn print_late(&mut self) -> Result<(), AuditError> {
+        for noticed in self.late.all().filter(|_| !self.args.totals) {
+            let name = (noticed.event, noticed.imp);
+            if let Some(spot) = self.spots.get(&name).filter(|_| self.lapsed.contains(&name)) {
+                self.out.text(&self.form.late(noticed, *spot))?;
             }
         }
         Ok(())
@@ -238,61 +173,97 @@ impl Books<'_> {
 
     fn totals(&mut self) -> Result<(), AuditError> {
         let mut all: BTreeMap<Currency, Sum> = BTreeMap::new();
-        let mut columns = Columns::new(&[
-            "DSP",
-            "seat",
-            "campaign",
-            ">wins",
-            ">test",
-            ">not delivered",
-            ">charge",
-            ">of it not delivered",
-            "cur",
-        ]);
+        let mut columns = Columns::new(&HEADINGS);
         let mut text = String::new();
+        if self.form == Form::Csv {
+            text += &csv::heading(&CSV_HEADINGS);
+        }
         for ((dsp, seat, cid, cur), sum) in &self.sums {
             all.entry(*cur).or_default().add(sum);
-            if self.args.place.json {
-                text += &json_sum("total", *cur, sum, |o| {
-                    o.text("dsp", dsp);
-                    o.some_text("seat", seat);
-                    o.some_text("cid", cid);
-                });
-            } else {
-                columns.row(cells([plain(dsp), plain(seat), plain(cid)], *cur, sum));
+            match self.form {
+                Form::Json => {
+                    text += &json_sum("total", *cur, sum, |o| {
+                        o.text("dsp", dsp);
+                        o.some_text("seat", seat);
+                        o.some_text("cid", cid);
+                    });
+                }
+                Form::Table => columns.row(cells([plain(dsp), plain(seat), plain(cid)], *cur, sum)),
+                Form::Csv => text += &csv_sum("total", [dsp, seat, cid], *cur, sum),
             }
         }
-        let none = BTreeMap::from([(Currency::USD, Sum::default())]);
-        let all = if all.is_empty() && self.args.place.json { &none } else { &all };
-        for (cur, sum) in all {
-            if self.args.place.json {
-                text += &json_sum("sum", *cur, sum, |_| {});
-            } else {
-                columns.row(cells(["all".to_string(), String::new(), String::new()], *cur, sum));
+        if all.is_empty() && self.form == Form::Json {
+            all.insert(Currency::USD, Sum::default());
+        }
+        for (cur, sum) in &all {
+            match self.form {
+                Form::Json => text += &json_sum("sum", *cur, sum, |_| {}),
+                Form::Table => columns.row(cells(["all".to_string(), String::new(), String::new()], *cur, sum)),
+                Form::Csv => text += &csv_sum("sum", [b"", b"", b""], *cur, sum),
             }
         }
-        if columns.is_empty() && !self.args.place.json {
-            text += "no wins\n";
-        } else if !self.args.place.json {
-            text += "totals\n";
-            columns.write(&mut text);
+        if self.form == Form::Table {
+            text += if columns.is_empty() { "no wins\n" } else { "totals\n" };
+            if !columns.is_empty() {
+                columns.write(&mut text);
+            }
         }
         self.out.text(&text)
     }
 }
 
-fn cells([dsp, seat, cid]: [String; 3], cur: Currency, sum: &Sum) -> [String; 9] {
-    [
-        dsp,
-        seat,
-        cid,
-        sum.wins.to_string(),
-        sum.test.to_string(),
-        sum.undelivered.to_string(),
-        money(sum.charge),
-        money(sum.undelivered_charge),
-        cur.to_string(),
-    ]
+const HEADINGS: [&str; 13] = [
+    "DSP",
+    "seat",
+    "campaign",
+    ">wins",
+    ">test",
+    ">not delivered",
+    ">charge",
+    ">freed",
+    ">lapsed",
+    ">reduced",
+    ">waiting",
+    ">billed",
+    "cur",
+];
+
+const CSV_HEADINGS: [&str; 14] = [
+    "type",
+    "dsp",
+    "seat",
+    "cid",
+    "wins",
+    "test",
+    "not_delivered",
+    "charge",
+    "freed",
+    "lapsed",
+    "reduced",
+    "waiting",
+    "billed",
+    "accounting",
+];
+
+/// What was charged, each correction, and what is billed: the columns behind the counts.
+fn amounts(sum: &Sum) -> [String; 6] {
+    let lines = [Line::Charged, Line::Freed, Line::Lapsed, Line::Reduced, Line::Waiting, Line::Billed];
+    lines.map(|line| money(sum.sums.line(line).nanos))
+}
+
+fn cells([dsp, seat, cid]: [String; 3], cur: Currency, sum: &Sum) -> [String; 13] {
+    let [charge, freed, lapsed, reduced, waiting, billed] = amounts(sum);
+    let [wins, test, undelivered] = [sum.wins, sum.test, sum.undelivered.wins].map(|n| n.to_string());
+    [dsp, seat, cid, wins, test, undelivered, charge, freed, lapsed, reduced, waiting, billed, cur.to_string()]
+}
+
+fn csv_sum(what: &str, of: [&[u8]; 3], cur: Currency, sum: &Sum) -> String {
+    let mut fields = vec![Field::Word(what.to_owned())];
+    fields.extend(of.map(Field::Text));
+    fields.extend([sum.wins, sum.test, sum.undelivered.wins].map(|n| Field::Word(n.to_string())));
+    fields.extend(amounts(sum).map(Field::Word));
+    fields.push(Field::Word(cur.to_string()));
+    csv::line(&fields)
 }
 
 fn json_sum(what: &str, cur: Currency, sum: &Sum, whose: impl FnOnce(&mut Object<'_>)) -> String {
@@ -302,9 +273,10 @@ fn json_sum(what: &str, cur: Currency, sum: &Sum, whose: impl FnOnce(&mut Object
         whose(o);
         o.number("wins", sum.wins);
         o.number("test", sum.test);
-        o.number("not_delivered", sum.undelivered);
-        o.number("charge", money(sum.charge));
-        o.number("charge_not_delivered", money(sum.undelivered_charge));
+        o.number("not_delivered", sum.undelivered.wins);
+        let names = ["charge", "freed", "lapsed", "reduced", "waiting", "billed"];
+        names.into_iter().zip(amounts(sum)).for_each(|(name, amount)| o.number(name, amount));
+        o.number("charge_not_delivered", money(sum.undelivered.nanos));
         o.word("accounting", cur);
     });
     line.push('\n');
@@ -323,71 +295,39 @@ pub(super) fn money(nanos: i128) -> String {
 /// True: everything that could hold a win could be read.
 pub(super) fn run(args: &AdvertiserArgs) -> Result<bool, AuditError> {
     let mut journal = Journal::open(&args.place)?;
+    let mut whole = true;
+    let (mut accounts, mut account) = (Accounts::default(), None);
+    if args.by == By::Account {
+        (accounts, whole) = names::accounts(&mut journal, &args.place, args.admin)?;
+        account = Some(names::one(&accounts, &args.id)?);
+    }
     let mut books = Books {
         args,
+        form: Form::of(args.place.json, args.csv),
+        accounts,
+        account,
         out: Out::new(),
-        waiting: VecDeque::new(),
-        deliveries: HashMap::new(),
+        wins: Wins::default(),
         sums: BTreeMap::new(),
-        on_notice: 0,
+        late: Late::default(),
+        spots: BTreeMap::new(),
+        lapsed: BTreeSet::new(),
     };
-    if !args.place.json && !args.totals {
-        books.out.text(HEADING)?;
+    if !args.totals {
+        books.out.text(&books.form.heading())?;
     }
-    let mut readable = true;
-    // Deliveries of the last ones come behind them.
-    let whole = walk::frames(&mut journal, args.range.longer(DELIVERED_MS), &mut |place, frame| {
-        let ms = frame.header.hlc >> 16;
-        match frame.kind() {
-            Some(Kind::Auction) if args.range.holds(frame.header.hlc) => {
-                books.settle(ms.saturating_sub(DELIVERED_MS))?;
-                match Record::decode(frame.payload()) {
-                    Ok(record) => {
-                        for win in &record.decision.wins {
-                            let bid = record.inputs.bids.get(usize::from(win.input));
-                            if let Some(bid) = bid.filter(|bid| args.meets(&record, bid)) {
-                                books.deliveries.insert(record.inputs.event, "written");
-                                books.waiting.push_back(Row::new(*place, ms, &record, win, bid));
-                            }
-                        }
-                    }
-                    Err(why) => {
-                        say(format_args!(
-                            "segment {}, offset {}: the record cannot be read: {why}",
-                            place.segment, place.offset
-                        ));
-                        readable = false;
-                    }
-                }
-            }
-            Some(Kind::Delivery) => {
-                if let Ok(read) = Delivery::decode(frame.payload())
-                    && let Some(known) = books.deliveries.get_mut(&read.event)
-                {
-                    *known = match read.delivery {
-                        Delivery::Written { .. } => "written",
-                        Delivery::Late { .. } => "late",
-                        Delivery::Failed => "failed",
-                        Delivery::ClientLeft => "client_left",
-                    };
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    })?;
-    books.settle(u64::MAX)?;
-    books.totals()?;
+    let mut settling = Settling::new(journal.node);
+    whole &= billed::walked(&mut journal, args.range, &mut settling, &mut |_, came, spot| books.came(came, spot))?;
+    books.print(u64::MAX)?;
+    whole &= billed::sifted(&mut journal, args.range, &mut books.late)?;
+    books.print_late()?;
+    // A list for another program has one kind of lines.
+    if args.totals || books.form != Form::Csv {
+        books.totals()?;
+    }
     books.out.end()?;
-    if books.on_notice > 0 {
-        say(format_args!(
-            "{} of these wins are charged when their billing notices come: `outcry audit cat --kind notice,lapse` has what came, \
-             `outcry audit reconcile` what was spent",
-            books.on_notice
-        ));
-    }
-    if !whole || !readable {
+    if !whole {
         say(format_args!("not all could be read: there may be more wins; `outcry audit verify` says more"));
     }
-    Ok(whole && readable)
+    Ok(whole)
 }

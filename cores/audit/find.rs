@@ -114,7 +114,8 @@ fn scanned(journal: &mut Journal, i: usize, wanted: &mut Wanted) -> Result<(Vec<
 
 /// Asks a segment's index, and makes it if there is none.
 fn indexed(journal: &mut Journal, i: usize, wanted: &mut Wanted, found: &mut Found) -> Result<(), AuditError> {
-    let made = match journal.index(i) {
+    // One of an earlier version does not know of all keys; it goes when the new one is made.
+    let made = match journal.index(i).filter(|index| index.header().version == index::VERSION) {
         Some(_) => None,
         None => Some(made(journal, i, found)?),
     };

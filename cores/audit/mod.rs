@@ -2,13 +2,19 @@
 //! Owns: nothing. Runs on: the main thread of its own process. Called by: main. Never: changes a segment or a checkpoint, so it
 //! can be used on a directory that an exchange is writing; `request` and `replay` add indices that are missing.
 mod advertiser;
+mod billed;
 mod cat;
+mod csv;
 mod dead;
 mod directory;
 mod find;
 mod frames;
+mod invoice;
 mod kafka;
+mod names;
 mod notices;
+mod opened;
+mod outcome;
 mod progress;
 mod range;
 mod raw;
@@ -51,9 +57,12 @@ enum Command {
     /// Print all that is known of a request: the auction, how its answer was delivered, what came later.
     #[command(after_help = EXIT_CODES)]
     Request(request::RequestArgs),
-    /// Print what an advertiser won and is charged.
+    /// Print what an advertiser won, what came of each win, and what it is billed.
     #[command(after_help = EXIT_CODES)]
     Advertiser(advertiser::AdvertiserArgs),
+    /// Print what a month comes to, for every advertiser and campaign; with --lines each win behind it.
+    #[command(after_help = EXIT_CODES)]
+    Invoice(invoice::InvoiceArgs),
     /// Decide recorded auctions again, from their records alone.
     #[command(after_help = EXIT_CODES)]
     Replay(replay::ReplayArgs),
@@ -108,6 +117,8 @@ enum AuditError {
     Ledger(String),
     #[error("{0}")]
     Exchange(String),
+    #[error("{0}")]
+    Account(String),
     #[error("the output cannot be written: {0}")]
     Output(io::Error),
     /// Whoever reads has read enough.
@@ -156,6 +167,7 @@ pub fn run(args: &AuditArgs) -> ExitCode {
         Command::Cat(args) => cat::run(args),
         Command::Request(args) => request::run(args),
         Command::Advertiser(args) => advertiser::run(args),
+        Command::Invoice(args) => invoice::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Reconcile(args) => reconcile::run(args),
         Command::Raw(args) => raw::run(args),

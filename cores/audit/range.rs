@@ -35,6 +35,11 @@ impl Range {
         self.from
     }
 
+    /// From a moment on, milliseconds since 1970.
+    pub(super) fn since(from: u64) -> Range {
+        Range { from: Some(from), to: None }
+    }
+
     /// Are these all?
     pub(super) fn all(self) -> bool {
         self.from.is_none() && self.to.is_none()

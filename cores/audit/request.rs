@@ -1,13 +1,14 @@
-//! `outcry audit request`: all that is known of one request.
+//! `outcry audit request`: all that is known of one request: the auction, its delivery, what came of its wins, its notices.
 use super::{
     AuditError, Out, Where,
     directory::Journal,
     find::{self, Hit},
-    frames, replay, say,
+    frames, outcome, replay, say,
 };
 use clap::Args;
 use outcry::{
     auction::{Delivery, Record, input::kept_of},
+    notice::told::{Notice, Told},
     record::{
         frame::Kind,
         show::{self, columns::plain},
@@ -43,17 +44,18 @@ pub(super) fn run(args: &RequestArgs) -> Result<bool, AuditError> {
     if args.place.json {
         for hit in &found.hits {
             let Some(frame) = hit.frame() else { continue };
+            let record = Record::decode(frame.payload()).ok().filter(|_| frame.kind() == Some(Kind::Auction));
+            let came = record.as_ref().map(|record| outcome::of(&mut journal, record, &found.hits)).transpose()?;
             out.text(&frames::as_json(&hit.place, &frame, |o| {
                 good &= frames::record(&frame, o);
-                if frame.kind() == Some(Kind::Auction)
-                    && let Ok(record) = Record::decode(frame.payload())
-                {
-                    replay::verdict(&record, o);
+                if let Some(record) = &record {
+                    replay::verdict(record, o);
                 }
+                came.iter().for_each(|came| came.json(o));
             }))?;
         }
     } else {
-        good &= tables(&found.hits, &mut out)?;
+        good &= tables(&mut journal, &found.hits, &mut out)?;
     }
     out.end()?;
     Ok(good)
@@ -75,13 +77,21 @@ pub(super) fn missing(id: &str, journal: &Journal, whole: bool) {
 }
 
 /// Each auction with what belongs to it, then what belongs to none of them.
-fn tables(hits: &[Hit], out: &mut Out) -> Result<bool, AuditError> {
+fn tables(journal: &mut Journal, hits: &[Hit], out: &mut Out) -> Result<bool, AuditError> {
     let mut good = true;
-    let (mut auctions, mut deliveries, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut auctions, mut deliveries, mut noticed, mut rest) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for hit in hits {
         let Some(frame) = hit.frame() else { continue };
         match frame.kind() {
             Some(Kind::Auction) => auctions.push((hit, Record::decode(frame.payload()))),
+            Some(Kind::Notice) => match Notice::decode(frame.payload()) {
+                Ok(notice) => noticed.push((notice.name.event, hit)),
+                Err(_) => rest.push(hit),
+            },
+            Some(Kind::Told) => match Told::decode(frame.payload()) {
+                Ok(told) => noticed.push((told.name.event, hit)),
+                Err(_) => rest.push(hit),
+            },
             Some(Kind::Delivery) => match Delivery::decode(frame.payload()) {
                 Ok(known) => deliveries.push((known.event, known.delivery)),
                 Err(_) => rest.push(hit),
@@ -104,6 +114,7 @@ fn tables(hits: &[Hit], out: &mut Out) -> Result<bool, AuditError> {
                 show::report(record, &its, &mut text);
                 let (same, verdict) = replay::in_words(record);
                 good &= same;
+                text += &outcome::of(journal, record, hits)?.text();
                 text += &format!("replay: {verdict}\nrecord: segment {}, offset {}\n", place.segment, place.offset);
                 out.text(&text)?;
             }
@@ -119,6 +130,8 @@ fn tables(hits: &[Hit], out: &mut Out) -> Result<bool, AuditError> {
     for (event, delivery) in deliveries.iter().filter(|d| !known.contains(&d.0)) {
         out.text(&format!("delivery of auction {event}, which is not in this journal: {delivery:?}\n"))?;
     }
+    // Those of auctions that are here were said with them.
+    rest.extend(noticed.into_iter().filter(|(event, _)| !known.contains(event)).map(|(_, hit)| hit));
     if !rest.is_empty() {
         out.text("also\n")?;
         out.text(frames::HEADING)?;

@@ -1,5 +1,5 @@
 //! Every frame of a time range, in the order in which they were written.
-//! Owns: nothing. Called by: `cat`, `advertiser`, `replay --all`. Never: passes over damage without naming it; reads segments
+//! Owns: nothing. Called by: `cat`, `billed`, `replay --all` and others. Never: passes over damage without naming it; reads segments
 //! that have no frame of the range, where an index or the heads of their blocks say so.
 use super::{AuditError, Place, directory::Journal, progress::Progress, range::Range, say};
 use outcry::{
@@ -12,12 +12,20 @@ use outcry::{
 };
 use std::io::ErrorKind;
 
+/// What is done with a frame. False: no more of them are wanted.
+type Each<'e> = dyn FnMut(&Place, &Frame<'_>) -> Result<bool, AuditError> + 'e;
+
 /// True: all that there was could be read. What could not is named on standard error, with segment and offset.
 pub(super) fn frames(
     journal: &mut Journal,
     range: Range,
     each: &mut dyn FnMut(&Place, &Frame<'_>) -> Result<(), AuditError>,
 ) -> Result<bool, AuditError> {
+    until(journal, range, &mut |place, frame| each(place, frame).map(|()| true))
+}
+
+/// The same, until enough was read.
+pub(super) fn until(journal: &mut Journal, range: Range, each: &mut Each<'_>) -> Result<bool, AuditError> {
     let mut read = Vec::new();
     for i in 0..journal.segments.len() {
         if range.all() || journal.times(i).is_none_or(|(first, last)| range.meets(first, last)) {
@@ -25,9 +33,16 @@ pub(super) fn frames(
         }
     }
     let mut progress = Progress::new(read.iter().map(|i| journal.segments[*i].bytes).sum());
-    let mut whole = true;
+    let (mut whole, mut enough) = (true, false);
     for i in read {
-        whole &= segment(journal, i, range, &mut progress, each)?;
+        whole &= of(journal, i, range, &mut progress, &mut |place, frame| {
+            let more = each(place, frame)?;
+            enough |= !more;
+            Ok(more)
+        })?;
+        if enough {
+            break;
+        }
         progress.done(journal.segments[i].bytes);
     }
     Ok(whole)
@@ -40,6 +55,16 @@ pub(super) fn segment(
     range: Range,
     progress: &mut Progress,
     each: &mut dyn FnMut(&Place, &Frame<'_>) -> Result<(), AuditError>,
+) -> Result<bool, AuditError> {
+    of(journal, i, range, progress, &mut |place, frame| each(place, frame).map(|()| true))
+}
+
+fn of(
+    journal: &mut Journal,
+    i: usize,
+    range: Range,
+    progress: &mut Progress,
+    each: &mut Each<'_>,
 ) -> Result<bool, AuditError> {
     match of_segment(journal, i, range, progress, each) {
         Ok(whole) => Ok(whole),
@@ -62,7 +87,7 @@ fn of_segment(
     i: usize,
     range: Range,
     progress: &mut Progress,
-    each: &mut dyn FnMut(&Place, &Frame<'_>) -> Result<(), AuditError>,
+    each: &mut Each<'_>,
 ) -> Result<bool, Failed> {
     let segment = journal.segments[i].segment;
     let known = Known { end: journal.end(i), confirmed: journal.confirmed(i) };
@@ -95,7 +120,9 @@ fn of_segment(
             match frames.next() {
                 None => break,
                 Some(Ok(frame)) if range.holds(frame.header.hlc) => {
-                    each(&Place { segment, block: block.header.number, offset }, &frame).map_err(Failed::Told)?;
+                    if !each(&Place { segment, block: block.header.number, offset }, &frame).map_err(Failed::Told)? {
+                        return Ok(whole);
+                    }
                 }
                 Some(Ok(_)) => {}
                 Some(Err(why)) => {

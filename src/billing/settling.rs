@@ -253,6 +253,12 @@ impl Settling {
         Ok(())
     }
 
+    /// Nothing more is recorded until then.
+    pub fn passed(&mut self, spot: Spot, each: &mut Each<'_>) {
+        self.now_ms = self.now_ms.max(spot.ms);
+        self.tidy(spot, each);
+    }
+
     fn auction(&mut self, frame: &Frame<'_>, record: &Record, spot: Spot, each: &mut Each<'_>) {
         let i = &record.inputs;
         let awaited_s = (i.awaited_s != 0).then_some(i.awaited_s);

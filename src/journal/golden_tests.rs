@@ -30,6 +30,15 @@ fn folder(version: u32) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("src/journal/golden/v{version}"))
 }
 
+/// Where the golden file of what is written today is: an index has a version of its own.
+fn golden(name: &str) -> PathBuf {
+    let folder = if name.ends_with(".idx") { folder(1).with_file_name(INDEX) } else { folder(1) };
+    folder.join(name)
+}
+
+/// The folder of indices of today's version.
+const INDEX: &str = "index_v2";
+
 /// 2026-01-31T12:00:00.000Z and some.
 fn hlc(counter: u64) -> u64 {
     (1_769_860_800_000 << 16) + counter
@@ -157,16 +166,16 @@ fn version_1() -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn golden_files_are_what_is_written() {
-    let folder = folder(1);
     let written = version_1();
     if std::env::var_os("OUTCRY_BLESS").is_some() {
-        fs::create_dir_all(&folder).expect("a folder");
         for (name, bytes) in &written {
-            fs::write(folder.join(name), bytes).expect("a golden file");
+            let path = golden(name);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            fs::write(path, bytes).expect("a golden file");
         }
     }
     for (name, bytes) in &written {
-        let golden = fs::read(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let golden = fs::read(golden(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
         let differs = golden.iter().zip(bytes).position(|(a, b)| a != b);
         assert!(
             golden == *bytes,
@@ -198,15 +207,21 @@ fn golden_files_of_every_version_are_read() {
         let (findings, seen) = verify.finish();
         assert_eq!(findings, []);
         assert_eq!((seen.segments, seen.blocks, seen.frames), (3, 7, 11));
-        let indices = read(".idx");
-        let mut index = Index::open(&indices[0].1[..]).expect("an index");
-        let place = index.find(hash(b"request-1"), 9).expect("pages")[0];
-        let block = block::decode(
-            &segments[0].1[place.block as usize..],
-            SegmentHeader::decode(&segments[0].1).expect("it").salt,
-        );
-        let frame = frame::decode(&block.expect("a block").payload[place.frame as usize - block::BLOCK_HEADER..]);
-        assert_eq!(frame.expect("a frame").payload(), b"request-1");
+        let mut indices = read(".idx");
+        assert_eq!(indices.len(), 1);
+        let name = indices[0].0.clone();
+        indices.push((name.clone(), fs::read(golden(&name)).expect("today's")));
+        for (at, (_, bytes)) in indices.iter().enumerate() {
+            let mut index = Index::open(&bytes[..]).expect("an index");
+            assert_eq!(index.header().version as usize, at + 1);
+            let place = index.find(hash(b"request-1"), 9).expect("pages")[0];
+            let block = block::decode(
+                &segments[0].1[place.block as usize..],
+                SegmentHeader::decode(&segments[0].1).expect("it").salt,
+            );
+            let frame = frame::decode(&block.expect("a block").payload[place.frame as usize - block::BLOCK_HEADER..]);
+            assert_eq!(frame.expect("a frame").payload(), b"request-1");
+        }
         // Read alone, the second says itself that its last block was torn.
         let mut alone = SegmentReader::open(&segments[1].1[..], Known::default()).expect("a segment");
         while let Some(item) = alone.next_item().expect("memory") {

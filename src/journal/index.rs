@@ -13,7 +13,8 @@ use super::{
 
 /// First bytes of an index.
 pub const MAGIC: [u8; 8] = *b"OUTCRYI1";
-const VERSION: u32 = 1;
+/// The version that is written. One of version 1 has no keys of notices: what it finds is all there is of others.
+pub const VERSION: u32 = 2;
 const PAGE_HEAD: usize = 16;
 const ENTRY: usize = 16;
 /// Entries of a page.
@@ -31,6 +32,8 @@ pub struct Place {
 /// What an index says of itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IndexHeader {
+    /// By which keys were added: [`VERSION`], or one before.
+    pub version: u32,
     /// The machine.
     pub node: u32,
     /// The segment.
@@ -130,10 +133,11 @@ impl<S: Source> Index<S> {
         let mut page = vec![0; PAGE];
         source.read(0, &mut page).map_err(IndexError::Source)?;
         let sound = page[..8] == MAGIC
-            && u32_at(&page, 8) == VERSION
+            && (1..=VERSION).contains(&u32_at(&page, 8))
             && u32_at(&page, PAGE - 4) == crc32fast::hash(&page[..PAGE - 4])
             && zero(&page[56..PAGE - 4]);
         let header = IndexHeader {
+            version: u32_at(&page, 8),
             node: u32_at(&page, 12),
             segment: u64_at(&page, 16),
             end: u64_at(&page, 24),
@@ -214,7 +218,8 @@ mod tests {
             let hlc = (keys.iter().min().map_or(u64::MAX, |k| 7 + u64::from(*k)), keys.iter().min().map_or(0, |k| 1000 - u64::from(*k)));
             let bytes = builder.finish(1, 2, 3);
             let mut index = Index::open(&bytes[..]).expect("an index");
-            prop_assert_eq!(index.header(), IndexHeader { node: 1, segment: 2, end: 3, entries: keys.len() as u64, hlc });
+            let header = IndexHeader { version: VERSION, node: 1, segment: 2, end: 3, entries: keys.len() as u64, hlc };
+            prop_assert_eq!(index.header(), header);
             for key in 0..310u32 {
                 let at = |(i, k): (usize, &u32)| (*k == key).then_some(Place { block: 4096 * (1 + i as u64), frame: 64 });
                 let expected: Vec<_> = keys.iter().enumerate().filter_map(at).collect();

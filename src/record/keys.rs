@@ -2,7 +2,10 @@
 //! follows it the event id.
 //! Owns: nothing. Runs on: whoever makes an index, `outcry audit`. Never: reads more of a payload than that.
 use super::frame::{Frame, Kind};
-use crate::auction::{Delivery, Record};
+use crate::{
+    auction::{Delivery, Record},
+    notice::told::{Notice, Told},
+};
 
 /// Hands out the keys of a frame: texts, as a person asks for them. None of a frame that cannot be read or has none.
 ///
@@ -19,6 +22,16 @@ pub fn keys(frame: &Frame<'_>, key: &mut dyn FnMut(&[u8])) {
         Some(Kind::Delivery) => {
             if let Ok(known) = Delivery::decode(frame.payload()) {
                 key(&known.event.text());
+            }
+        }
+        Some(Kind::Notice) => {
+            if let Ok(notice) = Notice::decode(frame.payload()) {
+                key(&notice.name.event.text());
+            }
+        }
+        Some(Kind::Told) => {
+            if let Ok(told) = Told::decode(frame.payload()) {
+                key(&told.name.event.text());
             }
         }
         _ => {}

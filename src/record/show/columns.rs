@@ -38,8 +38,13 @@ impl Columns {
 
     /// Adds a row of as many cells as there are headings.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.cells(cells.into());
+    }
+
+    /// The same, of a number of columns that depends on what is shown.
+    pub fn cells(&mut self, cells: Vec<String>) {
         debug_assert_eq!(cells.len(), self.right.len());
-        self.rows.push(cells.into());
+        self.rows.push(cells);
     }
 
     /// Rows without the headings.
