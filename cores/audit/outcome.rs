@@ -159,7 +159,7 @@ fn noticed(frame: &Frame<'_>, Spot { ms, segment, offset }: Spot, meant: Meant) 
         Some(Kind::Told) => Told::decode(frame.payload()).map_or(String::new(), |t| {
             let status = if t.status > 0 { format!(", status {}", t.status) } else { String::new() };
             let (imp, kind, end) = (t.name.imp, t.name.kind.name(), t.end.name());
-            format!("told: impression {imp} {kind}: {end}{status} after {} calls, {at}\n", t.attempts)
+            format!("told: impression {imp} {kind}: {end}{status}, calls {}, {at}\n", t.attempts)
         }),
         _ => String::new(),
     }
@@ -172,7 +172,7 @@ impl Outcome {
         for row in &self.rows {
             let at = row
                 .because
-                .map_or(String::new(), |s| format!(", at {} (segment {}, offset {})", utc(s.ms), s.segment, s.offset));
+                .map_or(String::new(), |s| format!(" at {} (segment {}, offset {})", utc(s.ms), s.segment, s.offset));
             let until = utc(u64::from(self.awaited_s) * 1_000);
             let came = match row.fate {
                 Fate::Charged(_) if row.freed.0 > 0 => format!("freed {}{at}", row.freed),

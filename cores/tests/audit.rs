@@ -364,6 +364,46 @@ fn what_an_advertiser_won_adds_up() {
     assert!(by.iter().filter(|l| l["type"] == "win").all(|l| l["dsp"] == dsp && l["seat"] == seat));
 }
 
+/// Of wins that no account pays; what is missing of a month is named, and no bill is right without it.
+#[test]
+fn a_month_is_billed_as_far_as_it_is_there() {
+    let dir = written("invoice", same);
+    let templates = templates();
+    let (mut wins, mut charged, mut freed) = (0, 0, 0);
+    for n in 1..=AUCTIONS {
+        for win in auction(&templates, n).decision.wins.iter().filter(|w| !w.account.is_some()) {
+            wins += 1;
+            charged += win.charge.0;
+            freed += if n.is_multiple_of(DELIVERED) { win.charge.0 } else { 0 };
+        }
+    }
+    assert!(wins > 100 && freed > 0);
+    let invoice = |month: &str, more: &[&str]| said(&[&["invoice", "--month", month], more].concat(), &dir.0);
+    let sum = |out: &str| lines(out).into_iter().rfind(|l| l["type"] == "sum");
+    let money = |nanos: i64| outcry::units::Money(nanos).to_string();
+    let (code, out, err) = invoice("2026-01", &["--json", "--lines"]);
+    let all = sum(&out).expect("a sum");
+    assert_eq!((code, all["charged"]["wins"].as_u64()), (0, Some(wins)), "{err}");
+    let amounts = ["charged", "freed", "billed"].map(|line| all[line]["amount"].to_string());
+    assert_eq!(amounts, [money(charged), money(-freed), money(charged - freed)]);
+    let of = |kind: &str| lines(&out).iter().filter(|l| l["type"] == kind).count() as u64;
+    assert_eq!((of("win"), of("campaign") > 1), (wins, true));
+    let (code, table, _) = invoice("2026-01", &[]);
+    assert!(code == 0 && table.contains(&money(charged - freed)), "{table}");
+    // Nothing of January was in February.
+    assert_eq!((invoice("2026-02", &[]).0, invoice("2026-02", &["--json"]).1), (0, String::new()));
+    let (code, _, err) = invoice("2026-13", &[]);
+    assert!(code == 2 && err.contains("a month is such as 2026-01"), "{err}");
+
+    fs::rename(dir.file(2, "log"), dir.0.join("elsewhere")).expect("moved");
+    let (code, out, err) = invoice("2026-01", &["--json"]);
+    assert!(code == 1 && err.contains("segments 2 to 2 are missing") && sum(&out) != Some(all.clone()), "{err}");
+    fs::rename(dir.0.join("elsewhere"), dir.file(2, "log")).expect("moved");
+    flip(&dir.file(3, "log"), PAGE + 300);
+    let (code, _, err) = invoice("2026-01", &["--json"]);
+    assert!(code == 1 && err.contains("segment 3, offset 4096 to ") && err.contains("may be wrong"), "{err}");
+}
+
 #[test]
 fn cat_prints_what_is_asked_for_and_reads_no_more() {
     let dir = written("cat", same);
@@ -398,7 +438,15 @@ fn cat_prints_what_is_asked_for_and_reads_no_more() {
 #[test]
 fn readers_that_leave_and_mistakes_are_taken_well() {
     let dir = written("leave", same);
-    for args in ["cat", "cat --json", "advertiser a.example", "replay --all", "request request-00003", "verify"] {
+    for args in [
+        "cat",
+        "cat --json",
+        "advertiser a.example",
+        "invoice --month 2026-01 --lines",
+        "replay --all",
+        "request request-00003",
+        "verify",
+    ] {
         let script = format!(
             "set -o pipefail; {} audit {args} {} 2>&1 | head -n 1",
             env!("CARGO_BIN_EXE_outcry"),

@@ -33,7 +33,7 @@ pub struct Spot {
 pub enum Payer {
     /// A campaign's account.
     Account(AccountId),
-    /// Nobody's account: a buyer, by its number in [`settling::Settling::buyer`].
+    /// Nobody's account: a buyer, by its number in [`settling::Settling::buyers`].
     Buyer(u32),
 }
 

@@ -213,11 +213,6 @@ impl Settling {
         }
     }
 
-    /// Who buys under a number.
-    pub fn buyer(&self, number: u32) -> Option<&Buyer> {
-        self.buyers.iter().find(|(_, n)| **n == number).map(|(buyer, _)| buyer)
-    }
-
     /// All who bought on no account, with their numbers.
     pub fn buyers(&self) -> impl Iterator<Item = (&Buyer, u32)> {
         self.buyers.iter().map(|(buyer, number)| (buyer, *number))
@@ -301,7 +296,7 @@ impl Settling {
             let loose = Loose { imp: win.imp, whose, charge: win.charge, awaits };
             self.loose.entry(i.event).or_default().push(loose);
             let over_ms = (u64::from(i.awaited_s / 60 + 1) * 60 + u64::from(GRACE_S)) * 1_000;
-            let due_ms = if awaits { over_ms } else { i.wall_ms + DELIVERED_MS };
+            let due_ms = if awaits { over_ms } else { i.wall_ms.saturating_add(DELIVERED_MS) };
             self.due.insert((due_ms, i.event));
         }
         whose
