@@ -179,7 +179,7 @@ impl Outcome {
                 Fate::Charged(_) => "for good".to_owned(),
                 Fate::Waits => format!("waits for its notice until {until}"),
                 Fate::Billed { .. } => format!("its notice came{at}"),
-                Fate::Lapsed => format!("went home: no notice came in time{at}"),
+                Fate::Lapsed => format!("went home{at}: no notice came in time"),
             };
             let (charge, cur) = (row.charge, row.what.accounting);
             text += &format!(

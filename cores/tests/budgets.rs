@@ -98,6 +98,25 @@ fn equal(place: &Path, admin: Option<SocketAddr>) {
     assert_eq!(code, 0, "{said}");
 }
 
+/// What all invoices of the test's months come to: charged, freed, billed.
+fn invoiced(place: &Path) -> [i64; 3] {
+    let now_ms = outcry_cores::bidder::turn::now().unix_ms();
+    let mut months = [now_ms - 600_000, now_ms].map(|ms| outcry::record::when::utc(ms)[..7].to_owned()).to_vec();
+    months.dedup();
+    let mut sums = [0; 3];
+    for month in months {
+        let (code, out, err) = run(&["audit", "invoice", place.to_str().expect("a path"), "--month", &month, "--json"]);
+        assert_eq!(code, 0, "{out}{err}");
+        let rows = out.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        for row in rows.filter(|row| row["type"] == "sum") {
+            for (sum, line) in sums.iter_mut().zip(["charged", "freed", "billed"]) {
+                *sum += nanos(&row[line]["amount"]);
+            }
+        }
+    }
+    sums
+}
+
 /// An exchange's place on disk.
 struct World {
     dir: Dir,
@@ -256,6 +275,8 @@ fn what_was_not_delivered_is_not_charged() {
     let spent = 5_000_000_000;
     assert_eq!(standing(serving.admin), [spent, spent, 0, 0, 0]);
     serving.stop();
+    let home = freed.iter().sum::<i64>();
+    assert_eq!(invoiced(&world.state()), [spent + home, -home, spent], "nor is it billed");
 }
 
 /// What a power cut leaves: what was synced, and another boot.

@@ -192,3 +192,36 @@ fn a_repetition_changes_nothing_and_an_alteration_is_named() {
     assert!(altered > 5);
     assert_eq!(named, altered, "each is named");
 }
+
+/// Whatever stands in a record, nothing panics: sums are long enough, moments end.
+#[test]
+fn no_record_makes_it_panic() {
+    let (mut read, mut unread) = (0, 0);
+    for seed in 400..440 {
+        let world = World::run(seed, 200);
+        let accounts = Accounts::default();
+        let month = Month::parse(MONTHS[0]).expect("a month");
+        let (mut settling, mut bill) = (Settling::new(world::NODE), Bill::new(&accounts, month));
+        let mut wins = Wins::default();
+        for (n, bytes) in world.frames.iter().enumerate() {
+            let altered = world::altered(bytes, seed << 20 | n as u64);
+            let f = frame::decode(&altered).expect("a frame");
+            let spot = Spot { ms: f.header.hlc >> 16, segment: 1, offset: n as u64 };
+            let done = settling.frame(&f, spot, &mut |came, spot| {
+                if let Came::Won(won) = &came {
+                    wins.keep(won, spot, ());
+                }
+                bill.came(&came);
+                wins.came(&came, spot);
+            });
+            (read, unread) = (read + u32::from(done.is_ok()), unread + u32::from(done.is_err()));
+            while wins.next(spot.ms).is_some() {}
+        }
+        while let Some(row) = wins.next(u64::MAX) {
+            row.sums();
+        }
+        bill.finish(&settling);
+    }
+    println!("{read} were read, {unread} were none");
+    assert!(read > 1_000 && unread > 100);
+}

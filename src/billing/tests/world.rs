@@ -461,3 +461,22 @@ pub(super) fn with_more_lapsed(bytes: &[u8], altered: &mut usize) -> Vec<u8> {
     frame::finish(&mut out, at, &f.header);
     out
 }
+
+/// A frame with some bytes of its payload, and its time, replaced: often by the largest there are.
+pub(super) fn altered(bytes: &[u8], seed: u64) -> Vec<u8> {
+    let f = frame::decode(bytes).expect("a frame");
+    let mut payload = f.payload().to_vec();
+    let mut seed = mix(seed);
+    for _ in 0..1 + seed % 3 {
+        seed = mix(seed);
+        let (at, run) = (seed as usize % payload.len().max(1), (seed >> 40) as usize % 9);
+        let byte = if seed >> 60 < 8 { 0xff } else { (seed >> 32) as u8 };
+        payload.iter_mut().skip(at).take(run).for_each(|b| *b = byte);
+    }
+    let hlc = if seed.is_multiple_of(50) { u64::MAX } else { f.header.hlc };
+    let mut out = Vec::new();
+    let at = frame::begin(&mut out);
+    out.extend_from_slice(&payload);
+    frame::finish(&mut out, at, &Header { hlc, ..f.header });
+    out
+}
