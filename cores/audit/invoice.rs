@@ -46,6 +46,9 @@ pub(super) struct InvoiceArgs {
     /// Open it: also each win, what came of it, and where the records are that say so.
     #[arg(long)]
     lines: bool,
+    /// Of that, only the wins behind one figure: charged, freed, lapsed, reduced, waiting, billed, late_notices.
+    #[arg(long, value_name = "LINE", requires = "lines", value_parser = line)]
+    of: Option<Line>,
     /// Comma-separated values: the sums, or with --lines the wins.
     #[arg(long, conflicts_with = "json")]
     csv: bool,
@@ -60,18 +63,26 @@ fn month(text: &str) -> Result<Month, String> {
     Month::parse(text).ok_or_else(|| "a month is such as 2026-01".to_owned())
 }
 
+fn line(text: &str) -> Result<Line, String> {
+    Line::of(text).ok_or_else(|| format!("there are {}", Line::ALL.map(Line::name).join(", ")))
+}
+
 /// What is added up, and printed on the way.
 struct Books<'a> {
     accounts: &'a Accounts,
     only: Option<AccountId>,
     /// How wins are printed; `None`: they are not.
     form: Option<Form>,
+    /// Only those of this figure.
+    of: Option<Line>,
     out: Out,
     bill: Bill<'a>,
     wins: Wins<Shown>,
     late: BTreeMap<Name, Spot>,
-    /// Of the wins that were printed.
+    /// Of the wins that were printed, or passed over.
     lines: Sums,
+    /// The latest frame's time.
+    last_ms: u64,
 }
 
 impl Books<'_> {
@@ -80,6 +91,7 @@ impl Books<'_> {
     }
 
     fn came(&mut self, came: Option<&Came<'_>>, spot: Spot) -> Result<(), AuditError> {
+        self.last_ms = self.last_ms.max(spot.ms);
         let Some(came) = came else { return self.print(spot.ms) };
         self.bill.came(came);
         if self.form.is_none() {
@@ -103,8 +115,11 @@ impl Books<'_> {
     fn print(&mut self, now_ms: u64) -> Result<(), AuditError> {
         let Some(form) = self.form else { return Ok(()) };
         while let Some(row) = self.wins.next(now_ms) {
-            self.lines += row.sums();
-            self.out.text(&form.win(&row))?;
+            let sums = row.sums();
+            self.lines += sums;
+            if self.of.is_none_or(|of| sums.line(of).wins > 0) {
+                self.out.text(&form.win(&row))?;
+            }
         }
         Ok(())
     }
@@ -115,7 +130,9 @@ impl Books<'_> {
         for noticed in self.bill.late.all() {
             if let Some(spot) = self.late.get(&(noticed.event, noticed.imp)) {
                 self.lines.late += Part::one(noticed.held);
-                self.out.text(&form.late(noticed, *spot))?;
+                if matches!(self.of, None | Some(Line::Late)) {
+                    self.out.text(&form.late(noticed, *spot))?;
+                }
             }
         }
         Ok(())
@@ -135,11 +152,13 @@ pub(super) fn run(args: &InvoiceArgs) -> Result<bool, AuditError> {
         accounts: &accounts,
         only,
         form: args.lines.then_some(Form::of(args.place.json, args.csv)),
+        of: args.of,
         out: Out::new(),
         bill: Bill::new(&accounts, args.month),
         wins: Wins::default(),
         late: BTreeMap::new(),
         lines: Sums::default(),
+        last_ms: 0,
     };
     if let Some(form) = books.form {
         books.out.text(&form.heading())?;
@@ -149,7 +168,7 @@ pub(super) fn run(args: &InvoiceArgs) -> Result<bool, AuditError> {
     whole &= readable & billed::sifted(&mut journal, auctions, &mut books.bill.late)?;
     books.print_late()?;
     let contradictions = std::mem::take(&mut books.bill.contradictions);
-    let Books { bill, mut out, lines, .. } = books;
+    let Books { bill, mut out, lines, last_ms, .. } = books;
     let mut bill = bill.finish(&settling);
     if let Some(id) = only {
         let name = accounts.name(id);
@@ -169,6 +188,12 @@ pub(super) fn run(args: &InvoiceArgs) -> Result<bool, AuditError> {
             money(c.lapsed),
             utc(u64::from(c.minute) * 60_000),
             money(c.waited),
+        ));
+    }
+    if last_ms < to {
+        let last = utc(last_ms);
+        say(format_args!(
+            "the records that were read end at {last}, before the month does: what is behind them is not billed here"
         ));
     }
     doubts(&bill);

@@ -230,6 +230,8 @@ fn an_invoice_is_what_the_ledger_has_spent_and_opens_into_its_wins() {
     };
     let sums = csv(&["--account", "acme.two"]);
     assert!(sums.contains(&"campaign,acme,,acme.two,USD,billed,4,1.5".to_owned()), "{sums:?}");
+    let of_line = |line: &str| csv(&["--lines", "--of", line]).iter().filter(|l| l.starts_with("win,")).count();
+    assert_eq!([of_line("waiting"), of_line("billed"), of_line("lapsed")], [4 + 2, 4 + 4 + 1, 0]);
     assert_eq!(csv(&["--lines"]).iter().filter(|l| l.starts_with("win,")).count(), wins.len());
 
     // And day by day ledger and record are equal, also campaign by campaign.

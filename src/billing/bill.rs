@@ -77,6 +77,11 @@ impl Line {
     pub const ALL: [Line; 7] =
         [Line::Charged, Line::Freed, Line::Lapsed, Line::Reduced, Line::Waiting, Line::Billed, Line::Late];
 
+    /// Of a name in reports.
+    pub fn of(name: &str) -> Option<Line> {
+        Line::ALL.into_iter().find(|line| line.name() == name)
+    }
+
     /// The name in reports.
     pub fn name(self) -> &'static str {
         match self {

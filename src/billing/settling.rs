@@ -170,6 +170,41 @@ struct Loose {
     awaits: bool,
 }
 
+/// A fault that a test is to find.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// A notice that comes again settles again.
+    Repeated,
+    /// One that stands behind its minute's end is believed.
+    Late,
+    /// One that says itself that it is too late is believed.
+    Expired,
+    /// One of another server's win is believed.
+    Theirs,
+    /// A lower price is not heard.
+    Lower,
+    /// One that is read before its win is forgotten.
+    Early,
+    /// What did not arrive stays charged.
+    Freed,
+    /// What is on no account waits for ever.
+    Waits,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Fault; 8] = [
+        Fault::Repeated,
+        Fault::Late,
+        Fault::Expired,
+        Fault::Theirs,
+        Fault::Lower,
+        Fault::Early,
+        Fault::Freed,
+        Fault::Waits,
+    ];
+}
+
 /// What a frame means is told with where it was read.
 type Each<'e> = dyn FnMut(Came<'_>, Spot) + 'e;
 
@@ -190,6 +225,7 @@ pub struct Settling {
     due: BTreeSet<(u64, EventId)>,
     awaited: bool,
     now_ms: u64,
+    planted: Option<Fault>,
 }
 
 fn line_of(line: LineKey) -> Whose {
@@ -210,7 +246,17 @@ impl Settling {
             due: BTreeSet::new(),
             awaited: false,
             now_ms: 0,
+            planted: None,
         }
+    }
+
+    /// Makes a mistake from now on; none in a release build.
+    pub fn plant(&mut self, fault: Fault) {
+        self.planted = cfg!(debug_assertions).then_some(fault);
+    }
+
+    fn has(&self, fault: Fault) -> bool {
+        cfg!(debug_assertions) && self.planted == Some(fault)
     }
 
     /// All who bought on no account, with their numbers.
@@ -328,6 +374,9 @@ impl Settling {
         let known = Delivery::decode(payload)?;
         let event = known.event;
         each(Came::Delivered(event, known.delivery), spot);
+        if self.has(Fault::Freed) {
+            return Ok(());
+        }
         for freed in known.freed.iter().filter(|freed| freed.amount > Money(0)) {
             let whose = line_of(LineKey { account: freed.account, period: freed.period });
             each(Came::Freed { event, imp: None, whose, amount: freed.amount }, spot);
@@ -351,7 +400,7 @@ impl Settling {
         let held = notice.held.filter(|held| notice.name.kind == Told::Billed && *held > Money(0));
         let Some(held) = held else { return };
         let (event, imp, expires_s) = (notice.name.event, notice.name.imp, notice.expires_s);
-        if event.node != self.node {
+        if event.node != self.node && !self.has(Fault::Theirs) {
             return;
         }
         let line = LineKey { account: notice.account, period: notice.period };
@@ -360,27 +409,33 @@ impl Settling {
             imp,
             whose: line_of(line),
             held,
-            charge: Money(notice.charge.0.clamp(0, held.0)),
+            charge: if self.has(Fault::Lower) { held } else { Money(notice.charge.0.clamp(0, held.0)) },
             price: notice.price,
             said: notice.said,
         };
         let now_s = u32::try_from(self.now_ms / 1_000).unwrap_or(u32::MAX);
-        let first = !notice.expired && self.seen.first(event, imp, expires_s, now_s);
+        let expired = notice.expired && !self.has(Fault::Expired);
+        let first = !expired && (self.seen.first(event, imp, expires_s, now_s) || self.has(Fault::Repeated));
         if !notice.account.is_some() {
             if !first {
                 return;
             }
-            let Some(loose) = self.awaited_loose(event, imp) else { return self.early.push_back((noticed, spot)) };
+            let Some(loose) = self.awaited_loose(event, imp) else {
+                if !self.has(Fault::Early) {
+                    self.early.push_back((noticed, spot));
+                }
+                return;
+            };
             noticed.whose = loose.whose;
             return each(Came::Billed(noticed), spot);
         }
-        if notice.expired {
+        if expired {
             return each(Came::Late { noticed, first }, spot);
         }
         if !first {
             return;
         }
-        if expires_s / 60 <= self.gone {
+        if expires_s / 60 <= self.gone && !self.has(Fault::Late) {
             return each(Came::Late { noticed, first }, spot);
         }
         let of = Of { epoch: event.epoch, line };
@@ -404,6 +459,9 @@ impl Settling {
     fn tidy(&mut self, spot: Spot, each: &mut Each<'_>) {
         let now_ms = self.now_ms;
         while let Some((_, event)) = self.due.first().copied().filter(|(due_ms, _)| *due_ms <= now_ms) {
+            if self.has(Fault::Waits) {
+                break;
+            }
             self.due.pop_first();
             for l in self.loose.remove(&event).into_iter().flatten().filter(|l| l.awaits) {
                 each(Came::Expired { event, imp: l.imp, whose: l.whose, amount: l.charge }, spot);

@@ -7,7 +7,7 @@ use super::{
     Spot,
     accounts::{Accounts, Month},
     bill::{Bill, Finished, Line, Of as Under, Sums},
-    settling::{Came, Settling},
+    settling::{Came, Fault, Settling},
     wins::{Fate, Kept, Wins},
 };
 use crate::{
@@ -29,6 +29,11 @@ struct Read {
 
 /// Reads frames as `outcry audit` does.
 fn read(frames: &Frames, month: &str) -> Read {
+    read_with(None, frames, month)
+}
+
+/// The same, with a mistake.
+fn read_with(fault: Option<Fault>, frames: &Frames, month: &str) -> Read {
     let month = Month::parse(month).expect("a month");
     let frames: Vec<_> = frames.iter().map(|bytes| frame::decode(bytes).expect("a frame")).collect();
     let mut accounts = Accounts::default();
@@ -36,6 +41,7 @@ fn read(frames: &Frames, month: &str) -> Read {
         accounts.moved(&Movement::decode(f.header.version, f.payload()).expect("a movement"));
     }
     let (mut settling, mut bill) = (Settling::new(world::NODE), Bill::new(&accounts, month));
+    fault.into_iter().for_each(|fault| settling.plant(fault));
     let (mut wins, mut out) = (Wins::default(), Vec::new());
     for (n, f) in frames.iter().enumerate() {
         let spot = Spot { ms: f.header.hlc >> 16, segment: 1, offset: n as u64 };
@@ -191,6 +197,22 @@ fn a_repetition_changes_nothing_and_an_alteration_is_named() {
     let named: usize = MONTHS.iter().map(|month| read(&frames, month).contradictions).sum();
     assert!(altered > 5);
     assert_eq!(named, altered, "each is named");
+}
+
+/// Each mistake that a reader could make is found, by sums or by what went home.
+#[test]
+fn every_planted_fault_is_found() {
+    for fault in Fault::ALL {
+        let found = (500..540).find(|seed| {
+            let world = World::run(*seed, 300);
+            MONTHS.iter().any(|month| {
+                let read = read_with(Some(fault), &world.frames, month);
+                read.bill.rows != world.rows(month) || read.contradictions > 0
+            })
+        });
+        println!("{fault:?}: seed {found:?}");
+        assert!(found.is_some(), "{fault:?} is not found");
+    }
 }
 
 /// Whatever stands in a record, nothing panics: sums are long enough, moments end.
