@@ -8,7 +8,7 @@ use super::{
     csv::Field,
     directory::Journal,
     names,
-    opened::{self, Form, Row, Shown},
+    opened::{self, Form, Row, Shown, Text},
     say,
 };
 use clap::{Args, ValueEnum};
@@ -147,8 +147,8 @@ impl Books<'_> {
     /// Prints the wins of which all is known by now.
     fn print(&mut self, now_ms: u64) -> Result<(), AuditError> {
         while let Some(row) = self.wins.next(now_ms) {
-            let Shown { dsp, seat, cid, accounting, .. } = &row.what;
-            let of = (dsp.clone(), seat.clone(), cid.clone(), *accounting);
+            let [dsp, seat, cid] = [Text::Dsp, Text::Seat, Text::Cid].map(|text| row.what.text(text).to_vec());
+            let of = (dsp, seat, cid, row.what.accounting);
             self.sums.entry(of).or_default().add(&Sum::of(&row));
             if matches!(row.fate, Fate::Lapsed | Fate::Waits) {
                 self.lapsed.insert((row.event, row.imp));

@@ -19,22 +19,44 @@ use outcry::{
     units::{Cpm, Currency, Money},
 };
 
-/// What is printed of a win besides what it comes to.
+/// What is printed of a win besides what it comes to. Many are kept at once, so its texts are one.
 #[derive(Clone, Debug)]
 pub(super) struct Shown {
     pub(super) test: bool,
-    request: Vec<u8>,
-    exchange: Vec<u8>,
-    imp: Vec<u8>,
-    pub(super) dsp: Vec<u8>,
-    pub(super) seat: Vec<u8>,
-    bid: Vec<u8>,
-    pub(super) cid: Vec<u8>,
-    crid: Vec<u8>,
-    deal: Vec<u8>,
+    texts: Box<[u8]>,
+    /// Where each [`Text`] ends.
+    ends: [u16; Text::ALL.len()],
     price: Cpm,
     cur: Currency,
     pub(super) accounting: Currency,
+}
+
+/// A text of a win.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Text {
+    /// `request.id`
+    Request,
+    /// The exchange's name.
+    Exchange,
+    /// `imp.id`
+    Imp,
+    /// The DSP's name.
+    Dsp,
+    /// `seatbid.seat`
+    Seat,
+    /// `bid.id`
+    Bid,
+    /// `bid.cid`
+    Cid,
+    /// `bid.crid`
+    Crid,
+    /// `deal.id`
+    Deal,
+}
+
+impl Text {
+    const ALL: [Text; 9] =
+        [Text::Request, Text::Exchange, Text::Imp, Text::Dsp, Text::Seat, Text::Bid, Text::Cid, Text::Crid, Text::Deal];
 }
 
 impl Shown {
@@ -42,25 +64,37 @@ impl Shown {
     pub(super) fn of(won: &Won<'_>) -> Option<Shown> {
         let (i, win) = (&won.record.inputs, won.win);
         let bid = i.bids.get(usize::from(win.input))?;
-        let text = |kept| i.text(kept).to_vec();
+        let deal = i.deals.get(usize::from(bid.deal)).filter(|_| bid.deal != NO_DEAL);
+        let kept = |text: Text| match text {
+            Text::Request => Some(i.request_id),
+            Text::Exchange => Some(i.exchange),
+            Text::Imp => i.imps.get(usize::from(win.imp)).map(|imp| imp.id),
+            Text::Dsp => i.legs.get(usize::from(bid.leg)).map(|leg| leg.name),
+            Text::Seat => Some(bid.seat),
+            Text::Bid => Some(bid.id),
+            Text::Cid => Some(bid.cid),
+            Text::Crid => Some(bid.crid),
+            Text::Deal => deal.map(|deal| deal.id),
+        };
+        let mut texts = Vec::new();
+        let ends = Text::ALL.map(|text| {
+            texts.extend_from_slice(kept(text).map_or(&[], |kept| i.text(kept)));
+            u16::try_from(texts.len()).unwrap_or(u16::MAX)
+        });
         Some(Shown {
             test: i.test,
-            request: text(i.request_id),
-            exchange: text(i.exchange),
-            imp: i.imps.get(usize::from(win.imp)).map_or(Vec::new(), |imp| text(imp.id)),
-            dsp: i.legs.get(usize::from(bid.leg)).map_or(Vec::new(), |leg| text(leg.name)),
-            seat: text(bid.seat),
-            bid: text(bid.id),
-            cid: text(bid.cid),
-            crid: text(bid.crid),
-            deal: match bid.deal {
-                NO_DEAL => Vec::new(),
-                at => i.deals.get(usize::from(at)).map_or(Vec::new(), |deal| text(deal.id)),
-            },
+            texts: texts.into_boxed_slice(),
+            ends,
             price: win.price,
             cur: i.answer_currency,
             accounting: i.accounting,
         })
+    }
+
+    pub(super) fn text(&self, text: Text) -> &[u8] {
+        let at = text as usize;
+        let begins = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.texts.get(usize::from(begins)..usize::from(self.ends[at])).unwrap_or(&[])
     }
 }
 
@@ -124,7 +158,7 @@ fn at(spot: &Spot) -> String {
 }
 
 pub(super) fn line(row: &Row) -> String {
-    let Shown { dsp, seat, cid, crid, deal, imp, request, .. } = &row.what;
+    let text = |text| plain(row.what.text(text));
     let dash = || "-".to_owned();
     format!(
         "{:<24} {:>12} {} {:>12} {} {:<11} {:>15} {:>12} {:<24} {:<30} {:<12} {:<12} {:<12} {:<12} {} {}{}{}\n",
@@ -137,11 +171,11 @@ pub(super) fn line(row: &Row) -> String {
         money(billed(row)),
         paid(row).map_or_else(dash, |price| price.to_string()),
         row.because.map_or_else(dash, |spot| utc(spot.ms)),
-        format!("{}/{}/{}", plain(dsp), plain(seat), plain(cid)),
-        plain(crid),
-        plain(deal),
-        plain(imp),
-        plain(request),
+        format!("{}/{}/{}", text(Text::Dsp), text(Text::Seat), text(Text::Cid)),
+        text(Text::Crid),
+        text(Text::Deal),
+        text(Text::Imp),
+        text(Text::Request),
         row.event,
         at(&row.spot),
         row.because.map_or(String::new(), |spot| format!(" {}", at(&spot))),
@@ -155,16 +189,16 @@ pub(super) fn json(row: &Row) -> String {
         o.word("type", "win");
         o.word("time", utc(row.spot.ms));
         o.word("bidid", row.event);
-        o.text("id", &row.what.request);
-        o.text("exchange", &row.what.exchange);
+        o.text("id", row.what.text(Text::Request));
+        o.text("exchange", row.what.text(Text::Exchange));
         o.number("imp", row.imp);
-        o.text("impid", &row.what.imp);
-        o.text("dsp", &row.what.dsp);
-        o.some_text("seat", &row.what.seat);
-        o.text("bid", &row.what.bid);
-        o.some_text("cid", &row.what.cid);
-        o.some_text("crid", &row.what.crid);
-        o.some_text("dealid", &row.what.deal);
+        o.text("impid", row.what.text(Text::Imp));
+        o.text("dsp", row.what.text(Text::Dsp));
+        o.some_text("seat", row.what.text(Text::Seat));
+        o.text("bid", row.what.text(Text::Bid));
+        o.some_text("cid", row.what.text(Text::Cid));
+        o.some_text("crid", row.what.text(Text::Crid));
+        o.some_text("dealid", row.what.text(Text::Deal));
         o.number("price", row.what.price);
         o.word("cur", row.what.cur);
         o.number("charge", row.charge);
@@ -202,16 +236,16 @@ pub(super) fn csv_line(row: &Row) -> String {
         word(&if s.test { "test" } else { "win" }),
         word(&utc(row.spot.ms)),
         word(&row.event),
-        Field::Text(&s.request),
-        Field::Text(&s.exchange),
+        Field::Text(s.text(Text::Request)),
+        Field::Text(s.text(Text::Exchange)),
         word(&row.imp),
-        Field::Text(&s.imp),
-        Field::Text(&s.dsp),
-        Field::Text(&s.seat),
-        Field::Text(&s.bid),
-        Field::Text(&s.cid),
-        Field::Text(&s.crid),
-        Field::Text(&s.deal),
+        Field::Text(s.text(Text::Imp)),
+        Field::Text(s.text(Text::Dsp)),
+        Field::Text(s.text(Text::Seat)),
+        Field::Text(s.text(Text::Bid)),
+        Field::Text(s.text(Text::Cid)),
+        Field::Text(s.text(Text::Crid)),
+        Field::Text(s.text(Text::Deal)),
         word(&s.price),
         word(&s.cur),
         word(&row.charge),

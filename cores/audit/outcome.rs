@@ -5,7 +5,7 @@ use super::{
     advertiser::money,
     directory::Journal,
     find::Hit,
-    opened::{Row, Shown},
+    opened::{Row, Shown, Text},
     walk,
 };
 use outcry::{
@@ -185,9 +185,9 @@ impl Outcome {
             text += &format!(
                 "money: impression {} {}/{}/{} charged {charge} {cur}; {came}; billed {}\n",
                 row.imp,
-                plain(&row.what.dsp),
-                plain(&row.what.seat),
-                plain(&row.what.cid),
+                plain(row.what.text(Text::Dsp)),
+                plain(row.what.text(Text::Seat)),
+                plain(row.what.text(Text::Cid)),
                 money(row.sums().line(Line::Billed).nanos),
             );
         }

@@ -29,11 +29,11 @@ struct Read {
 
 /// Reads frames as `outcry audit` does.
 fn read(frames: &Frames, month: &str) -> Read {
-    read_with(None, frames, month)
+    read_with(None, usize::MAX, frames, month)
 }
 
 /// The same, with a mistake.
-fn read_with(fault: Option<Fault>, frames: &Frames, month: &str) -> Read {
+fn read_with(fault: Option<Fault>, ahead: usize, frames: &Frames, month: &str) -> Read {
     let month = Month::parse(month).expect("a month");
     let frames: Vec<_> = frames.iter().map(|bytes| frame::decode(bytes).expect("a frame")).collect();
     let mut accounts = Accounts::default();
@@ -42,7 +42,7 @@ fn read_with(fault: Option<Fault>, frames: &Frames, month: &str) -> Read {
     }
     let (mut settling, mut bill) = (Settling::new(world::NODE), Bill::new(&accounts, month));
     fault.into_iter().for_each(|fault| settling.plant(fault));
-    let (mut wins, mut out) = (Wins::default(), Vec::new());
+    let (mut wins, mut out) = (Wins::new(ahead), Vec::new());
     for (n, f) in frames.iter().enumerate() {
         let spot = Spot { ms: f.header.hlc >> 16, segment: 1, offset: n as u64 };
         settling
@@ -199,6 +199,28 @@ fn a_repetition_changes_nothing_and_an_alteration_is_named() {
     assert_eq!(named, altered, "each is named");
 }
 
+/// In the order of their auctions, unless too many are behind one that waits; each once, with the same that came of it.
+#[test]
+fn no_more_wins_are_kept_than_may_be() {
+    for seed in 600..610 {
+        let world = World::run(seed, 800);
+        let by = |ahead| read_with(None, ahead, &world.frames, MONTHS[0]).wins;
+        let name = |row: &Kept<()>| (row.spot.offset, row.event, row.imp);
+        let what = |row: &Kept<()>| (name(row), format!("{:?} {:?} {:?}", row.fate, row.freed, row.because));
+        let in_order = by(usize::MAX);
+        assert!(in_order.is_sorted_by_key(|row| row.spot.offset), "seed {seed}");
+        let mut want: Vec<_> = in_order.iter().map(what).collect();
+        want.sort();
+        for ahead in [0, 1, 20] {
+            let rows = by(ahead);
+            assert!(!rows.is_sorted_by_key(|row| row.spot.offset), "seed {seed}, {ahead}");
+            let mut got: Vec<_> = rows.iter().map(what).collect();
+            got.sort();
+            assert_eq!(got, want, "seed {seed}, {ahead}");
+        }
+    }
+}
+
 /// Each mistake that a reader could make is found, by sums or by what went home.
 #[test]
 fn every_planted_fault_is_found() {
@@ -206,7 +228,7 @@ fn every_planted_fault_is_found() {
         let found = (500..540).find(|seed| {
             let world = World::run(*seed, 300);
             MONTHS.iter().any(|month| {
-                let read = read_with(Some(fault), &world.frames, month);
+                let read = read_with(Some(fault), usize::MAX, &world.frames, month);
                 read.bill.rows != world.rows(month) || read.contradictions > 0
             })
         });

@@ -1,10 +1,10 @@
 //! What came of each win: the records behind a sum.
 //! Owns: wins until it is known what came of them. Called by: `outcry audit`, for the wins that are asked for.
-//! Never: hands out a win before all before it; so the one that waits longest keeps those behind it.
+//! Never: keeps more than [`AHEAD`] wins because one before them waits. Full: those of which all is known are handed out before it.
 //!
-//! Kept: the wins that were asked for of a minute; where they wait for notices, of a token's life. Each takes as much as what is
-//! to be printed of it, some five hundred bytes. And the notices of the last seconds that were of none of them, since a notice may
-//! be read before its win.
+//! Kept: the wins that were asked for of a minute; where they wait for notices, those that no notice has come for in a token's
+//! life. Each takes as much as what is to be printed of it, some five hundred bytes. And the notices of the last seconds that were
+//! of none of them, since a notice may be read before its win.
 use super::{
     Spot, Whose,
     bill::{Part, Sums},
@@ -100,45 +100,75 @@ impl<T> Kept<T> {
     }
 }
 
+/// So many wins are kept in the order of their auctions, if need be.
+pub const AHEAD: usize = 100_000;
+
+/// An auction's wins that were asked for, one behind the other.
+#[derive(Clone, Copy, Debug)]
+struct Auction {
+    first: u64,
+    wins: u8,
+    /// Not handed out yet.
+    left: u8,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Wins<T> {
-    rows: VecDeque<Kept<T>>,
+    /// Holes where one was handed out before those before it.
+    rows: VecDeque<Option<Box<Kept<T>>>>,
     /// The number of the first of them.
     first: u64,
-    /// The first win of each auction.
-    auctions: HashMap<EventId, u64>,
+    auctions: HashMap<EventId, Auction>,
     /// Those that wait, by the minute in which their notices expire.
     minutes: BTreeMap<(u32, Of), Vec<u64>>,
+    /// Those that waited, in the order in which it became known what came of them; and those that never did.
+    known: VecDeque<u64>,
+    charged: VecDeque<u64>,
     /// Notices of no win that was asked for so far, with where they are; and their order.
     early: HashMap<(EventId, u8), (Noticed, Spot)>,
     recent: VecDeque<(u64, EventId, u8)>,
+    ahead: usize,
+    taken: u64,
 }
 
 impl<T> Default for Wins<T> {
     fn default() -> Wins<T> {
+        Wins::new(AHEAD)
+    }
+}
+
+impl<T> Wins<T> {
+    /// None yet; so many are kept in order.
+    pub fn new(ahead: usize) -> Wins<T> {
         Wins {
             rows: VecDeque::new(),
             first: 0,
             auctions: HashMap::new(),
             minutes: BTreeMap::new(),
+            known: VecDeque::new(),
+            charged: VecDeque::new(),
             early: HashMap::new(),
             recent: VecDeque::new(),
+            ahead,
+            taken: 0,
         }
     }
-}
 
-impl<T> Wins<T> {
     /// Asks for a win.
     pub fn keep(&mut self, won: &Won<'_>, spot: Spot, what: T) {
         let number = self.first + self.rows.len() as u64;
         let event = won.record.inputs.event;
-        self.auctions.entry(event).or_insert(number);
+        let auction = self.auctions.entry(event).or_insert(Auction { first: number, wins: 0, left: 0 });
+        (auction.wins, auction.left) = (auction.wins.saturating_add(1), auction.left.saturating_add(1));
         if let Some(expires_s) = won.awaited_s.filter(|_| won.win.account.is_some()) {
             self.minutes.entry((expires_s / 60, won.of)).or_default().push(number);
         }
         let awaits = won.awaited_s.is_some();
-        self.rows.push_back(Kept {
+        if !awaits {
+            self.charged.push_back(number);
+        }
+        self.rows.push_back(Some(Box::new(Kept {
             event,
             imp: won.win.imp,
             whose: won.whose,
@@ -150,7 +180,7 @@ impl<T> Wins<T> {
             what,
             awaits,
             test: won.record.inputs.test,
-        });
+        })));
         if let Some((noticed, spot)) = self.early.remove(&(event, won.win.imp)) {
             self.billed(&noticed, spot);
         }
@@ -158,9 +188,20 @@ impl<T> Wins<T> {
 
     /// Its notice came. False: it is of no win that was asked for.
     fn billed(&mut self, n: &Noticed, spot: Spot) -> bool {
-        let Some(row) = self.of(n.event).find(|row| row.imp == n.imp && row.awaits) else { return false };
-        (row.fate, row.because) = (Fate::Billed { charge: n.charge, price: n.price, said: n.said }, Some(spot));
+        let Some(at) = self.of(n.event).find(|at| self.row(*at).is_some_and(|row| row.imp == n.imp && row.awaits))
+        else {
+            return false;
+        };
+        self.settle(at, Fate::Billed { charge: n.charge, price: n.price, said: n.said }, Some(spot));
         true
+    }
+
+    /// It is known what came of one that waited.
+    fn settle(&mut self, number: u64, fate: Fate, because: Option<Spot>) {
+        if let Some(row) = self.row_mut(number) {
+            (row.fate, row.because) = (fate, because);
+            self.known.push_back(number);
+        }
     }
 
     /// Keeps a notice whose win may be read yet.
@@ -173,10 +214,22 @@ impl<T> Wins<T> {
         self.recent.push_back((spot.ms, noticed.event, noticed.imp));
     }
 
-    fn of(&mut self, event: EventId) -> impl Iterator<Item = &mut Kept<T>> {
-        let first = self.auctions.get(&event).and_then(|number| number.checked_sub(self.first));
-        let at = first.and_then(|at| usize::try_from(at).ok()).unwrap_or(self.rows.len());
-        self.rows.range_mut(at.min(self.rows.len())..).take_while(move |row| row.event == event)
+    /// The numbers of an auction's wins.
+    fn of(&self, event: EventId) -> std::ops::Range<u64> {
+        self.auctions.get(&event).map_or(0..0, |auction| auction.first..auction.first + u64::from(auction.wins))
+    }
+
+    fn at(&self, number: u64) -> Option<usize> {
+        usize::try_from(number.checked_sub(self.first)?).ok()
+    }
+
+    fn row(&self, number: u64) -> Option<&Kept<T>> {
+        self.rows.get(self.at(number)?)?.as_deref()
+    }
+
+    fn row_mut(&mut self, number: u64) -> Option<&mut Kept<T>> {
+        let at = self.at(number)?;
+        self.rows.get_mut(at)?.as_deref_mut()
     }
 
     /// What a frame means for those that were asked for.
@@ -184,16 +237,20 @@ impl<T> Wins<T> {
         match *came {
             Came::Won(_) | Came::Late { .. } => {}
             Came::Delivered(event, delivery) => {
-                for row in self.of(event).filter(|row| !row.awaits) {
-                    (row.fate, row.because) = (Fate::Charged(delivery), Some(spot));
+                for number in self.of(event) {
+                    if let Some(row) = self.row_mut(number).filter(|row| !row.awaits) {
+                        (row.fate, row.because) = (Fate::Charged(delivery), Some(spot));
+                    }
                 }
             }
             Came::Freed { event, imp, whose, amount } => {
-                let is = |row: &&mut Kept<T>| match imp {
+                let is = |row: &Kept<T>| match imp {
                     Some(imp) => row.imp == imp,
                     None => row.whose == whose && row.charge == amount,
                 };
-                if let Some(row) = self.of(event).filter(|row| row.freed == Money(0)).find(is) {
+                let free = |row: &Kept<T>| row.freed == Money(0) && is(row);
+                let number = self.of(event).find(|number| self.row(*number).is_some_and(free));
+                if let Some(row) = number.and_then(|number| self.row_mut(number)) {
                     row.freed = amount;
                 }
             }
@@ -203,15 +260,15 @@ impl<T> Wins<T> {
                 }
             }
             Came::Expired { event, imp, .. } => {
-                if let Some(row) = self.of(event).find(|row| row.imp == imp && row.awaits) {
-                    row.fate = Fate::Lapsed;
+                let waits = |row: &Kept<T>| row.imp == imp && row.fate == Fate::Waits;
+                if let Some(number) = self.of(event).find(|number| self.row(*number).is_some_and(waits)) {
+                    self.settle(number, Fate::Lapsed, None);
                 }
             }
             Came::Lapsed { of, minute, .. } => {
                 for number in self.minutes.remove(&(minute, of)).unwrap_or_default() {
-                    let at = number.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
-                    if let Some(row) = at.and_then(|at| self.rows.get_mut(at)).filter(|row| row.fate == Fate::Waits) {
-                        (row.fate, row.because) = (Fate::Lapsed, Some(spot));
+                    if self.row(number).is_some_and(|row| row.fate == Fate::Waits) {
+                        self.settle(number, Fate::Lapsed, Some(spot));
                     }
                 }
             }
@@ -220,26 +277,78 @@ impl<T> Wins<T> {
 
     /// The next of which all is known, or will be at this time; `None`, for now.
     pub fn next(&mut self, now_ms: u64) -> Option<Kept<T>> {
-        let known = |row: &Kept<T>| match row.fate {
-            Fate::Charged(_) => row.spot.ms.saturating_add(DELIVERED_MS) <= now_ms,
-            Fate::Waits => now_ms == u64::MAX,
-            Fate::Billed { .. } | Fate::Lapsed => true,
-        };
-        self.rows.front().filter(|row| known(row))?;
-        let row = self.rows.pop_front()?;
-        self.first += 1;
-        match self.rows.front() {
-            Some(next) if next.event == row.event => self.auctions.insert(row.event, self.first),
-            _ => self.auctions.remove(&row.event),
-        };
+        if let Some(Some(row)) = self.rows.front()
+            && known(row, now_ms)
+        {
+            return self.take(self.first);
+        }
+        if self.rows.len() <= self.ahead {
+            return None;
+        }
+        while let Some(number) = self.known.pop_front() {
+            if self.row(number).is_some() {
+                return self.take(number);
+            }
+        }
+        while let Some(number) = self.charged.front().copied() {
+            match self.row(number) {
+                Some(row) if !known(row, now_ms) => return None,
+                row => {
+                    let there = row.is_some();
+                    self.charged.pop_front();
+                    if there {
+                        return self.take(number);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, number: u64) -> Option<Kept<T>> {
+        let at = self.at(number)?;
+        let row = self.rows.get_mut(at)?.take()?;
+        if let Some(auction) = self.auctions.get_mut(&row.event) {
+            auction.left = auction.left.saturating_sub(1);
+            if auction.left == 0 {
+                self.auctions.remove(&row.event);
+            }
+        }
+        while let Some(None) = self.rows.front() {
+            self.rows.pop_front();
+            self.first += 1;
+        }
+        self.taken += 1;
+        self.tidy();
+        Some(*row)
+    }
+
+    /// Lets go of numbers of wins that were handed out.
+    fn tidy(&mut self) {
+        let first = self.first;
+        for numbers in [&mut self.known, &mut self.charged] {
+            while numbers.front().is_some_and(|number| *number < first) {
+                numbers.pop_front();
+            }
+            if numbers.len() > 2 * self.rows.len() + 1_024 {
+                numbers.retain(|number| *number >= first);
+            }
+        }
         // A minute whose wins are all billed nobody lets go of.
-        if self.minutes.len() > 1_024 && self.first.is_multiple_of(4_096) {
-            let first = self.first;
+        if self.minutes.len() > 1_024 && self.taken.is_multiple_of(4_096) {
             self.minutes.retain(|_, numbers| {
-                numbers.retain(|n| *n >= first);
+                numbers.retain(|number| *number >= first);
                 !numbers.is_empty()
             });
         }
-        Some(row)
+    }
+}
+
+/// Is all known of a win, or will be at this time?
+fn known<T>(row: &Kept<T>, now_ms: u64) -> bool {
+    match row.fate {
+        Fate::Charged(_) => row.spot.ms.saturating_add(DELIVERED_MS) <= now_ms,
+        Fate::Waits => now_ms == u64::MAX,
+        Fate::Billed { .. } | Fate::Lapsed => true,
     }
 }
