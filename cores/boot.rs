@@ -18,7 +18,7 @@ use crate::{
     notice_keys::{self, NoticeKeysError},
     notices::{self, holding::MoneyEnds, start::NoticesError},
     raw::{self, RawRole},
-    ship::{self, producer::Kafka, reach::Reach},
+    ship::{Shipping, reach::Reach, run::ShipError},
     state::{self, StateError},
     topology,
     wiring::{WiringError, wire},
@@ -29,7 +29,6 @@ use outcry::{
     messages::{CoreConfig, CoreNotices},
     notice::{holds::Holds, sealed::Seal},
     record::slots::{DspSlots, rows_for},
-    ship::cursor::Position,
     time::hybrid::Hlc,
     units::{MS, mix},
 };
@@ -108,7 +107,7 @@ pub enum BootError {
     Cpus(String),
     /// Kafka.
     #[error(transparent)]
-    Ship(#[from] ship::run::ShipError),
+    Ship(#[from] ShipError),
     /// A mistake of ours.
     #[error(transparent)]
     Wiring(#[from] WiringError),
@@ -201,8 +200,8 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
     let mut slots = DspSlots::new(rows);
 
     // Names and files that are wrong are told before anything is begun.
-    let shipping = shipping(&config, start.node)?;
-    let reach = shipping.as_ref().map(|(reach, ..)| Arc::clone(reach));
+    let shipping = Shipping::begin(&config, start.node)?;
+    let reach = shipping.as_ref().map(|shipping| Arc::clone(&shipping.reach));
 
     // Before a port is bound, a box made or a request taken: what was left behind goes into the journal.
     let (left, opening) = keeping::look(&config, &plan, start, (mix(entropy ^ 1), reach.clone()), say)?.unzip();
@@ -333,24 +332,13 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
     };
     // These two are all who write notes: when they have ended there is none more.
     drop(to_notes);
-    let shipper = match (shipping, &config.kafka) {
-        (Some((reach, begun, kafka)), Some(rules)) => {
-            let seat = ship::run::Seat {
-                rules: rules.clone(),
-                node: start.node,
-                state_dir: config.state_dir.clone(),
-                journal: config.state_dir.join("journal"),
-                begun,
-                reach,
-                accounts: Arc::clone(&accounts),
-                handle: Arc::clone(&handle),
-                entropy: mix(entropy ^ 3),
-            };
-            let log = |line: &str| eprintln!("outcry: {line}");
-            ship::topics::watch(rules.clone(), Arc::clone(&seat.reach), log);
-            Some(spawn("outcry-ship", move || ship::run::run(seat, kafka, turn::now, log))?)
+    let shipper = match shipping {
+        Some(shipping) => {
+            let thread =
+                shipping.thread(&config, start.node, Arc::clone(&accounts), Arc::clone(&handle), mix(entropy ^ 3));
+            Some(spawn("outcry-ship", thread)?)
         }
-        _ => None,
+        None => None,
     };
     handle.keep_budgets(BudgetPort(to_ledger.clone()));
     if config.notices.url.is_some() {
@@ -500,14 +488,6 @@ fn spawn<R: Send + 'static>(name: &str, run: impl FnOnce() -> R + Send + 'static
         .name(name.to_owned())
         .spawn(run)
         .map_err(|source| BootError::System { what: "starting a thread", source })
-}
-
-/// What sends the record to Kafka, if it goes there, and how far it is there.
-fn shipping(config: &Config, node: u32) -> Result<Option<(Arc<Reach>, Position, Kafka)>, BootError> {
-    let Some(rules) = &config.kafka else { return Ok(None) };
-    let begun = ship::run::begun(&config.state_dir, node)?;
-    let kafka = ship::run::connect(rules, node).map_err(ship::run::ShipError::from)?;
-    Ok(Some((Arc::new(Reach::new(begun)), begun, kafka)))
 }
 
 /// Where a name leads.

@@ -120,7 +120,16 @@ fn journal(config: &Config, out: &mut String) -> std::fmt::Result {
         return writeln!(out, "\nno records are kept: record.durability = \"none\"");
     }
     let most = size(rules.keep_bytes.saturating_add(2 * rules.segment_bytes));
-    writeln!(out, "\njournal: {}, {} days or {most}, whichever comes first", dir.display(), rules.keep_days)
+    writeln!(out, "\njournal: {}, {} days or {most}, whichever comes first", dir.display(), rules.keep_days)?;
+    let Some(kafka) = &config.kafka else { return Ok(()) };
+    let brokers: Vec<String> = kafka.brokers.iter().map(|(host, port)| format!("{host}:{port}")).collect();
+    let (tls, most) = (if kafka.tls { ", TLS" } else { "" }, size(kafka.bytes_per_s));
+    writeln!(
+        out,
+        "  sent to Kafka at {}{tls}, topics {}*, at most {most} a second; what it has not acknowledged stays, however old",
+        brokers.join(", "),
+        kafka.prefix
+    )
 }
 
 fn listeners(config: &Config, out: &mut String) -> std::fmt::Result {

@@ -18,3 +18,52 @@ pub mod reading;
 pub mod run;
 pub mod tail;
 pub mod topics;
+
+use crate::{bidder::turn, control::ControlHandle, money::Accounts};
+use outcry::{
+    config::{Config, KafkaRules},
+    ship::cursor::Position,
+};
+use producer::Kafka;
+use reach::Reach;
+use run::{Seat, ShipError};
+use std::sync::Arc;
+
+/// The way to Kafka before its thread is there.
+pub struct Shipping {
+    rules: KafkaRules,
+    begun: Position,
+    kafka: Kafka,
+    /// What flush and the thread tell each other.
+    pub reach: Arc<Reach>,
+}
+
+impl Shipping {
+    /// Looks how far the record of this machine is in Kafka, and makes a producer. `None`: it does not go there.
+    ///
+    /// # Errors
+    /// [`ShipError`]
+    pub fn begin(config: &Config, node: u32) -> Result<Option<Shipping>, ShipError> {
+        let Some(rules) = &config.kafka else { return Ok(None) };
+        let begun = run::begun(&config.state_dir, node)?;
+        let kafka = run::connect(rules, node)?;
+        Ok(Some(Shipping { rules: rules.clone(), begun, kafka, reach: Arc::new(Reach::new(begun)) }))
+    }
+
+    /// What the thread does; somebody else looks at the topics meanwhile.
+    pub fn thread(
+        self,
+        config: &Config,
+        node: u32,
+        accounts: Arc<Accounts>,
+        handle: Arc<ControlHandle>,
+        entropy: u64,
+    ) -> impl FnOnce() + Send + 'static {
+        let Shipping { rules, begun, kafka, reach } = self;
+        let log = |line: &str| eprintln!("outcry: {line}");
+        topics::watch(rules.clone(), Arc::clone(&reach), log);
+        let (state_dir, journal) = (config.state_dir.clone(), config.state_dir.join("journal"));
+        let seat = Seat { rules, node, state_dir, journal, begun, reach, accounts, handle, entropy };
+        move || run::run(seat, kafka, turn::now, log)
+    }
+}

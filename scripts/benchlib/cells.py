@@ -64,8 +64,8 @@ CAMPAIGNS = 8           # of each DSP: what the meter's DSPs bid for
 
 
 # The product and what its records survive. `budgeted` pays every bid from a budget, and `settled` when its notice comes, whose
-# URLs it signs; the others have none.
-PRODUCTS = {"product": "process", "unrecorded": "none", "power": "power", "budgeted": "process", "settled": "process"}
+# URLs it signs; the others have none. `shipped` sends its record to the Kafka that `Bench.more` names.
+PRODUCTS = {"product": "process", "unrecorded": "none", "power": "power", "budgeted": "process", "settled": "process", "shipped": "process"}
 
 
 def budgets(dsps):
@@ -88,6 +88,7 @@ class Bench:
         self.counted = False
         self.matched = []  # switches that make the floor move the product's bytes
         self.rows, self.voids = [], 0
+        self.more = ""  # of the configuration of `shipped`
         release = [int(n) for n in re.findall(r"\d+", os.uname().release)[:2]]
         self.gather = dict(want=64, minwait=GATHER_US) if release >= [6, 12] else {}  # older kernels cannot
         self.dir = tempfile.mkdtemp(prefix="outcry-bench-")
@@ -140,6 +141,8 @@ class Bench:
                         with open(file, "w") as b:
                             b.write(budgets(self.opt.dsps))
                         f.write(CONFIG_BUDGET.format(file=file))
+                    if variant == "shipped":
+                        f.write(self.more)
                     told = CONFIG_TOLD if variant == "settled" else ""
                     f.write("".join(CONFIG_DSP.format(i=i + 1, up=up + i) + told for i in range(self.opt.dsps)))
                 cmds = [[os.path.join(self.bin, "outcry"), "serve", "--config", config]]

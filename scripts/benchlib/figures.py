@@ -1,6 +1,7 @@
 """The figures: each measures, prints what it saw, and gives lines of (name, value, must, met or None for information)."""
 import http.client, os, re, resource, shutil, statistics, subprocess, time
 from benchlib import cells, micro
+from benchlib.kafka import kafka
 from benchlib.notices import notices
 from benchlib.machine import Quota, Void, get
 
@@ -20,7 +21,7 @@ MONEY_SHARE_MAX = 0.03  # of the floor: what budgets take of the bidder thread
 MONEY_WHOLE_MAX = 1.50  # whole process / floor with records and budgets
 LEASES_MAX = 0.05       # of a CPU: what 32 cores' leases take of the server and the ledger
 RECORD_MAX = 0.05       # of the floor: what records take of the bidder thread
-VARIANTS = ["floor", "bare", "product", "unrecorded", "power", "budgeted", "settled"]
+VARIANTS = ["floor", "bare", "product", "unrecorded", "power", "budgeted", "settled", "shipped"]
 # Beside the floor stands the product without its records: what those take is a figure of its own (`record`).
 OWN = "unrecorded"
 SPLIT = ["floor", "bare", OWN]
@@ -366,4 +367,4 @@ def cores(b):
     ]
 
 
-ALL = dict(cpu256=cpu256, cpu64=cpu64, cpu1024=cpu1024, record=record, durability=durability, money=money, allocs=allocs, parse=parse, own=own, memory=memory, cores=cores, notices=notices, settled=settled)
+ALL = dict(cpu256=cpu256, cpu64=cpu64, cpu1024=cpu1024, record=record, durability=durability, money=money, allocs=allocs, parse=parse, own=own, memory=memory, cores=cores, notices=notices, settled=settled, kafka=kafka)

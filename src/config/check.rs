@@ -82,11 +82,11 @@ impl Got<u64> {
         self
     }
 
-    fn ms(&self) -> u32 {
+    pub(super) fn ms(&self) -> u32 {
         u32::try_from(self.value).unwrap_or(u32::MAX)
     }
 
-    fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         usize::try_from(self.value).unwrap_or(usize::MAX)
     }
 }

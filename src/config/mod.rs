@@ -13,6 +13,7 @@ pub mod explanation;
 pub mod kafka;
 mod kind;
 mod mistake;
+mod notices;
 pub mod plan;
 mod print;
 mod raw;

@@ -2,10 +2,11 @@
 //! mistakes, hints and the commented default file all come from here, so none of them can drift.
 //! Owns: constants. Called by: `check` and `print`.
 use super::{
-    address::{Authority, Base, Domain, Headers, Peer, Socket, Url, UrlPath},
+    address::{Authority, Domain, Headers, Socket, Url, UrlPath},
     kafka::KAFKA,
     kind::{Choice, CurrencyCode, Dir, Flag, Kind, List, Name, Price, Rates, Text, Whole},
-    resolved::{BuyerUid, Durability, IoDriver, Losses, Markup, NoBidStyle, Position, RunnerUp, Settle, Wrapping},
+    notices::NOTICES,
+    resolved::{BuyerUid, Durability, IoDriver, Markup, NoBidStyle, Position, RunnerUp, Settle, Wrapping},
 };
 use crate::{
     budget::core::Unbudgeted,
@@ -119,18 +120,18 @@ const fn bytes(min: usize, max: usize) -> Whole {
     Whole { min: min as u64, max: max as u64, unit: "bytes" }
 }
 
-const fn ms(min: u64, max: u64) -> Whole {
+pub(super) const fn ms(min: u64, max: u64) -> Whole {
     Whole { min, max, unit: "milliseconds" }
 }
 
-const fn count(min: usize, max: usize) -> Whole {
+pub(super) const fn count(min: usize, max: usize) -> Whole {
     Whole { min: min as u64, max: max as u64, unit: "" }
 }
 
 /// Highest number of a CPU: the kernel's CPU_SETSIZE, less one.
 const CPU: Whole = count(0, 1023);
 /// An hour: longer idle times and stops are a slip of the unit.
-const HOUR_MS: u64 = 3_600_000;
+pub(super) const HOUR_MS: u64 = 3_600_000;
 /// Longest `tmax` that is believed.
 const TMAX_MS_MAX: u64 = 60_000;
 /// Seats and currencies of one party.
@@ -449,106 +450,6 @@ const BUDGET: Section = Section {
     shape: Shape::Once,
     meaning: "Budgets. They are kept in state_dir/ledger.redb and changed by `outcry budget` or by this file.",
     keys: &[&BUDGET_FILE, &BUDGET_ACCOUNTS],
-    sections: &[],
-};
-
-// --- [notices] -----------------------------------------------------------------------------------
-
-pub(super) const NOTICES_URL: Key<Base> = key(
-    "url",
-    Unset("\"https://bid.exchange.example\""),
-    Base,
-    "What our notice URLs begin with, /notice/ follows: the listener as exchanges and browsers reach it; a path in it is for a \
-     proxy to take off. Unset: DSPs' own URLs go out.",
-);
-pub(super) const NOTICES_KEYS: Key<Dir> = key(
-    "keys",
-    Unset("\"/etc/outcry/notice.keys\""),
-    Dir,
-    "The file with the keys that sign them, a number and 32 to 128 hexadecimal digits on each line; the first line signs, all \
-     are believed. The same on all servers behind one address. Unset: state_dir/notice.keys, made at the first start.",
-);
-pub(super) const NOTICES_LIFE_S: Key<Whole> = key(
-    "life_s",
-    Number(3_600),
-    Whole { min: 10, max: 7 * 86_400, unit: "seconds" },
-    "A notice that comes so long after its auction is answered, recorded, and not acted on.",
-);
-pub(super) const NOTICES_AUCTIONS: Key<Whole> = key(
-    "auctions",
-    Number(limits::NOTICES_AUCTIONS_DEFAULT as u64),
-    count(limits::NOTICES_AUCTIONS_MIN, limits::NOTICES_AUCTIONS_MAX),
-    "Requests, with and without bids, whose notices can be told apart within life_s, 1.6 bytes each: requests a second times \
-     life_s. Beyond it notices wait, answered with 503.",
-);
-pub(super) const NOTICES_TIMEOUT_MS: Key<Whole> =
-    key("timeout_ms", Number(2_000), ms(10, 60_000), "A DSP's answer to a notice is waited for so long.");
-pub(super) const NOTICES_CONNECTIONS: Key<Whole> = key(
-    "connections",
-    Number(8),
-    count(1, limits::NOTICE_CONNECTIONS_MAX),
-    "Connections of one bidder core to one host that takes notices, at most.",
-);
-pub(super) const NOTICES_RETRY_S: Key<Whole> = key(
-    "retry_s",
-    Number(600),
-    Whole { min: 1, max: 86_400, unit: "seconds" },
-    "A DSP that does not take a notice is tried again, ever more rarely, for so long; then the notice is a dead letter.",
-);
-pub(super) const NOTICES_CHECKPOINT_MS: Key<Whole> = key(
-    "checkpoint_ms",
-    Number(10_000),
-    ms(10, HOUR_MS),
-    "What is known of notices is written to state_dir/notices this often; a start reads what was recorded since.",
-);
-pub(super) const NOTICES_LOSSES: Key<Choice<Losses>> = key(
-    "losses",
-    Toml("\"reason\""),
-    Choice(&[("off", Losses::Off), ("reason", Losses::Reason), ("min_to_win", Losses::MinToWin)]),
-    "What a DSP is told at the lurl of a bid that lost here: AUCTION_LOSS, or AUCTION_MIN_TO_WIN too. Once, as far as there is \
-     room; in a first-price auction what would have tied is what the winner pays.",
-);
-
-pub(super) const NOTICES_DEVICE: Key<Flag> = key(
-    "device_headers",
-    Toml("true"),
-    Flag,
-    "X-Forwarded-For, X-Device-IP and X-Device-User-Agent of a notice go on to its DSP, if the process that took it calls: they are \
-     kept in memory and on no record.",
-);
-pub(super) const NOTICES_MARKUP_MS: Key<Whole> = key(
-    "markup_ms",
-    Number(30),
-    ms(1, 1_000),
-    "Markup behind a nurl is waited for so long, where an exchange has it fetched: all DSPs of its auctions get that much less time.",
-);
-pub(super) const NOTICES_PEERS: Key<List<Peer>> = key(
-    "peers",
-    Toml("[]"),
-    List { item: Peer, count: 0..=limits::NOTICE_PEERS_MAX },
-    "Other servers behind the same address, NODE=HOST:PORT: a notice of an auction that one of them answered is acknowledged here \
-     and handed to it, http, tried again for retry_s. They have the same notices.keys.",
-);
-
-const NOTICES: Section = Section {
-    name: "notices",
-    path: "notices",
-    shape: Shape::Once,
-    meaning: "How exchanges and browsers tell us what was won and billed, and how we tell DSPs.",
-    keys: &[
-        &NOTICES_URL,
-        &NOTICES_KEYS,
-        &NOTICES_LIFE_S,
-        &NOTICES_AUCTIONS,
-        &NOTICES_TIMEOUT_MS,
-        &NOTICES_CONNECTIONS,
-        &NOTICES_RETRY_S,
-        &NOTICES_CHECKPOINT_MS,
-        &NOTICES_LOSSES,
-        &NOTICES_MARKUP_MS,
-        &NOTICES_DEVICE,
-        &NOTICES_PEERS,
-    ],
     sections: &[],
 };
 

@@ -1,53 +1,13 @@
 //! Who sends requests, and how notices of what they bought come and go: what a configuration says of both, and what cannot be.
 //! Owns: nothing. Called by: the check of a file. Never: stops at the first mistake.
 use super::{Checker, Got, Table};
-use crate::{
-    config::{
-        mistake::quoted,
-        resolved::{Durability, Exchange, Markup, NoticeRules, Position, RateTable, Settle, Wrapping},
-        schema,
-    },
-    limits,
+use crate::config::{
+    mistake::quoted,
+    resolved::{Exchange, Markup, Position, RateTable, Settle, Wrapping},
+    schema,
 };
 
 impl Checker<'_, '_> {
-    pub(super) fn notices(&mut self, table: Table<'_, '_>, durability: Durability, head_bytes: usize) -> NoticeRules {
-        let peers = self.get(table, &schema::NOTICES_PEERS);
-        if !peers.value.is_empty() && self.find(table, &schema::NOTICES_KEYS).is_none() {
-            let found = "peers that cannot know this server's keys".to_owned();
-            let allowed = "peers where notices.keys names a file that all have".to_owned();
-            self.rule(peers.at, "notices.peers".to_owned(), found, allowed, None);
-        }
-        let url = self.find(table, &schema::NOTICES_URL);
-        let notices_at = url.as_ref().map(|u| u.at);
-        let notices = NoticeRules {
-            url: url.map(|u| u.value),
-            keys: self.find(table, &schema::NOTICES_KEYS).map(|k| k.value),
-            life_s: self.get(table, &schema::NOTICES_LIFE_S).ms(),
-            auctions: self.get(table, &schema::NOTICES_AUCTIONS).size(),
-            timeout_ms: self.get(table, &schema::NOTICES_TIMEOUT_MS).value,
-            connections: self.get(table, &schema::NOTICES_CONNECTIONS).size(),
-            retry_s: self.get(table, &schema::NOTICES_RETRY_S).ms(),
-            checkpoint_ms: self.get(table, &schema::NOTICES_CHECKPOINT_MS).value,
-            losses: self.get(table, &schema::NOTICES_LOSSES).value,
-            device_headers: self.get(table, &schema::NOTICES_DEVICE).value,
-            markup_ms: self.get(table, &schema::NOTICES_MARKUP_MS).value,
-            peers: peers.value.into_iter().map(|peer| peer.value).collect(),
-        };
-        if let Some(at) = notices_at.filter(|_| durability == Durability::None) {
-            let allowed =
-                "process or power where notices.url is set: a notice is acknowledged once it is recorded".to_owned();
-            self.rule(at, "record.durability".to_owned(), quoted("none"), allowed, Some(quoted("process")));
-        }
-        if let Some(at) = notices_at.filter(|_| head_bytes < limits::NOTICE_HEAD_BYTES) {
-            let allowed = format!("at least {}, as long as our own notice URLs may be", limits::NOTICE_HEAD_BYTES);
-            let found = format!("{head_bytes} beside notices.url");
-            let nearest = Some(limits::NOTICE_HEAD_BYTES.to_string());
-            self.rule(at, "http.head_bytes".to_owned(), found, allowed, nearest);
-        }
-        notices
-    }
-
     pub(super) fn exchanges(
         &mut self,
         tables: &[Table<'_, '_>],
