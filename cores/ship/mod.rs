@@ -27,7 +27,10 @@ use outcry::{
 use producer::Kafka;
 use reach::Reach;
 use run::{Seat, ShipError};
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 /// The way to Kafka before its thread is there.
 pub struct Shipping {
@@ -64,6 +67,15 @@ impl Shipping {
         topics::watch(rules.clone(), Arc::clone(&reach), log);
         let (state_dir, journal) = (config.state_dir.clone(), config.state_dir.join("journal"));
         let seat = Seat { rules, node, state_dir, journal, begun, reach, accounts, handle, entropy };
-        move || run::run(seat, kafka, turn::now, log)
+        move || {
+            let handle = Arc::clone(&seat.handle);
+            if catch_unwind(AssertUnwindSafe(|| run::run(seat, kafka, turn::now, log))).is_err() {
+                // Nothing is lost, the journal keeps it; but nobody would see that nothing goes any more.
+                log(
+                    "ALARM: kafka: its thread panicked; the message stands above. The exchange stops, the next start goes on from there",
+                );
+                handle.request_stop();
+            }
+        }
     }
 }

@@ -320,3 +320,34 @@ fn traces_and_times_stand_in_records() {
     let stages: Vec<Stage> = stages.measured().map(|(stage, _)| stage).collect();
     assert_eq!(stages, Stage::ALL[..Stage::Answer as usize], "all that lie before the record");
 }
+
+/// Brokers that are not there hold up nobody: the journal has what they are to get, a start too.
+#[test]
+fn without_kafka_auctions_go_on_and_the_journal_waits() {
+    let dir = Dir::new();
+    let state = dir.0.join("state");
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nstate_dir = {state:?}\n{ONE_CORE}[record]\n{}box_dir = {:?}\n\
+         [kafka]\nbrokers = [\"127.0.0.1:1\"]\n[[dsp]]\nname = \"high\"\nurl = \"http://{}/bid\"\n",
+        common::SMALL,
+        dir.1,
+        dsp(high)
+    );
+    for start in 0..2 {
+        let exchange = outcry_cores::boot::start(&text).unwrap_or_else(|e| panic!("{e}"));
+        let handle = std::sync::Arc::clone(&exchange.handle);
+        let figure = |name: &str| {
+            let mut page = String::new();
+            handle.render(&mut page);
+            page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())
+        };
+        answered(&mut connect(exchange.listen()), &format!("start-{start}"), 20);
+        until("a backlog", || figure("outcry_kafka_backlog_bytes").filter(|bytes| *bytes > 0));
+        assert_eq!(figure("outcry_kafka_messages_total{end=\"acknowledged\"}"), Some(0));
+        exchange.stop().expect("stopped in order");
+    }
+    verified(&dir);
+    fs::write(state.join("ship"), "garbled").expect("written");
+    let Err(refused) = outcry_cores::boot::start(&text) else { panic!("it starts with a cursor that is none") };
+    assert!(refused.to_string().contains("restore it, or remove it"), "{refused}");
+}
