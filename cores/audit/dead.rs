@@ -211,7 +211,8 @@ fn replay(dead: &[Dead], rules: &KafkaRules, dir: &Path) -> Result<bool, AuditEr
     }
     let until = Instant::now() + PATIENCE;
     while !sent.is_empty() && Instant::now() < until {
-        for (token, fate, _) in kafka.turn(Duration::from_millis(100)) {
+        std::thread::sleep(Duration::from_millis(20));
+        for (token, fate, _) in kafka.turn() {
             let Some(id) = sent.remove(&token.0) else { continue };
             match fate {
                 Fate::Acknowledged => good += 1,

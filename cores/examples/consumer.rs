@@ -29,7 +29,7 @@ use std::{
     collections::BTreeMap,
     error::Error,
     path::PathBuf,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -63,7 +63,7 @@ struct Args {
     /// So many readers, which join one after the other.
     #[arg(long, default_value_t = 1)]
     readers: u32,
-    /// Ends when nothing has come for five seconds.
+    /// Ends when no reader has had anything for fifteen seconds: those of a process that died hold their partitions for six.
     #[arg(long)]
     until_end: bool,
 }
@@ -71,16 +71,16 @@ struct Args {
 fn main() -> Result<(), Failed> {
     let args = Args::parse();
     let store = Database::create(&args.store)?;
-    let over = AtomicBool::new(false);
+    let shared = Shared { over: AtomicBool::new(false), begun: Instant::now(), last_ms: AtomicU64::new(0) };
     thread::scope(|scope| {
         let readers: Vec<_> = (0..args.readers)
             .map(|number| {
-                let (args, store, over) = (&args, &store, &over);
+                let (args, store, shared) = (&args, &store, &shared);
                 scope.spawn(move || {
                     // Each that joins moves partitions from one to another.
                     thread::sleep(Duration::from_secs(number.into()));
-                    let read = read(args, store, over);
-                    over.store(true, Ordering::Relaxed);
+                    let read = read(args, store, shared);
+                    shared.over.store(true, Ordering::Relaxed);
                     read
                 })
             })
@@ -90,7 +90,26 @@ fn main() -> Result<(), Failed> {
     print(&store)
 }
 
-fn read(args: &Args, store: &Database, over: &AtomicBool) -> Result<(), Failed> {
+/// What readers know of each other.
+struct Shared {
+    over: AtomicBool,
+    begun: Instant,
+    /// When any of them had something last, after `begun`.
+    last_ms: AtomicU64,
+}
+
+impl Shared {
+    fn now_ms(&self) -> u64 {
+        self.begun.elapsed().as_millis() as u64
+    }
+
+    fn is_over(&self, until_end: bool) -> bool {
+        let idle_ms = self.now_ms() - self.last_ms.load(Ordering::Relaxed).min(self.now_ms());
+        self.over.load(Ordering::Relaxed) || until_end && idle_ms > 15_000
+    }
+}
+
+fn read(args: &Args, store: &Database, shared: &Shared) -> Result<(), Failed> {
     let text = std::fs::read_to_string(&args.config)?;
     let config = config::load(&text, 1).map_err(|mistakes| format!("{}: {mistakes:?}", args.config.display()))?;
     let rules = config.kafka.ok_or("there is no section [kafka]")?;
@@ -102,8 +121,7 @@ fn read(args: &Args, store: &Database, over: &AtomicBool) -> Result<(), Failed> 
         .set("session.timeout.ms", "6000");
     let consumer: BaseConsumer = client.create()?;
     consumer.subscribe(&[&client::name(&rules, Topic::Results)])?;
-    let mut last = Instant::now();
-    while !(over.load(Ordering::Relaxed) || args.until_end && last.elapsed() > Duration::from_secs(5)) {
+    while !shared.is_over(args.until_end) {
         let (mut events, mut upto) = (Vec::new(), BTreeMap::new());
         while events.len() < BATCH
             && let Some(message) = consumer.poll(Duration::from_millis(if events.is_empty() { 200 } else { 0 }))
@@ -115,7 +133,7 @@ fn read(args: &Args, store: &Database, over: &AtomicBool) -> Result<(), Failed> 
         if events.is_empty() {
             continue;
         }
-        last = Instant::now();
+        shared.last_ms.store(shared.now_ms(), Ordering::Relaxed);
         count(store, &events)?;
         let mut read = TopicPartitionList::new();
         for ((topic, partition), offset) in &upto {

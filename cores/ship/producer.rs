@@ -27,7 +27,7 @@ pub const MESSAGE_MAX: usize = 1_000_000;
 /// What may lie in the queue: messages in flight have a few kilobytes at most, but for the odd one.
 const QUEUE_KB: usize = 128 * 1024;
 /// So long a message may wait for others of its partition: bytes of a batch compress together.
-const LINGER_MS: &str = "20";
+const LINGER_MS: &str = "100";
 
 /// What came of a parcel; the parcel, where it was not acknowledged.
 pub type Told = (Token, Fate, Option<Parcel>);
@@ -175,10 +175,17 @@ impl Kafka {
         self.producer.client().context()
     }
 
-    /// Waits for news, for `most` at longest, and hands out what came of parcels.
-    pub fn turn(&self, most: Duration) -> Vec<Told> {
-        self.producer.poll(most);
-        std::mem::take(&mut *self.listening().told.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Hands out what came of parcels since.
+    pub fn turn(&self) -> Vec<Told> {
+        let told = || self.listening().told.lock().unwrap_or_else(PoisonError::into_inner);
+        // A call takes the fates of one batch. To wait in it would be to be woken for each.
+        loop {
+            let before = told().len();
+            self.producer.poll(Duration::ZERO);
+            if told().len() == before {
+                return std::mem::take(&mut *told());
+            }
+        }
     }
 
     /// What librdkafka said.

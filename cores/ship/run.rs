@@ -228,11 +228,9 @@ impl<L: FnMut(&str)> Thread<L> {
 
     /// What became of what was sent.
     fn hear(&mut self, now: Now, rest: Duration) {
-        let Some(kafka) = &self.kafka else {
-            std::thread::sleep(rest);
-            return;
-        };
-        let (told, said, fatal) = (kafka.turn(rest), kafka.said(), kafka.fatal());
+        std::thread::sleep(rest);
+        let Some(kafka) = &self.kafka else { return };
+        let (told, said, fatal) = (kafka.turn(), kafka.said(), kafka.fatal());
         for (token, fate, parcel) in told {
             // Of a producer that is at its end all messages say that they have failed; why, it says itself.
             if fatal.is_none() || fate == Fate::Acknowledged {

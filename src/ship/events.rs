@@ -17,13 +17,14 @@
 //! The advertiser is the name of the account above the campaign that pays; where no account pays, `dsp/seat`.
 use super::{
     compare::frame_id,
-    schema::{self, Body, Event, Reason},
+    schema::{self, Body, Reason, field},
+    wire::Wire,
 };
 use crate::{
     auction::{
-        BUYER_MAX, Record, buyer,
+        BUYER_MAX, Record, Win, buyer,
         delivery::{Delivery, Known},
-        input::{Inputs, Kept, NO_DEAL},
+        input::{BidIn, Inputs, NO_DEAL},
     },
     budget::{AccountId, Period},
     notice::{holds::Lapse, told::Notice},
@@ -32,9 +33,8 @@ use crate::{
         frame::{Frame, Kind},
         user::User,
     },
-    units::{Currency, EventId},
+    units::EventId,
 };
-use prost::Message as _;
 
 /// Where a message goes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -111,139 +111,160 @@ struct Out<'a> {
 
 impl Out<'_> {
     fn send(&mut self, topic: Topic, kind: &'static str, key: String, id: String, body: Body) {
-        let header = &self.frame.header;
-        let event = Event {
-            id,
-            key,
-            node: self.node,
-            epoch: header.epoch,
-            writer: header.writer.into(),
-            seq: header.seq,
-            hlc: header.hlc,
-            body: Some(body),
-        };
-        let payload = event.encode_to_vec();
-        (self.out)(Message { topic, kind, key: event.key, id: event.id, payload });
+        let mut payload = self.begun(&key, &id, body.encoded_len());
+        body.encode(&mut payload);
+        (self.out)(Message { topic, kind, key, id, payload });
     }
+
+    /// The same with a body that is written here.
+    fn write(
+        &mut self,
+        (topic, kind, field): (Topic, &'static str, u32),
+        key: String,
+        id: String,
+        fill: impl FnOnce(&mut Wire<'_>),
+    ) {
+        let mut payload = self.begun(&key, &id, USUAL_BYTES);
+        Wire(&mut payload).message(field, fill);
+        (self.out)(Message { topic, kind, key, id, payload });
+    }
+
+    /// An [`schema::Event`] up to its body, with room for that.
+    fn begun(&self, key: &str, id: &str, room: usize) -> Vec<u8> {
+        let header = &self.frame.header;
+        let mut payload = Vec::with_capacity(id.len() + key.len() + 64 + room);
+        let mut wire = Wire(&mut payload);
+        wire.text(1, id.as_bytes());
+        wire.text(2, key.as_bytes());
+        wire.number(3, self.node);
+        wire.number(4, header.epoch);
+        wire.number(5, header.writer);
+        wire.number(6, header.seq);
+        wire.number(7, header.hlc);
+        payload
+    }
+}
+
+/// Of most bodies that are written here.
+const USUAL_BYTES: usize = 768;
+
+/// Microseconds after an auction's beginning; 0: never.
+fn us(i: &Inputs, ns: u64) -> u64 {
+    if ns == 0 { 0 } else { ns.saturating_sub(i.arrival_ns) / 1_000 }
 }
 
 fn auction(record: &Record, names: &mut dyn Names, to: &mut Out<'_>) {
     let (i, bidid) = (&record.inputs, text_of(record.inputs.event));
-    let text = |kept: Kept| String::from_utf8_lossy(i.text(kept)).into_owned();
-    let (user_salt, user_hash) = match i.user {
-        User::Hashed { salt, hash } => (salt, hash),
-        _ => (0, 0),
-    };
-    let us = |ns: u64| if ns == 0 { 0 } else { ns.saturating_sub(i.arrival_ns) / 1_000 };
-    let asked = i.legs.iter().map(|leg| schema::Dsp {
-        name: text(leg.name),
-        outcome: leg.outcome.map_or("pending", |outcome| outcome.name()).to_owned(),
-        asked: true,
-        sent_us: us(leg.sent_ns),
-        done_us: us(leg.done_ns),
-        bids: leg.bids_seen,
-    });
-    let not_asked = i.not_asked.iter().map(|(name, outcome)| schema::Dsp {
-        name: text(*name),
-        outcome: outcome.name().to_owned(),
-        ..schema::Dsp::default()
-    });
-    let loss = |at: usize| record.decision.losses.get(at).map_or(0, |loss| *loss as u32);
-    let whole = schema::Auction {
-        bidid: bidid.clone(),
-        request_id: text(i.request_id),
-        wall_ms: i.wall_ms,
-        exchange: text(i.exchange),
-        region: text(i.region),
-        tid: text(i.tid),
-        publisher: text(i.publisher),
-        channel: i.channel.name().unwrap_or_default().to_owned(),
-        country: letters(&i.country),
-        devicetype: i.device_type.into(),
-        user_hash,
-        user_salt,
-        test: i.test,
-        late: i.late(),
-        cur: currency(i.answer_currency),
-        accounting_cur: currency(i.accounting),
-        at: i.at,
-        nbr: record.decision.nbr.map(|nbr| nbr as u32),
-        decided_us: us(i.decided_ns),
-        imp: i
-            .imps
-            .iter()
-            .map(|imp| schema::Impression {
-                id: text(imp.id),
-                tagid: text(imp.tagid),
-                bidfloor: imp.floor.amount.0,
-                bidfloorcur: currency(imp.floor.currency),
-            })
-            .collect(),
-        dsp: asked.chain(not_asked).collect(),
-        bid: i
-            .bids
-            .iter()
-            .enumerate()
-            .map(|(at, bid)| {
-                let leg = i.legs.get(usize::from(bid.leg));
-                schema::Bid {
-                    dsp: leg.map(|leg| text(leg.name)).unwrap_or_default(),
-                    seat: text(bid.seat),
-                    id: text(bid.id),
-                    impid: i.imps.get(usize::from(bid.imp)).map(|imp| text(imp.id)).unwrap_or_default(),
-                    price: bid.price.0,
-                    cur: leg.map(|leg| currency(leg.currency)).unwrap_or_default(),
-                    cid: text(bid.cid),
-                    crid: text(bid.crid),
-                    adomain: text(bid.adomain),
-                    dealid: deal(i, bid.deal, &text),
-                    loss: loss(at),
-                }
-            })
-            .collect(),
-    };
-    let (request_id, wall_ms) = (whole.request_id.clone(), i.wall_ms);
     // A request without an id is refused before it is an auction: there is always a key.
-    to.send(Topic::Auctions, "auction", request_id.clone(), bidid.clone(), Body::Auction(Box::new(whole)));
+    let request_id = String::from_utf8_lossy(i.text(i.request_id)).into_owned();
+    let of = (Topic::Auctions, "auction", field::AUCTION);
+    to.write(of, request_id, bidid.clone(), |w| whole(record, &bidid, w));
     for win in &record.decision.wins {
         let Some(bid) = i.bids.get(usize::from(win.input)) else { continue };
-        let leg = i.legs.get(usize::from(bid.leg));
-        let imp = i.imps.get(usize::from(win.imp));
         let mut named = [0; BUYER_MAX];
         let key = match win.account.is_some() {
             true => names.advertiser(win.account),
             false => String::from_utf8_lossy(buyer(i, win, &mut named)).into_owned(),
         };
-        let result = schema::AuctionResult {
-            bidid: bidid.clone(),
-            request_id: request_id.clone(),
-            wall_ms,
-            exchange: text(i.exchange),
-            publisher: text(i.publisher),
-            country: letters(&i.country),
-            imp: win.imp.into(),
-            impid: imp.map(|imp| text(imp.id)).unwrap_or_default(),
-            tagid: imp.map(|imp| text(imp.tagid)).unwrap_or_default(),
-            dsp: leg.map(|leg| text(leg.name)).unwrap_or_default(),
-            seat: text(bid.seat),
-            bid: text(bid.id),
-            cid: text(bid.cid),
-            crid: text(bid.crid),
-            adomain: text(bid.adomain),
-            dealid: deal(i, bid.deal, &text),
-            price: win.price.0,
-            bid_price: win.bid_price.0,
-            cur: currency(i.answer_currency),
-            charge: win.charge.0,
-            accounting_cur: currency(i.accounting),
-            account: win.account.0,
-            window: win.period.0,
-            awaited_s: i.awaited_s,
-            test: i.test,
-        };
-        let id = format!("{bidid}/{}", win.imp);
-        to.send(Topic::Results, "auction_result", key, id, Body::AuctionResult(Box::new(result)));
+        let of = (Topic::Results, "auction_result", field::AUCTION_RESULT);
+        to.write(of, key, format!("{bidid}/{}", win.imp), |w| result(i, win, bid, &bidid, w));
     }
+}
+
+/// [`schema::Auction`].
+fn whole(record: &Record, bidid: &str, w: &mut Wire<'_>) {
+    let i = &record.inputs;
+    w.text(1, bidid.as_bytes());
+    w.text(2, i.text(i.request_id));
+    w.number(3, i.wall_ms);
+    w.text(4, i.text(i.exchange));
+    w.text(5, i.text(i.region));
+    w.text(6, i.text(i.tid));
+    w.text(7, i.text(i.publisher));
+    w.text(8, i.channel.name().unwrap_or_default().as_bytes());
+    w.text(9, letters(&i.country));
+    w.number(10, u32::from(i.device_type));
+    if let User::Hashed { salt, hash } = i.user {
+        w.fixed(11, hash);
+        w.number(12, salt);
+    }
+    w.number(13, i.test);
+    w.number(14, i.late());
+    w.text(15, letters(&i.answer_currency.0));
+    w.text(16, letters(&i.accounting.0));
+    w.number(17, i.at);
+    w.some_number(18, record.decision.nbr.map(|nbr| nbr as u32));
+    w.number(19, us(i, i.decided_ns));
+    for imp in &i.imps {
+        w.message(20, |w| {
+            w.text(1, i.text(imp.id));
+            w.text(2, i.text(imp.tagid));
+            w.int(3, imp.floor.amount.0);
+            w.text(4, letters(&imp.floor.currency.0));
+        });
+    }
+    for leg in &i.legs {
+        w.message(21, |w| {
+            w.text(1, i.text(leg.name));
+            w.text(2, leg.outcome.map_or("pending", |outcome| outcome.name()).as_bytes());
+            w.number(3, true);
+            w.number(4, us(i, leg.sent_ns));
+            w.number(5, us(i, leg.done_ns));
+            w.number(6, leg.bids_seen);
+        });
+    }
+    for (name, outcome) in &i.not_asked {
+        w.message(21, |w| {
+            w.text(1, i.text(*name));
+            w.text(2, outcome.name().as_bytes());
+        });
+    }
+    for (at, bid) in i.bids.iter().enumerate() {
+        let leg = i.legs.get(usize::from(bid.leg));
+        w.message(22, |w| {
+            w.text(1, leg.map_or(&[][..], |leg| i.text(leg.name)));
+            w.text(2, i.text(bid.seat));
+            w.text(3, i.text(bid.id));
+            w.text(4, i.imps.get(usize::from(bid.imp)).map_or(&[][..], |imp| i.text(imp.id)));
+            w.int(5, bid.price.0);
+            w.text(6, leg.map_or(&[][..], |leg| letters(&leg.currency.0)));
+            w.text(7, i.text(bid.cid));
+            w.text(8, i.text(bid.crid));
+            w.text(9, i.text(bid.adomain));
+            w.text(10, deal(i, bid.deal));
+            w.number(11, record.decision.losses.get(at).map_or(0, |loss| *loss as u32));
+        });
+    }
+}
+
+/// [`schema::AuctionResult`].
+fn result(i: &Inputs, win: &Win, bid: &BidIn, bidid: &str, w: &mut Wire<'_>) {
+    let (leg, imp) = (i.legs.get(usize::from(bid.leg)), i.imps.get(usize::from(win.imp)));
+    w.text(1, bidid.as_bytes());
+    w.text(2, i.text(i.request_id));
+    w.number(3, i.wall_ms);
+    w.text(4, i.text(i.exchange));
+    w.text(5, i.text(i.publisher));
+    w.text(6, letters(&i.country));
+    w.number(7, win.imp);
+    w.text(8, imp.map_or(&[][..], |imp| i.text(imp.id)));
+    w.text(9, imp.map_or(&[][..], |imp| i.text(imp.tagid)));
+    w.text(10, leg.map_or(&[][..], |leg| i.text(leg.name)));
+    w.text(11, i.text(bid.seat));
+    w.text(12, i.text(bid.id));
+    w.text(13, i.text(bid.cid));
+    w.text(14, i.text(bid.crid));
+    w.text(15, i.text(bid.adomain));
+    w.text(16, deal(i, bid.deal));
+    w.int(17, win.price.0);
+    w.int(18, win.bid_price.0);
+    w.text(19, letters(&i.answer_currency.0));
+    w.int(20, win.charge.0);
+    w.text(21, letters(&i.accounting.0));
+    w.number(22, win.account.0);
+    w.number(23, win.period.0);
+    w.number(24, i.awaited_s);
+    w.number(25, i.test);
 }
 
 fn delivery(known: &Known, names: &mut dyn Names, to: &mut Out<'_>) {
@@ -312,10 +333,10 @@ fn settlement(
     to.send(Topic::Results, "settlement", names.advertiser(account), id, Body::Settlement(said));
 }
 
-fn deal(i: &Inputs, deal: u16, text: &dyn Fn(Kept) -> String) -> String {
+fn deal(i: &Inputs, deal: u16) -> &[u8] {
     match deal {
-        NO_DEAL => String::new(),
-        at => i.deals.get(usize::from(at)).map(|deal| text(deal.id)).unwrap_or_default(),
+        NO_DEAL => &[],
+        at => i.deals.get(usize::from(at)).map_or(&[], |deal| i.text(deal.id)),
     }
 }
 
@@ -323,12 +344,9 @@ fn text_of(event: EventId) -> String {
     String::from_utf8_lossy(&event.text()).into_owned()
 }
 
-fn currency(currency: Currency) -> String {
-    letters(&currency.0)
-}
-
-fn letters(letters: &[u8; 3]) -> String {
-    if letters[0] == 0 { String::new() } else { String::from_utf8_lossy(letters).into_owned() }
+/// A currency or a country, if there is one.
+fn letters(letters: &[u8; 3]) -> &[u8] {
+    if letters[0] == 0 { &[] } else { letters }
 }
 
 #[cfg(test)]

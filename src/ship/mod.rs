@@ -10,3 +10,4 @@ pub mod events;
 pub mod figures;
 pub mod schema;
 pub mod shipper;
+mod wire;

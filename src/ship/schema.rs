@@ -8,6 +8,12 @@ pub const PROTO: &str = include_str!("outcry.proto");
 /// What the message header `schema` says: the package of the file.
 pub const SCHEMA: &str = "outcry.v1";
 
+/// Numbers of bodies that are written without their structs.
+pub(super) mod field {
+    pub(in crate::ship) const AUCTION: u32 = 16;
+    pub(in crate::ship) const AUCTION_RESULT: u32 = 17;
+}
+
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Event {
     #[prost(string, tag = "1")]

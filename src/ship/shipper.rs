@@ -25,8 +25,9 @@ use crate::{
 };
 use std::collections::VecDeque;
 
-/// Messages that are with the producer at most: with some hundred bytes each a few megabytes, and a block more.
-pub const IN_FLIGHT_MAX: usize = 16_384;
+/// Messages that are with the producer at most: with some hundred bytes each some ten megabytes, and a block more. A batch fills for a
+/// tenth of a second, so a million a second can go.
+pub const IN_FLIGHT_MAX: usize = 131_072;
 /// A dead letter that was too large has so much of its message.
 pub const DEAD_BYTES: usize = 16 * 1024;
 /// Between two tries where nobody but a person can help: doubles up to [`PAUSE_MAX_NS`], give or take a quarter.
@@ -126,6 +127,7 @@ pub trait Blocks {
 /// A block that was handed out.
 #[derive(Debug)]
 struct Block {
+    start: Position,
     end: Position,
     /// Parcels that are not acknowledged.
     open: u32,
@@ -363,13 +365,7 @@ impl Shipper {
         let made = self.queue.len() - from;
         let sum: u64 = self.queue.iter().skip(from).map(|(parcel, _)| parcel.bytes()).sum();
         self.room -= sum as i64;
-        // A dead letter made of one says where it comes from.
-        for (parcel, _) in self.queue.iter_mut().skip(from) {
-            if parcel.to != To::Dead {
-                parcel.headers.push(("position", place(start)));
-            }
-        }
-        self.blocks.push_back(Block { end, open: made as u32, bytes: sum, hlc });
+        self.blocks.push_back(Block { start, end, open: made as u32, bytes: sum, hlc });
         self.advance();
     }
 
@@ -417,7 +413,9 @@ impl Shipper {
             Fate::Refused(why) if !dead => match parcel {
                 Some(parcel) => {
                     self.counts.dead += 1;
-                    let letter = self.dead_letter(parcel, &why);
+                    let at = block.checked_sub(self.first).and_then(|at| self.blocks.get(usize::try_from(at).ok()?));
+                    let start = at.map(|block| block.start).unwrap_or(self.at);
+                    let letter = self.dead_letter(parcel, start, &why);
                     self.queue.push_front((letter, block));
                 }
                 None => self.again(now_ns, why),
@@ -477,18 +475,18 @@ impl Shipper {
     fn skip(&mut self, next: Position, why: String) -> bool {
         self.counts.lost += 1;
         self.read = next;
-        self.blocks.push_back(Block { end: next, open: 0, bytes: 0, hlc: 0 });
+        self.blocks.push_back(Block { start: next, end: next, open: 0, bytes: 0, hlc: 0 });
         self.advance();
         self.orders.push(Order::Tell(why));
         false
     }
 
-    fn dead_letter(&self, parcel: Parcel, why: &str) -> Parcel {
+    fn dead_letter(&self, parcel: Parcel, block: Position, why: &str) -> Parcel {
         let Parcel { to, key, mut headers, mut payload } = parcel;
         let topic = if let To::Topic(topic) = to { topic.name() } else { "dead" };
         let attempts = if self.alone_until.is_some() { "2" } else { "1" };
-        if self.fault == Some(Fault::DeadWithoutPosition) {
-            headers.retain(|(name, _)| *name != "position");
+        if self.fault != Some(Fault::DeadWithoutPosition) {
+            headers.push(("position", place(block)));
         }
         headers.extend([("reason", why.to_owned()), ("attempts", attempts.to_owned()), ("topic", topic.to_owned())]);
         if payload.len() > DEAD_BYTES {
@@ -502,10 +500,9 @@ impl Shipper {
     fn dead_frame(&self, frame: &Frame<'_>, block: Position, why: &str) -> Parcel {
         let h = &frame.header;
         let id = frame_id(self.node, frame);
-        let headers =
-            vec![("id", id.clone()), ("type", format!("frame {}/{}", h.kind, h.version)), ("position", place(block))];
+        let headers = vec![("id", id.clone()), ("type", format!("frame {}/{}", h.kind, h.version))];
         let parcel = Parcel { to: To::Dead, key: id, headers, payload: frame.payload().to_vec() };
-        self.dead_letter(parcel, &format!("unreadable: {why}"))
+        self.dead_letter(parcel, block, &format!("unreadable: {why}"))
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::ship::schema::Event;
 use crate::{
     auction::delivery::Freed,
     budget::LineKey,
@@ -6,6 +7,7 @@ use crate::{
     record::frame::{self, Header},
     units::{Cpm, Money},
 };
+use prost::Message as _;
 
 struct Called;
 
@@ -33,6 +35,7 @@ fn sent(bytes: &[u8]) -> Vec<(Message, Event)> {
     messages(&frame, 0xab, &mut Called, &mut |message| {
         let event = Event::decode(&message.payload[..]).expect("an event");
         assert_eq!((&event.id, &event.key), (&message.id, &message.key));
+        assert_eq!(event.encode_to_vec(), message.payload, "as whoever has the schema would write it");
         assert_eq!((event.node, event.epoch, event.writer, event.seq, event.hlc), (0xab, 2, 3, 9, 7 << 16));
         out.push((message, event));
     })
