@@ -63,7 +63,7 @@ struct Args {
     /// So many readers, which join one after the other.
     #[arg(long, default_value_t = 1)]
     readers: u32,
-    /// Ends when no reader has had anything for fifteen seconds: those of a process that died hold their partitions for six.
+    /// Ends when no reader has had anything for twelve seconds: those of a process that died hold their partitions for six.
     #[arg(long)]
     until_end: bool,
 }
@@ -105,7 +105,7 @@ impl Shared {
 
     fn is_over(&self, until_end: bool) -> bool {
         let idle_ms = self.now_ms() - self.last_ms.load(Ordering::Relaxed).min(self.now_ms());
-        self.over.load(Ordering::Relaxed) || until_end && idle_ms > 15_000
+        self.over.load(Ordering::Relaxed) || until_end && idle_ms > 12_000
     }
 }
 
