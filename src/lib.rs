@@ -7,7 +7,7 @@
 //! Reading order: [`units`] and [`limits`] (what things are measured in, and how many there may be),
 //! [`json`], [`openrtb`] (what a request and an answer say), [`auction`] (what is decided of them),
 //! [`budget`] (whose money it is), [`notice`] (what is heard of it later), [`billing`] (what it comes to), [`http1`] (how they travel), [`dsp`] and [`gate`] (whom to ask, whom to refuse), [`record`] and
-//! [`messages`] (what leaves a bidder core), [`config`] (what an operator may say).
+//! [`messages`] (what leaves a bidder core), [`tiers`] (where it stays for years), [`config`] (what an operator may say).
 //!
 //! Crate-wide invariants: no input panics; money is integer and rounds in [`units`] alone; what grows has
 //! its bound in [`limits`].
@@ -29,5 +29,6 @@ pub mod notice;
 pub mod openrtb;
 pub mod record;
 pub mod ship;
+pub mod tiers;
 pub mod time;
 pub mod units;

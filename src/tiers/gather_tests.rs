@@ -1,0 +1,144 @@
+//! Frames of real auction records become rows: what is counted twice here, by rows and by records, must agree.
+use super::*;
+use crate::{
+    auction::{delivery, record},
+    record::frame::{self, Header},
+    tiers::{table::Value, wins::at},
+};
+
+/// 2026-01-31T23:59:00Z: a minute before midnight.
+const LATE_MS: u64 = 1_769_903_940_000;
+
+fn templates() -> Vec<Record> {
+    let golden = include_str!("../auction/record/v2.golden.txt");
+    let bytes = |line: &str| -> Vec<u8> {
+        (0..line.len()).step_by(2).map(|at| u8::from_str_radix(&line[at..at + 2], 16).expect("digits")).collect()
+    };
+    golden.lines().map(|line| Record::decode(&bytes(line)).expect("a record")).collect()
+}
+
+fn framed(seq: u64, kind: Kind, version: u8, ms: u64, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let at = frame::begin(&mut bytes);
+    bytes.extend_from_slice(payload);
+    frame::finish(&mut bytes, at, &Header { seq, epoch: 1, writer: 0, kind: kind as u8, version, hlc: ms << 16 });
+    bytes
+}
+
+fn event(n: u64) -> EventId {
+    EventId { node: 1, epoch: 1, core: 0, seq: n }
+}
+
+/// Auction `n` at a moment, and its frame.
+fn auction(n: u64, ms: u64) -> (Record, Vec<u8>) {
+    let all = templates();
+    let mut record = all[n as usize % all.len()].clone();
+    record.inputs.event = event(n);
+    for win in &mut record.decision.wins {
+        (win.account, win.period) = (AccountId(7), Period(29_000_000));
+    }
+    let mut payload = Vec::new();
+    record.encode(&mut payload);
+    (record, framed(n, Kind::Auction, record::VERSION, ms, &payload))
+}
+
+fn delivered(n: u64, ms: u64, delivery: Delivery, freed: &[Freed]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    delivery.encode(event(n), freed, &mut payload);
+    framed(1000 + n, Kind::Delivery, delivery::FRAME_VERSION, ms, &payload)
+}
+
+fn decoded(bytes: &[u8]) -> Frame<'_> {
+    frame::decode(bytes).expect("a frame")
+}
+
+/// All rows of wins, in order of their places.
+fn rows(gathered: &Gathered) -> impl Iterator<Item = (&Place, &Part, usize)> {
+    let wins = gathered.parts.iter().filter(|(place, _)| place.0 == Table::Wins);
+    wins.flat_map(|(place, part)| (0..part.rows.len()).map(move |row| (place, part, row)))
+}
+
+#[test]
+fn every_win_is_a_row_of_its_day_and_advertiser_and_the_sums_are_those_of_the_records() {
+    let mut gather = Gather::new(1, Accounts::default());
+    let (mut wins, mut charge) = (0, 0i64);
+    for n in 1..=120 {
+        let (record, bytes) = auction(n, LATE_MS + 1000 * n);
+        gather.frame(1, 4096 * n, &decoded(&bytes));
+        wins += record.decision.wins.len();
+        charge += record.decision.wins.iter().map(|win| win.charge.0).sum::<i64>();
+    }
+    let gathered = gather.finish();
+    assert!(wins > 100, "the templates have winners: {wins}");
+    assert_eq!((rows(&gathered).count(), gathered.unreadable, gathered.raw), (wins, 0, 0));
+    let of_rows: i64 = rows(&gathered).filter_map(|(_, part, row)| part.rows.int(at::CHARGE, row)).sum();
+    let of_sums: (u64, i64) = gathered.sums.iter().fold((0, 0), |sum, s| (sum.0 + s.wins, sum.1 + s.charge_nanos));
+    assert_eq!((of_rows, of_sums), (charge, (wins as u64, charge)));
+    for (place, part, row) in rows(&gathered) {
+        let (won, delivery) = wins::Won::read(&part.rows, row).expect("a row of ours");
+        assert_eq!((names::day(won.ms), delivery == ON_NOTICE), (place.1.clone(), won.awaits));
+        assert_eq!(names::advertiser(&won.adomain, &won.dsp, &won.seat), place.2);
+        assert_eq!(won.offset, 4096 * won.event.seq, "a row says where its record stands");
+    }
+    let days: BTreeSet<&str> = gathered.parts.keys().map(|place| place.1.as_str()).collect();
+    assert_eq!(days.into_iter().collect::<Vec<_>>(), ["2026-01-31", "2026-02-01"]);
+}
+
+#[test]
+fn a_delivery_behind_the_batch_counts() {
+    let charged = |record: &Record| {
+        record.decision.wins.len() == 1 && record.decision.wins[0].account.is_some() && record.inputs.awaited_s == 0
+    };
+    let n = (1..60).find(|n| charged(&auction(*n, 0).0)).expect("one win that an account is charged for at once");
+    let (record, bytes) = auction(n, LATE_MS);
+    let win = record.decision.wins[0];
+    let freed = [Freed { account: win.account, period: win.period, amount: win.charge }];
+    let of = |behind: &[Vec<u8>]| {
+        let mut gather = Gather::new(1, Accounts::default());
+        gather.frame(1, 4096, &decoded(&bytes));
+        let over = behind.iter().any(|frame| gather.behind(&decoded(frame)));
+        let gathered = gather.finish();
+        let (_, part, row) = rows(&gathered).next().expect("a row");
+        let name = String::from_utf8(part.rows.text(at::DELIVERY, row).to_vec()).expect("a name");
+        (over, name, part.rows.int(at::FREED, row), gathered.sums[0].freed_nanos)
+    };
+    let gone = delivered(n, LATE_MS + 9, Delivery::ClientLeft, &freed);
+    let other = delivered(n + 1, LATE_MS + 9, Delivery::Failed, &freed);
+    let long = |ms| framed(7, Kind::Refusals, 1, ms, &[]);
+    assert_eq!(of(std::slice::from_ref(&other)), (false, "written".into(), None, 0));
+    assert_eq!(of(&[other, gone.clone()]), (false, "client_left".into(), Some(win.charge.0), win.charge.0));
+    assert!(!of(&[gone.clone(), long(LATE_MS + DELIVERED_MS)]).0);
+    assert!(of(&[gone, long(LATE_MS + DELIVERED_MS + 1)]).0);
+    let started = framed(8, Kind::Start, 1, LATE_MS, &[]);
+    assert!(of(&[started]).0, "who started later left nothing to be waited for");
+}
+
+#[test]
+fn what_is_kept_whole_and_what_cannot_be_read_is_counted_and_no_row() {
+    let mut gather = Gather::new(1, Accounts::default());
+    for kind in [Kind::RawRequest, Kind::RawAnswer] {
+        gather.frame(1, 4096, &decoded(&framed(1, kind, 1, LATE_MS, br#"{"id":"whole"}"#)));
+    }
+    for kind in [Kind::Auction, Kind::Delivery, Kind::Notice, Kind::Account, Kind::Lease, Kind::Settlement] {
+        gather.frame(1, 8192, &decoded(&framed(2, kind, 1, LATE_MS, b"?")));
+    }
+    let gathered = gather.finish();
+    assert_eq!((gathered.raw, gathered.unreadable, gathered.parts.len()), (2, 6, 0));
+}
+
+#[test]
+fn too_many_values_are_not_named() {
+    let mut part = Part::new(Table::Wins);
+    let (record, _) = auction((1..60).find(|n| !auction(*n, 0).0.decision.wins.is_empty()).expect("a win"), 0);
+    let win = record.decision.wins[0];
+    let mut won = Won::of(&record, &win, &record.inputs.bids[usize::from(win.input)], 0, (1, 1));
+    for n in 0..NAMED_MAX {
+        won.cid = n.to_string().into_bytes();
+        part.of_win(&won);
+    }
+    assert_eq!(part.cids.as_ref().map(BTreeSet::len), Some(NAMED_MAX));
+    won.cid = b"one more".to_vec();
+    part.of_win(&won);
+    assert_eq!((part.cids, part.seats.map(|s| s.len())), (None, Some(1)));
+    assert_eq!(Value::some_text(b""), Value::None);
+}
