@@ -96,7 +96,7 @@ pub fn hex(bytes: &[u8; 32]) -> String {
 }
 
 /// Reads [`hex`] back.
-pub(super) fn unhex(text: &str) -> Option<[u8; 32]> {
+pub fn unhex(text: &str) -> Option<[u8; 32]> {
     let mut out = [0; 32];
     let digits = text.as_bytes();
     if digits.len() != 64 || !digits.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {

@@ -2,7 +2,7 @@
 //! Owns: nothing. Called by: `cores/tiers`, `outcry audit`. Never: is written before everything that it names; is changed.
 use super::{
     gather::Part,
-    json::{Json, hex, unhex},
+    json::{Json, hex, sha256, unhex},
     names::{Batch, Table},
 };
 use crate::{record::show::json::Object, units::Currency};
@@ -191,7 +191,7 @@ impl Manifest {
                 o.number("freed_nanos", s.freed_nanos);
             });
         });
-        out.push('\n');
+        seal(&mut out);
         out
     }
 
@@ -201,6 +201,7 @@ impl Manifest {
     /// What is wrong with it.
     pub fn read(bytes: &[u8]) -> Result<Manifest, Unreadable> {
         let json = Json::parse(bytes).map_err(|_| Unreadable::Json)?;
+        sealed(bytes)?;
         match json.int("version") {
             Some(VERSION) => {}
             Some(other) => return Err(Unreadable::Version(other)),
@@ -271,12 +272,35 @@ impl Manifest {
     }
 }
 
+/// What a manifest ends with, before its own digest.
+const SEAL: &str = ",\"sha256\":\"";
+
+/// Adds, as the last member, the digest of all that stands before it.
+fn seal(out: &mut String) {
+    out.truncate(out.len() - 1);
+    let digest = hex(&sha256(out.as_bytes()));
+    out.push_str(SEAL);
+    out.push_str(&digest);
+    out.push_str("\"}\n");
+}
+
+/// Is it what was sealed?
+fn sealed(bytes: &[u8]) -> Result<(), Unreadable> {
+    let rest = bytes.strip_suffix(b"\"}\n").ok_or(Unreadable::Lacks("sha256"))?;
+    let (rest, digest) = rest.split_at_checked(rest.len().saturating_sub(64)).ok_or(Unreadable::Lacks("sha256"))?;
+    let before = rest.strip_suffix(SEAL.as_bytes()).ok_or(Unreadable::Lacks("sha256"))?;
+    if digest == hex(&sha256(before)).as_bytes() { Ok(()) } else { Err(Unreadable::Altered) }
+}
+
 /// Why bytes are no manifest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Unreadable {
     /// They are no JSON.
     #[error("it is no JSON: it was altered, or cut off")]
     Json,
+    /// Its own digest is another.
+    #[error("it was altered: its digest is another than it says")]
+    Altered,
     /// A later release's.
     #[error(
         "written in version {0} of the format; this release reads version 1: use the release that wrote it, or a later one"
@@ -339,11 +363,31 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let text = manifest().write();
-        let of = |text: &str| Manifest::read(text.as_bytes()).expect_err("something is wrong");
+        let of = |text: &str| {
+            // What is wrong was wrong from the beginning.
+            let mut text = text.to_string();
+            if let Some(end) = text.rfind(SEAL) {
+                text.truncate(end);
+                text.push('}');
+                seal(&mut text);
+            }
+            Manifest::read(text.as_bytes()).expect_err("something is wrong")
+        };
         assert_eq!(of(&text[..200]), Unreadable::Json);
         assert_eq!(of(&text.replacen("\"version\":1", "\"version\":2", 1)), Unreadable::Version(2));
         assert_eq!(of(&text.replacen("\"rows\":3", "\"rows\":-3", 1)), Unreadable::Lacks("rows"));
         assert_eq!(of(&text.replacen("\"digest\":\"02", "\"digest\":\"0z", 1)), Unreadable::Lacks("digest"));
-        assert!(of("{}") == Unreadable::Lacks("version"));
+        assert_eq!(of("{}"), Unreadable::Lacks("sha256"));
+        assert_eq!(of(&text.replacen("\"version\"", "\"other\"", 1)), Unreadable::Lacks("version"));
+    }
+
+    #[test]
+    fn no_bit_of_it_can_be_turned_over() {
+        let text = manifest().write().into_bytes();
+        for bit in 0..text.len() * 8 {
+            let mut other = text.clone();
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(Manifest::read(&other).is_err(), "bit {bit}");
+        }
     }
 }

@@ -17,4 +17,4 @@ pub mod plan;
 pub mod table;
 pub mod wins;
 
-pub use json::{hex, sha256};
+pub use json::{hex, sha256, unhex};

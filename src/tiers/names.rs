@@ -57,8 +57,14 @@ pub fn encoded(text: &[u8]) -> String {
     if out.len() > FOLDER_MAX {
         let hash = crate::journal::index::hash(text);
         let mut end = FOLDER_MAX - 17;
-        // Not in the middle of a `%XX`.
-        while out.as_bytes()[end - 2..end].contains(&b'%') {
+        // Not in the middle of a `%XX`, nor of a character: readers refuse what does not decode to UTF-8.
+        let inside = |end: usize| {
+            let (before, behind) = out.as_bytes().split_at(end);
+            before.ends_with(b"%")
+                || before[..end - 1].ends_with(b"%")
+                || matches!(behind, [b'%', b'8' | b'9' | b'A' | b'B', ..])
+        };
+        while inside(end) {
             end -= 1;
         }
         out.truncate(end);
@@ -70,7 +76,9 @@ pub fn encoded(text: &[u8]) -> String {
 /// The advertiser of a bid as a partition has him: the first of its `adomain`, whatever the case of its letters; of a bid
 /// without one `DSP/seat`.
 pub fn advertiser(adomain: &[u8], dsp: &[u8], seat: &[u8]) -> Vec<u8> {
-    if adomain.is_empty() { [dsp, b"/", seat].concat() } else { adomain.to_ascii_lowercase() }
+    let text = if adomain.is_empty() { [dsp, b"/", seat].concat() } else { adomain.to_ascii_lowercase() };
+    // As its rows have it, so that no two of them share a name and not a manifest's line.
+    String::from_utf8(text).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()).into_bytes()
 }
 
 /// The day of a moment, `2026-01-31`.
@@ -181,12 +189,19 @@ mod tests {
         let (long, other) = (encoded(&[b'/'; 128]), encoded(&[[b'/'; 127].as_slice(), b"?"].concat()));
         assert!(long.len() <= FOLDER_MAX && long != other && long.starts_with("%2F%2F"), "{long}");
         assert!(long.split('%').skip(1).all(|x| x.starts_with("2F")), "{long}");
+        for (pad, wide) in (0..6).flat_map(|pad| ["\u{e9}", "\u{20ac}", "\u{1f45f}"].map(|wide| (pad, wide))) {
+            let long = encoded(["a".repeat(pad), wide.repeat(64)].concat().as_bytes());
+            let kept = long.rsplit_once('~').expect("it is cut").0.trim_start_matches('a');
+            let whole = encoded(wide.as_bytes());
+            assert!(long.len() <= FOLDER_MAX && kept.len().is_multiple_of(whole.len()), "{long}");
+        }
     }
 
     #[test]
     fn an_advertiser_is_his_domain_or_his_seat() {
         assert_eq!(advertiser(b"Shop.Example", b"d", b"s"), b"shop.example");
         assert_eq!(advertiser(b"", b"d", b"s"), b"d/s");
+        assert_eq!(advertiser(b"a\xff", b"d", b"s"), "a\u{fffd}".as_bytes());
     }
 
     #[test]
