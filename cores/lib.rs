@@ -40,5 +40,7 @@ pub mod raw;
 pub mod rlimit;
 pub mod ship;
 pub mod state;
+#[cfg(feature = "tiers")]
+pub mod tiers;
 pub mod topology;
 pub mod wiring;

@@ -51,6 +51,9 @@ enum Command {
     Load(load::LoadArgs),
     /// Look at the journal: what it holds, and whether it is what was written.
     Audit(audit::AuditArgs),
+    /// Keep in an object store what leaves the journal, and look at it there.
+    #[cfg(feature = "tiers")]
+    Tiers(outcry_cores::tiers::TiersArgs),
     /// List the DSPs that could not be told of a notice, or have them told once more.
     Notices(audit::NoticesArgs),
     /// See and change the budgets of the exchange that runs here.
@@ -72,6 +75,8 @@ fn main() -> ExitCode {
         Command::DspSim(args) => dsp_sim::run(args),
         Command::Load(args) => load::run(args),
         Command::Audit(args) => audit::run(&args),
+        #[cfg(feature = "tiers")]
+        Command::Tiers(args) => outcry_cores::tiers::run(&args),
         Command::Notices(args) => audit::run_notices(&args),
         Command::Budget(args) => cli::run(&args),
         Command::Attack(args) => attack::run(args),

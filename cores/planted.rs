@@ -33,6 +33,9 @@ pub(crate) enum Fault {
     KeyChanged,
     /// `dead-unplaced`: dead letters do not say where they are from.
     DeadUnplaced,
+    /// `export-cut-off`: an export ends as by a kill, before it writes the object behind the first `OUTCRY_TEST_AFTER`.
+    #[cfg(feature = "tiers")]
+    ExportCutOff,
 }
 
 /// Is this fault to be committed?
@@ -67,6 +70,8 @@ fn named(name: &str) -> Option<Fault> {
         "cursor-early" => Fault::CursorEarly,
         "key-changed" => Fault::KeyChanged,
         "dead-unplaced" => Fault::DeadUnplaced,
+        #[cfg(feature = "tiers")]
+        "export-cut-off" => Fault::ExportCutOff,
         other => panic!("OUTCRY_TEST_FAULT={other}: there is no such fault"),
     })
 }

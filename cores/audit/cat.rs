@@ -1,5 +1,5 @@
 //! `outcry audit cat`: every frame that counts, in the order in which they were written.
-use super::{AuditError, Out, Range, Where, directory::Journal, frames, say, walk};
+use super::{AuditError, Out, Range, Where, frames, say, sources::Elsewhere, walk};
 use clap::Args;
 
 #[derive(Args, Debug)]
@@ -8,6 +8,8 @@ pub(super) struct CatArgs {
     place: Where,
     #[command(flatten)]
     range: Range,
+    #[command(flatten)]
+    elsewhere: Elsewhere,
     /// Only these kinds, separated by commas: auction, delivery, refusals, refusal-sample, account, lease, notice,
     /// settlement, config, start, stop, clean, raw-request, raw-answer.
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = kind)]
@@ -30,14 +32,14 @@ fn kind(text: &str) -> Result<u8, String> {
 
 /// True: everything there was could be printed. What could not is named on standard error.
 pub(super) fn run(args: &CatArgs) -> Result<bool, AuditError> {
-    let CatArgs { place, range, kind, full, record } = args;
-    let mut journal = Journal::open(place)?;
+    let CatArgs { place, range, elsewhere, kind, full, record } = args;
+    let mut opened = elsewhere.open(place, *range)?;
     let mut out = Out::new();
     if !place.json {
         out.text(frames::HEADING)?;
     }
     let mut readable = true;
-    let whole = walk::frames(&mut journal, *range, &mut |at, frame| {
+    let whole = walk::frames(&mut opened.journal, *range, &mut |at, frame| {
         if !kind.is_empty() && !kind.contains(&frame.header.kind) {
             return Ok(());
         }
@@ -48,6 +50,7 @@ pub(super) fn run(args: &CatArgs) -> Result<bool, AuditError> {
         })
     })?;
     out.end()?;
+    let whole = whole && opened.whole;
     if !whole {
         say(format_args!("not all of the journal could be printed; `outcry audit verify` says more"));
     }

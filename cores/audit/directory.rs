@@ -1,5 +1,5 @@
 //! The journal of one node in a directory.
-//! Owns: the directory. Called by: the commands of `outcry audit`.
+//! Owns: the directory. Called by: the commands of `outcry audit` and of `outcry tiers`.
 use super::{AuditError, Where};
 use crate::journal::{
     dir::Dir,
@@ -15,23 +15,25 @@ use outcry::journal::{
 use std::path::{Path, PathBuf};
 
 /// A segment's file.
-pub(super) struct File {
-    pub(super) name: String,
-    pub(super) segment: u64,
-    pub(super) bytes: u64,
-    pub(super) header: Result<SegmentHeader, HeaderError>,
+pub(crate) struct File {
+    pub(crate) name: String,
+    pub(crate) segment: u64,
+    pub(crate) bytes: u64,
+    pub(crate) header: Result<SegmentHeader, HeaderError>,
 }
 
 /// See the module.
-pub(super) struct Journal {
+pub(crate) struct Journal {
     dir: Dir,
-    pub(super) node: u32,
-    pub(super) segments: Vec<File>,
-    pub(super) checkpoint: Option<Result<Checkpoint, CheckpointError>>,
+    /// So many of the first segments are in another directory: brought back from an archive.
+    elsewhere: Option<(Dir, usize)>,
+    pub(crate) node: u32,
+    pub(crate) segments: Vec<File>,
+    pub(crate) checkpoint: Option<Result<Checkpoint, CheckpointError>>,
 }
 
 impl Journal {
-    pub(super) fn open(place: &Where) -> Result<Journal, AuditError> {
+    pub(crate) fn open(place: &Where) -> Result<Journal, AuditError> {
         let found = |path: PathBuf| {
             let files =
                 Dir::new(&path).list().map_err(|source| AuditError::Directory { path: path.clone(), source })?;
@@ -59,7 +61,7 @@ impl Journal {
         };
         files.retain(|f| f.0 == node);
         files.sort_unstable_by_key(|f| f.1);
-        let mut journal = Journal { dir: Dir::new(&path), node, segments: Vec::new(), checkpoint: None };
+        let mut journal = Journal::empty(&path, node);
         for (_, segment, name, bytes) in files {
             let page = match journal.read(&name, bytes.min(HEADER_BYTES as u64)) {
                 // An exchange that runs has removed it since, as it was old.
@@ -77,6 +79,33 @@ impl Journal {
         Ok(journal)
     }
 
+    /// One without files.
+    fn empty(path: &Path, node: u32) -> Journal {
+        Journal { dir: Dir::new(path), elsewhere: None, node, segments: Vec::new(), checkpoint: None }
+    }
+
+    /// What was brought back from an archive into a directory, with the journal behind it, if there is one.
+    #[cfg(feature = "tiers")]
+    pub(crate) fn behind(path: Option<&Path>, node: u32, hot: Option<Journal>) -> Result<Journal, AuditError> {
+        let none = Path::new("");
+        let mut journal = hot.unwrap_or_else(|| Journal::empty(path.unwrap_or(none), node));
+        let Some(path) = path else { return Ok(journal) };
+        let archived = match Journal::open(&Where { dir: path.to_path_buf(), node: Some(node), json: false }) {
+            Err(AuditError::None { .. }) => Journal::empty(path, node),
+            archived => archived?,
+        };
+        journal.elsewhere = Some((archived.dir, archived.segments.len()));
+        journal.segments.splice(..0, archived.segments);
+        Ok(journal)
+    }
+
+    fn dir_of(&mut self, i: usize) -> &mut Dir {
+        match &mut self.elsewhere {
+            Some((dir, many)) if i < *many => dir,
+            _ => &mut self.dir,
+        }
+    }
+
     fn read(&mut self, name: &str, bytes: u64) -> Result<Vec<u8>, AuditError> {
         let mut page = vec![0; bytes as usize];
         self.dir.read(name, 0, &mut page).map_err(|source| self.failed(name, source))?;
@@ -84,37 +113,42 @@ impl Journal {
     }
 
     /// The bytes of a segment.
-    pub(super) fn source(&mut self, i: usize) -> FileIn<'_, Dir> {
+    pub(crate) fn source(&mut self, i: usize) -> FileIn<'_, Dir> {
         let file = &self.segments[i];
-        FileIn { files: &mut self.dir, name: &file.name, bytes: file.bytes }
+        let files = match &mut self.elsewhere {
+            Some((dir, many)) if i < *many => dir,
+            _ => &mut self.dir,
+        };
+        FileIn { files, name: &file.name, bytes: file.bytes }
     }
 
     /// The header that follows a segment's, if it is the next one's.
-    pub(super) fn after(&self, i: usize) -> Option<SegmentHeader> {
+    pub(crate) fn after(&self, i: usize) -> Option<SegmentHeader> {
         let next = self.segments.get(i + 1).and_then(|f| f.header.ok());
         next.filter(|h| h.segment == self.segments[i].segment + 1)
     }
 
     /// The last block of a segment that the checkpoint knows to have been durable; 0: it says nothing of it.
-    pub(super) fn confirmed(&self, i: usize) -> u64 {
+    pub(crate) fn confirmed(&self, i: usize) -> u64 {
         let durable = self.checkpoint.as_ref().and_then(|c| c.as_ref().ok()).map(|c| c.durable).unwrap_or_default();
         if durable.segment == self.segments[i].segment { durable.block } else { 0 }
     }
 
     /// Where a segment ends, if the one after it says so: it is not written any more then.
-    pub(super) fn end(&self, i: usize) -> Option<u64> {
+    pub(crate) fn end(&self, i: usize) -> Option<u64> {
         self.after(i).map(|after| after.previous.end)
     }
 
     /// The index of a segment that has ended, if there is a sound one.
-    pub(super) fn index(&mut self, i: usize) -> Option<Index<IndexFile<'_>>> {
+    pub(crate) fn index(&mut self, i: usize) -> Option<Index<IndexFile<'_>>> {
         let end = self.end(i)?;
-        index_file::open(&mut self.dir, self.node, self.segments[i].segment, end)
+        let (node, segment) = (self.node, self.segments[i].segment);
+        index_file::open(self.dir_of(i), node, segment, end)
     }
 
     /// Lowest and highest hybrid logical time of a segment's frames, without reading it: by its index, or else by the heads
     /// of its blocks. `None`: that cannot be said.
-    pub(super) fn times(&mut self, i: usize) -> Option<(u64, u64)> {
+    pub(crate) fn times(&mut self, i: usize) -> Option<(u64, u64)> {
         if let Some(index) = self.index(i) {
             return Some(index.header().hlc);
         }
@@ -123,11 +157,16 @@ impl Journal {
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    pub(super) fn failed(&self, name: &str, source: std::io::Error) -> AuditError {
+    /// Where a segment is.
+    pub(crate) fn path_of(&mut self, i: usize) -> &Path {
+        self.dir_of(i).path()
+    }
+
+    pub(crate) fn failed(&self, name: &str, source: std::io::Error) -> AuditError {
         AuditError::Read { path: self.dir.path().join(name), source }
     }
 }

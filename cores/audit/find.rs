@@ -163,7 +163,7 @@ fn made(journal: &mut Journal, i: usize, found: &mut Found) -> Result<Vec<u8>, A
     let (builder, damages) = built.map_err(|source| journal.failed(&name, source))?;
     let bytes = builder.finish(node, segment, end);
     if damages.is_empty() {
-        match index_file::write(journal.path(), node, segment, &bytes) {
+        match index_file::write(journal.path_of(i), node, segment, &bytes) {
             Ok(()) => say(format_args!("segment {segment} had no index: it was read, and has one now")),
             Err(e) => say(format_args!(
                 "segment {segment} has no index: it was read, and will be again, since none can be written: {e}"

@@ -6,7 +6,7 @@ mod billed;
 mod cat;
 mod csv;
 mod dead;
-mod directory;
+pub(crate) mod directory;
 mod find;
 mod frames;
 mod invoice;
@@ -21,11 +21,12 @@ mod raw;
 mod reconcile;
 mod replay;
 mod request;
+mod sources;
 mod verify;
 mod walk;
 
 pub use self::notices::{NoticesArgs, run as run_notices};
-use self::range::Range;
+pub(crate) use self::range::Range;
 use clap::{Args, Subcommand};
 use std::{
     fmt,
@@ -82,25 +83,32 @@ enum Command {
 
 /// A journal.
 #[derive(Args, Clone, Debug)]
-struct Where {
+pub(crate) struct Where {
     /// The journal's directory, or the `state_dir` it is in.
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// The node, in hexadecimal, where there are journals of several.
     #[arg(long, value_name = "HEX", value_parser = node)]
-    node: Option<u32>,
+    pub(crate) node: Option<u32>,
     /// A JSON object a line instead of tables.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
-fn node(text: &str) -> Result<u32, String> {
+/// A node as it is written.
+pub(crate) fn node(text: &str) -> Result<u32, String> {
     u32::from_str_radix(text, 16)
         .map_err(|_| "a node is up to eight hexadecimal digits, as in the file names".to_string())
 }
 
+/// A moment as it is written, or the end of a day; milliseconds since 1970.
+#[cfg(feature = "tiers")]
+pub(crate) fn moment(text: &str) -> Result<u64, String> {
+    range::to(text)
+}
+
 /// Why it could not be looked at.
 #[derive(Debug, thiserror::Error)]
-enum AuditError {
+pub(crate) enum AuditError {
     #[error("{path}: {source}. Name the journal's directory or the `state_dir` it is in, as a user who may read it")]
     Directory { path: PathBuf, source: io::Error },
     #[error(
@@ -119,6 +127,9 @@ enum AuditError {
     Exchange(String),
     #[error("{0}")]
     Account(String),
+    #[cfg(feature = "tiers")]
+    #[error("{0}")]
+    Tiers(String),
     #[error("the output cannot be written: {0}")]
     Output(io::Error),
     /// Whoever reads has read enough.

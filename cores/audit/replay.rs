@@ -1,5 +1,5 @@
 //! `outcry audit replay`: does the recorded decision follow from what was recorded of it?
-use super::{AuditError, Out, Place, Range, Where, directory::Journal, find, frames, request, say, walk};
+use super::{AuditError, Out, Place, Range, Where, find, frames, request, say, sources::Elsewhere, walk};
 use clap::Args;
 use outcry::{
     auction::Record,
@@ -21,6 +21,8 @@ pub(super) struct ReplayArgs {
     all: bool,
     #[command(flatten)]
     range: Range,
+    #[command(flatten)]
+    elsewhere: Elsewhere,
     #[command(flatten)]
     place: Where,
 }
@@ -93,22 +95,27 @@ fn one(
 
 /// True: all that was asked for is there and is decided the same.
 pub(super) fn run(args: &ReplayArgs) -> Result<bool, AuditError> {
-    let (mut journal, mut out, mut counts) = (Journal::open(&args.place)?, Out::new(), Counts::default());
+    let mut opened = match args.all {
+        true => args.elsewhere.open(&args.place, args.range)?,
+        false => args.elsewhere.open_for_id(&args.place, args.range)?,
+    };
+    let journal = &mut opened.journal;
+    let (mut out, mut counts) = (Out::new(), Counts::default());
     let (json, began) = (args.place.json, Instant::now());
     let whole = match &args.id {
         Some(id) => {
-            let found = find::find(&mut journal, request::key(id))?;
+            let found = find::find(journal, request::key(id))?;
             for hit in &found.hits {
                 if let Some(frame) = hit.frame().filter(|f| f.kind() == Some(Kind::Auction)) {
                     one((&hit.place, &frame), (json, false), &mut counts, &mut out)?;
                 }
             }
             if counts.auctions == 0 {
-                request::missing(id, &journal, found.whole);
+                request::missing(id, journal, found.whole);
             }
             found.whole && counts.auctions > 0
         }
-        None => walk::frames(&mut journal, args.range, &mut |place, frame| match frame.kind() {
+        None => walk::frames(journal, args.range, &mut |place, frame| match frame.kind() {
             Some(Kind::Auction) => one((place, frame), (json, true), &mut counts, &mut out),
             _ => Ok(()),
         })?,
@@ -125,5 +132,5 @@ pub(super) fn run(args: &ReplayArgs) -> Result<bool, AuditError> {
         })?;
     }
     out.end()?;
-    Ok(whole && differ == 0 && unreadable == 0)
+    Ok(whole && opened.whole && differ == 0 && unreadable == 0)
 }

@@ -4,6 +4,7 @@ use super::{
     directory::Journal,
     find::{self, Hit},
     frames, outcome, replay, say,
+    sources::Elsewhere,
 };
 use clap::Args;
 use outcry::{
@@ -22,6 +23,12 @@ pub(super) struct RequestArgs {
     /// The request's `id`, or an event id (our `bidid`: 36 hexadecimal digits). Of a longer `id` its first 128 bytes count, as
     /// in the record.
     id: String,
+    /// With `--tiers`: about when it was, so that no more of the archive is searched.
+    #[cfg(feature = "tiers")]
+    #[command(flatten)]
+    range: super::Range,
+    #[command(flatten)]
+    elsewhere: Elsewhere,
     #[command(flatten)]
     place: Where,
 }
@@ -33,11 +40,15 @@ pub(super) fn key(id: &str) -> &[u8] {
 
 /// True: it was found, and all of it is as it should be.
 pub(super) fn run(args: &RequestArgs) -> Result<bool, AuditError> {
-    let mut journal = Journal::open(&args.place)?;
-    let found = find::find(&mut journal, key(&args.id))?;
-    let mut good = found.whole;
+    #[cfg(feature = "tiers")]
+    let range = args.range;
+    #[cfg(not(feature = "tiers"))]
+    let range = super::Range::default();
+    let mut opened = args.elsewhere.open_for_id(&args.place, range)?;
+    let found = find::find(&mut opened.journal, key(&args.id))?;
+    let mut good = found.whole && opened.whole;
     if found.hits.is_empty() {
-        missing(&args.id, &journal, found.whole);
+        missing(&args.id, &opened.journal, found.whole);
         return Ok(false);
     }
     let mut out = Out::new();
@@ -45,7 +56,7 @@ pub(super) fn run(args: &RequestArgs) -> Result<bool, AuditError> {
         for hit in &found.hits {
             let Some(frame) = hit.frame() else { continue };
             let record = Record::decode(frame.payload()).ok().filter(|_| frame.kind() == Some(Kind::Auction));
-            let came = record.as_ref().map(|record| outcome::of(&mut journal, record, &found.hits)).transpose()?;
+            let came = record.as_ref().map(|record| outcome::of(&mut opened.journal, record, &found.hits)).transpose()?;
             out.text(&frames::as_json(&hit.place, &frame, |o| {
                 good &= frames::record(&frame, o);
                 if let Some(record) = &record {
@@ -55,7 +66,7 @@ pub(super) fn run(args: &RequestArgs) -> Result<bool, AuditError> {
             }))?;
         }
     } else {
-        good &= tables(&mut journal, &found.hits, &mut out)?;
+        good &= tables(&mut opened.journal, &found.hits, &mut out)?;
     }
     out.end()?;
     Ok(good)

@@ -1,0 +1,187 @@
+//! Which tier answers: the journal, as far back as it reaches; rows or archived segments of an object store before that.
+//! Owns: nothing. Called by: the commands of `outcry audit` that read what was. Never: asks a store for what the journal has; reads
+//! silently from anywhere but the journal; says that all was read where segments are missing.
+//!
+//! Without the feature `tiers` there is the journal alone.
+use super::{AuditError, Range, Where, directory::Journal};
+use clap::Args;
+
+/// Where to read what has left the journal.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct Elsewhere {
+    /// What has left the journal is read from this store, where `outcry tiers export` brought it: s3://BUCKET/FOLDER or a
+    /// directory; by default what `OUTCRY_TIERS` names. DIR need not have a journal then.
+    #[cfg(feature = "tiers")]
+    #[arg(long, value_name = "URL")]
+    tiers: Option<String>,
+    /// Archived segments are unpacked below this directory, and removed in the end; by default the system's for such files.
+    #[cfg(feature = "tiers")]
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<std::path::PathBuf>,
+}
+
+#[cfg(not(feature = "tiers"))]
+impl Elsewhere {
+    /// The journal.
+    pub(super) fn open(&self, place: &Where, _: Range) -> Result<Opened, AuditError> {
+        Ok(Opened { journal: Journal::open(place)?, whole: true })
+    }
+
+    /// The same.
+    pub(super) fn open_for_id(&self, place: &Where, range: Range) -> Result<Opened, AuditError> {
+        self.open(place, range)
+    }
+}
+
+/// A journal, and what stands in for what has left it.
+#[cfg(not(feature = "tiers"))]
+pub(super) struct Opened {
+    pub(super) journal: Journal,
+    /// False: segments are missing, which were named.
+    pub(super) whole: bool,
+}
+
+#[cfg(feature = "tiers")]
+pub(super) use stored::Opened;
+
+#[cfg(feature = "tiers")]
+mod stored {
+    use super::{super::say, *};
+    use crate::tiers::{Archive, TiersError, listed, nodes, store::Store};
+    use outcry::{
+        record::when::utc,
+        tiers::{
+            names::Batch,
+            plan::{self, Hot, Known, Tier},
+        },
+    };
+
+    /// A journal, and what stands in for what has left it.
+    pub(crate) struct Opened {
+        /// The archive's segments, then the journal's.
+        pub(crate) journal: Journal,
+        /// False: segments are missing, which were named.
+        pub(crate) whole: bool,
+        /// Batches whose rows are to be read, and the segment from which on the journal has them.
+        pub(crate) rows: Option<(Store, Vec<Batch>, u64)>,
+        /// Segments that were brought for the deliveries in them alone: their wins are rows.
+        pub(crate) for_deliveries: Vec<u64>,
+        /// Removes what was unpacked.
+        _archive: Option<Archive>,
+    }
+
+    impl Elsewhere {
+        fn url(&self) -> Option<String> {
+            self.tiers.clone().or_else(|| std::env::var("OUTCRY_TIERS").ok()).filter(|url| !url.is_empty())
+        }
+
+        /// The journal with the archive's segments before it, where it does not reach back far enough.
+        pub(crate) fn open(&self, place: &Where, range: Range) -> Result<Opened, AuditError> {
+            self.opened(place, range, false)
+        }
+
+        /// The same for what is looked up by an id, which says nothing of its time: without that the archive, years of it, is
+        /// not read.
+        pub(crate) fn open_for_id(&self, place: &Where, range: Range) -> Result<Opened, AuditError> {
+            if !range.all() || self.url().is_none() {
+                return self.open(place, range);
+            }
+            say(format_args!("read from the journal alone; --from and --to say about when it was, if it is older"));
+            let journal = Journal::open(place)?;
+            Ok(Opened { journal, whole: true, rows: None, for_deliveries: Vec::new(), _archive: None })
+        }
+
+        /// The same, with rows of wins instead of segments where there are some.
+        pub(crate) fn with_rows(&self, place: &Where, range: Range) -> Result<Opened, AuditError> {
+            self.opened(place, range, true)
+        }
+
+        fn opened(&self, place: &Where, range: Range, rows: bool) -> Result<Opened, AuditError> {
+            let alone =
+                |journal, whole| Opened { journal, whole, rows: None, for_deliveries: Vec::new(), _archive: None };
+            let Some(url) = self.url() else { return Ok(alone(Journal::open(place)?, true)) };
+            let hot = match Journal::open(place) {
+                Ok(journal) => Some(journal),
+                Err(AuditError::None { .. }) => None,
+                Err(why) => return Err(why),
+            };
+            let failed = |why: TiersError| AuditError::Tiers(why.to_string());
+            let span = range.span();
+            let begins = hot.as_ref().and_then(begins);
+            if let (Some(begins), true) = (begins, hot.is_some())
+                && begins.from_ms <= span.0
+                && let Some(journal) = hot
+            {
+                say(format_args!("read from the journal alone, which begins at {}", utc(begins.from_ms)));
+                return Ok(alone(journal, true));
+            }
+            let store = Store::open(&url, false).map_err(|e| failed(e.into()))?;
+            // A batch that ended before may lack deliveries of its last moments only.
+            let all = listed(&store, Some(span.0)).map_err(failed)?;
+            let node = match (place.node.or(hot.as_ref().map(|j| j.node)), &nodes(&all, None)[..]) {
+                (Some(node), _) => node,
+                (None, [node]) => *node,
+                (None, []) => return Err(AuditError::Tiers(TiersError::Empty(url).to_string())),
+                (None, several) => {
+                    let names = several.iter().map(|n| format!("{n:08x}")).collect::<Vec<_>>().join(", ");
+                    return Err(AuditError::Tiers(TiersError::Several(names).to_string()));
+                }
+            };
+            let known = plan::known(all, node);
+            let found = plan::sources(&known, begins, span, rows);
+            for (first, last) in &found.gaps {
+                say(format_args!(
+                    "segments {first} to {last} are neither in the journal nor in {url}: what was in them is missing"
+                ));
+            }
+            let of = |tier| found.batches.iter().filter(move |(_, t)| *t == tier).map(|(b, _)| b);
+            let (warm, cold): (Vec<Batch>, Vec<&Batch>) = (of(Tier::Warm).cloned().collect(), of(Tier::Cold).collect());
+            told(&url, &warm, &cold, begins.filter(|_| found.journal));
+            let for_deliveries = behind(&known, &cold, &warm);
+            let archive = match &cold[..] {
+                [] => None,
+                _ => {
+                    let scratch = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
+                    Some(
+                        Archive::bring(&store, (&cold, &for_deliveries), span, found.below, &scratch)
+                            .map_err(failed)?,
+                    )
+                }
+            };
+            let journal = Journal::behind(archive.as_ref().map(Archive::path), node, hot)?;
+            let for_deliveries = for_deliveries.iter().map(|b| b.first).filter(|first| *first < found.below).collect();
+            let rows = (!warm.is_empty()).then_some((store, warm, found.below));
+            Ok(Opened { journal, whole: found.gaps.is_empty(), rows, for_deliveries, _archive: archive })
+        }
+    }
+
+    /// Where the journal begins.
+    fn begins(journal: &Journal) -> Option<Hot> {
+        let mut all = journal.segments.iter().filter_map(|s| Some((s.segment, s.header.ok()?)));
+        all.next().map(|(first, header)| Hot { first, from_ms: header.hlc >> 16, to_ms: None })
+    }
+
+    /// Batches behind those whose segments are read, if their own are not: deliveries of the last auctions are in them.
+    fn behind(known: &[Known], cold: &[&Batch], warm: &[Batch]) -> Vec<Batch> {
+        let next = |batch: &Batch| known.iter().map(|k| &k.batch).find(|b| b.first == batch.last + 1);
+        let next = cold.iter().filter_map(|batch| next(batch));
+        next.filter(|b| warm.contains(b)).cloned().collect()
+    }
+
+    fn told(url: &str, warm: &[Batch], cold: &[&Batch], hot: Option<Hot>) {
+        let mut parts = Vec::new();
+        if !cold.is_empty() {
+            parts.push(format!("the archive ({} batches of {url})", cold.len()));
+        }
+        if !warm.is_empty() {
+            parts.push(format!("rows ({} batches of {url})", warm.len()));
+        }
+        if let Some(hot) = hot {
+            parts.push(format!("the journal, from {} on", utc(hot.from_ms)));
+        }
+        if parts.is_empty() {
+            parts.push("nothing: neither the journal nor the store has that time".to_string());
+        }
+        say(format_args!("read from {}", parts.join(", ")));
+    }
+}
