@@ -537,7 +537,9 @@ fn a_locked_archive_stays() {
 #[test]
 fn readers_of_others_find_what_the_journal_has() {
     let Ok(out) = std::env::var("OUTCRY_TEST_TIERS_OUT") else { return };
-    let dir = Scratch::new("readers");
+    // It stays for whoever kills exports of it.
+    let dir = Scratch(Path::new(&out).join("journal"));
+    fs::create_dir_all(&dir.0).expect("a directory");
     let said = written(&dir, AUCTIONS, None);
     let mut all = vec![At { url: format!("{out}/store"), _dir: None }];
     all.extend(std::env::var("OUTCRY_TEST_S3").map(|bucket| At { url: format!("{bucket}/readers"), _dir: None }));
@@ -555,6 +557,7 @@ fn readers_of_others_find_what_the_journal_has() {
     let line =
         format!("{{\"wins\":{wins},\"charge_nanos\":{charge},\"notices\":{notices},\"by\":[{}]}}\n", by.join(","));
     fs::write(Path::new(&out).join("expected.json"), line).expect("written");
+    std::mem::forget(dir);
 }
 
 /// A big table, and one advertiser's month out of it, on a store that nothing else is asked of. Prints what it takes.

@@ -114,6 +114,11 @@ pub(super) fn run(args: &ExportArgs) -> Result<bool, TiersError> {
                 .ok_or_else(|| TiersError::Object { name: accounts.0.clone(), why: "no accounts are in it".into() })?;
         }
     }
+    // One that died when its manifest was there and this was not gone.
+    let begun = store.list("begun", None)?;
+    let of_old = |name: &String| names::parse_begun(name).is_some_and(|(of, first)| of == node && first < next);
+    let old: Vec<String> = begun.into_iter().map(|(name, _)| name).filter(of_old).collect();
+    store.delete_all(&old)?;
     let mut done = 0;
     while let Some(taken) = next_batch(args, &store, &mut journal, &ends, next)? {
         let last = next + taken.len() as u64 - 1;

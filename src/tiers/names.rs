@@ -114,6 +114,12 @@ pub fn begun(node: u32, first: u64) -> String {
     format!("begun/{node:08x}-{first:010}.json")
 }
 
+/// Node and first segment of [`begun`].
+pub fn parse_begun(name: &str) -> Option<(u32, u64)> {
+    let (node, first) = name.strip_prefix("begun/")?.strip_suffix(".json")?.split_once('-')?;
+    Some((u32::from_str_radix(node, 16).ok()?, first.parse().ok()?))
+}
+
 /// The accounts as they were known at the end of a batch.
 pub fn accounts(node: u32, first: u64) -> String {
     format!("accounts/{node:08x}-{first:010}.json")
@@ -217,6 +223,7 @@ mod tests {
         }
         let part = part(&partition(Table::Wins, "2026-01-31", b"a.example"), 0xab, 3);
         assert_eq!(part, "wins/date=2026-01-31/advertiser=a.example/part-000000ab-0000000003.parquet");
+        assert_eq!((parse_begun(&begun(0xab, 3)), parse_begun("begun/x.json")), (Some((0xab, 3)), None));
         assert_eq!((parse_part(&part), parse_part("wins/x.parquet")), (Some((0xab, 3)), None));
     }
 }
