@@ -52,7 +52,7 @@ pub(crate) struct ExportArgs {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
     segments: u64,
     /// Bytes of segments that are exported together; one always is.
-    #[arg(long, default_value_t = 4 << 30)]
+    #[arg(long, default_value_t = 1 << 30)]
     bytes: u64,
     /// Only segments that ended before this moment, or day in UTC.
     #[arg(long, value_name = "TIME", value_parser = audit::moment)]

@@ -42,7 +42,7 @@ pub enum StoreError {
         source: Box<Error>,
     },
     /// The store refuses, or cannot be reached.
-    #[error("{name}: {source}. Does the bucket exist, and may these keys do this?")]
+    #[error("{name}: {source}. Is the store there, are its keys in the environment, and may they do this?")]
     Failed {
         /// Of which object.
         name: String,
