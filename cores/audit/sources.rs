@@ -170,11 +170,12 @@ mod stored {
 
     fn told(url: &str, warm: &[Batch], cold: &[&Batch], hot: Option<Hot>) {
         let mut parts = Vec::new();
+        let from = |batch: &Batch| utc(batch.from_ms);
         if !cold.is_empty() {
-            parts.push(format!("the archive ({} batches of {url})", cold.len()));
+            parts.push(format!("the archive ({} batches of {url}, from {} on)", cold.len(), from(cold[0])));
         }
         if !warm.is_empty() {
-            parts.push(format!("rows ({} batches of {url})", warm.len()));
+            parts.push(format!("rows ({} batches of {url}, from {} on)", warm.len(), from(&warm[0])));
         }
         if let Some(hot) = hot {
             parts.push(format!("the journal, from {} on", utc(hot.from_ms)));

@@ -513,6 +513,29 @@ fn what_was_lost_before_it_was_exported_is_told() {
 }
 
 #[test]
+fn what_was_begun_and_lost_leaves_no_rows() {
+    let at = &stores("abandoned")[0];
+    let dir = Scratch::new("abandoned");
+    written(&dir, 600, None);
+    // Everything but the manifest; what was begun is one object more.
+    let whole = &stores("abandoned-whole")[0];
+    assert_eq!(export(&dir, whole, &[]).0, 0);
+    let after = objects(whole).len().to_string();
+    let env = [("OUTCRY_TEST_FAULT", "export-cut-off"), ("OUTCRY_TEST_AFTER", &after)];
+    let cut = ran(&["tiers", "export", dir.str(), &at.url, "--last"], &env);
+    assert!(cut.status.code().is_none(), "{cut:?}");
+    let names: Vec<String> = objects(at).into_keys().collect();
+    let whole = names.iter().any(|name| name.starts_with("manifests/"));
+    assert!(!whole && names.iter().any(|name| name.ends_with(".parquet")), "cut off among rows: {names:?}");
+    fs::remove_file(&dir.segments()[0]).expect("a segment");
+    let again = export(&dir, at, &[]);
+    assert_eq!(again.0, 0, "{}", again.2);
+    assert!(!objects(at).keys().any(|name| name.starts_with("begun/")));
+    let (code, out, _) = outcry(&["tiers", "verify", &at.url]);
+    assert!(code == 0 && !out.contains("in no manifest"), "{out}");
+}
+
+#[test]
 fn a_locked_archive_stays() {
     let Ok(bucket) = std::env::var("OUTCRY_TEST_S3_LOCKED") else {
         return eprintln!("OUTCRY_TEST_S3_LOCKED names no bucket: locks are not tried");

@@ -114,11 +114,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<bool, TiersError> {
                 .ok_or_else(|| TiersError::Object { name: accounts.0.clone(), why: "no accounts are in it".into() })?;
         }
     }
-    // One that died when its manifest was there and this was not gone.
-    let begun = store.list("begun", None)?;
-    let of_old = |name: &String| names::parse_begun(name).is_some_and(|(of, first)| of == node && first < next);
-    let old: Vec<String> = begun.into_iter().map(|(name, _)| name).filter(of_old).collect();
-    store.delete_all(&old)?;
+    abandoned(&store, node, next)?;
     let mut done = 0;
     while let Some(taken) = next_batch(args, &store, &mut journal, &ends, next)? {
         let last = next + taken.len() as u64 - 1;
@@ -163,6 +159,26 @@ pub(super) fn run(args: &ExportArgs) -> Result<bool, TiersError> {
     }
     out(&text);
     Ok(good)
+}
+
+/// What exports began that ended otherwise. Either its manifest was there already, or its segments have left the journal since:
+/// then its rows go, for whoever reads a folder without its manifests.
+fn abandoned(store: &Store, node: u32, next: u64) -> Result<(), TiersError> {
+    let begun = store.list("begun", None)?.into_iter().filter_map(|(name, _)| {
+        let (of, first) = names::parse_begun(&name)?;
+        (of == node && first < next).then_some((name, first))
+    });
+    for (name, first) in begun {
+        if known(store, node, None)?.iter().all(|k| k.batch.first != first) {
+            for table in Table::ALL {
+                let all = store.list(table.name(), None)?.into_iter().map(|(name, _)| name);
+                let rows: Vec<String> = all.filter(|name| names::parse_part(name) == Some((node, first))).collect();
+                store.delete_all(&rows)?;
+            }
+        }
+        store.delete_all(&[name])?;
+    }
+    Ok(())
 }
 
 /// Segments that have ended.

@@ -84,7 +84,7 @@ pub(crate) enum TiersError {
     #[error("{name}: {why}. `outcry tiers verify` says what else is wrong")]
     Object { name: String, why: String },
     #[error(
-        "segments {first} to {last} were being exported together when the export before was cut off, and segment {missing} has left the journal since: nothing of them has a manifest. Remove {begun}, then export again"
+        "segments {first} to {last} were being exported together when the export before was cut off, and segment {missing} is missing now, or was exported as the last one. Export with --last again, or restore it; {begun} says what was begun"
     )]
     Gone { first: u64, last: u64, missing: u64, begun: String },
     #[error(

@@ -81,7 +81,7 @@ pub struct Sources {
     pub below: u64,
     /// Is the journal read too?
     pub journal: bool,
-    /// Segments, first and last, that are neither in a manifest nor in the journal.
+    /// Segments, first and last, that are neither in a manifest nor in the journal and may be of that time.
     pub gaps: Vec<(u64, u64)>,
 }
 
@@ -105,24 +105,24 @@ pub fn sources(known: &[Known], hot: Option<Hot>, (from_ms, to_ms): (u64, u64), 
     if hot.is_some_and(|hot| hot.from_ms <= from_ms) {
         return found;
     }
-    let mut expected = None;
+    // The next segment, and when the one before it ended.
+    let mut expected: Option<(u64, u64)> = None;
+    let gap = |(next, ended_ms): (u64, u64), until: u64, begins_ms: u64| {
+        (next < until && ended_ms < to_ms && begins_ms >= from_ms).then(|| (next, until - 1))
+    };
     for Known { batch, cooled } in known {
         if batch.first >= below {
             break;
         }
-        if let Some(expected) = expected.filter(|next| *next < batch.first) {
-            found.gaps.push((expected, batch.first - 1));
-        }
-        expected = Some(batch.last + 1);
+        found.gaps.extend(expected.and_then(|next| gap(next, batch.first, batch.from_ms)));
+        expected = Some((batch.last + 1, batch.to_ms));
         if batch.from_ms < to_ms && batch.to_ms >= from_ms {
             let tier = if rows && !cooled { Tier::Warm } else { Tier::Cold };
             found.batches.push((batch.clone(), tier));
         }
     }
-    if hot.is_some()
-        && let Some(expected) = expected.filter(|next| *next < below)
-    {
-        found.gaps.push((expected, below - 1));
+    if let (Some(hot), Some(next)) = (hot, expected) {
+        found.gaps.extend(gap(next, below, hot.from_ms));
     }
     found
 }
@@ -214,18 +214,12 @@ mod tests {
         check(hot, 95, u64::MAX, true, &[], true, &[]);
         check(hot, 0, u64::MAX, true, &[(1, Cold), (3, Warm), (7, Warm)], true, &[(5, 6)]);
         check(hot, 0, u64::MAX, false, &[(1, Cold), (3, Cold), (7, Cold)], true, &[(5, 6)]);
-        check(hot, 35, 45, true, &[(3, Warm)], false, &[(5, 6)]);
+        check(hot, 35, 45, true, &[(3, Warm)], false, &[]);
+        check(hot, 35, 60, true, &[(3, Warm)], false, &[(5, 6)]);
         check(None, 40, 200, true, &[(3, Warm), (7, Warm)], false, &[(5, 6)]);
+        check(None, 75, 200, true, &[(7, Warm)], false, &[]);
         // Behind what was exported and before what is at hand.
-        check(
-            Some(Hot { first: 12, from_ms: 120, to_ms: Some(200) }),
-            80,
-            300,
-            true,
-            &[(7, Warm)],
-            true,
-            &[(5, 6), (10, 11)],
-        );
+        check(Some(Hot { first: 12, from_ms: 120, to_ms: Some(200) }), 80, 300, true, &[(7, Warm)], true, &[(10, 11)]);
         check(Some(Hot { first: 10, from_ms: 100, to_ms: Some(200) }), 300, 400, true, &[], false, &[]);
     }
 
