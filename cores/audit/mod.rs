@@ -6,7 +6,7 @@ mod billed;
 mod cat;
 mod csv;
 mod dead;
-pub(crate) mod directory;
+mod directory;
 mod find;
 mod frames;
 mod invoice;
@@ -25,6 +25,8 @@ mod sources;
 mod verify;
 mod walk;
 
+#[cfg(feature = "tiers")]
+pub(crate) use self::directory::Journal;
 pub use self::notices::{NoticesArgs, run as run_notices};
 pub(crate) use self::range::Range;
 use clap::{Args, Subcommand};

@@ -40,12 +40,6 @@ impl Range {
         Range { from: Some(from), to: None }
     }
 
-    /// From a moment to another, milliseconds since 1970; the second is not one of them.
-    #[cfg(feature = "tiers")]
-    pub(crate) fn span(self) -> (u64, u64) {
-        (self.from.unwrap_or(0), self.to.unwrap_or(u64::MAX))
-    }
-
     /// Are these all?
     pub(crate) fn all(self) -> bool {
         self.from.is_none() && self.to.is_none()
@@ -64,5 +58,11 @@ impl Range {
     /// The same, so many milliseconds longer.
     pub(crate) fn longer(self, ms: u64) -> Range {
         Range { to: self.to.map(|to| to.saturating_add(ms)), ..self }
+    }
+
+    /// From a moment to another, milliseconds since 1970; the second is not one of them.
+    #[cfg(feature = "tiers")]
+    pub(crate) fn span(self) -> (u64, u64) {
+        (self.from.unwrap_or(0), self.to.unwrap_or(u64::MAX))
     }
 }

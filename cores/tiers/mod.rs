@@ -15,7 +15,7 @@ mod verify;
 
 pub(crate) use self::archive::Archive;
 use self::store::{Store, StoreError};
-use crate::{audit::directory, planted};
+use crate::{audit::Journal, planted};
 use clap::{Args, Subcommand};
 use outcry::tiers::{
     manifest::{Manifest, Unreadable},
@@ -192,6 +192,3 @@ fn cut_off_here() {
         std::process::abort();
     }
 }
-
-/// The journal of a directory.
-type Journal = directory::Journal;
