@@ -4,7 +4,7 @@
 use super::{AdvertiserArgs, Books, By, Row, say};
 use crate::{
     audit::AuditError,
-    tiers::{TiersError, columns, manifests, sha256, store::Store},
+    tiers::{TiersError, columns, manifests, store::Store},
 };
 use outcry::tiers::{
     manifest::File,
@@ -59,10 +59,7 @@ impl Rows {
     }
 
     fn wins(&self, file: &File, bytes: bytes::Bytes, args: &AdvertiserArgs) -> Result<Vec<(Won, String)>, String> {
-        if sha256(&bytes) != file.sha256 {
-            return Err("it is not what was exported: its digest is another than its manifest's".into());
-        }
-        let rows = columns::read(bytes, COLUMNS).map_err(|e| e.to_string())?;
+        let rows = columns::read(bytes, &file.sha256, COLUMNS).map_err(|e| e.to_string())?;
         let mut wins = Vec::new();
         for row in 0..rows.len() {
             let (won, delivery) = Won::read(&rows, row).ok_or("a row in it is none of a win")?;

@@ -3,7 +3,7 @@
 //!
 //! What it cannot see: a store in which manifests, objects and all sums were made anew. A bucket that locks its objects, or a
 //! copy of the manifests elsewhere, is what helps against that.
-use super::{Of, TiersError, archive, columns, listed, manifest, nodes, say, sha256, store::Store};
+use super::{Of, TiersError, archive, columns, listed, manifest, nodes, say, store::Store};
 use crate::{audit, out::out};
 use clap::Args;
 use outcry::{
@@ -227,10 +227,11 @@ fn files(store: &Store, manifest: &Manifest, seen: &mut Seen) -> Result<(), Tier
 
 /// Rows of a file, and what they add up to.
 fn rows_of(file: &File, bytes: bytes::Bytes) -> Result<(u64, i128, i128), String> {
-    if bytes.len() as u64 != file.bytes || sha256(&bytes) != file.sha256 {
-        return Err("it is not what was exported: its digest is another than its manifest's".into());
+    let length = bytes.len() as u64;
+    let rows = columns::read(bytes, &file.sha256, columns_of(file.table)).map_err(|e| e.to_string())?;
+    if length != file.bytes {
+        return Err(format!("{length} bytes, its manifest says {}", file.bytes));
     }
-    let rows = columns::read(bytes, columns_of(file.table)).map_err(|e| format!("its rows cannot be read: {e}"))?;
     let (mut charge, mut freed) = (0, 0);
     if file.table == Table::Wins {
         for row in 0..rows.len() {
