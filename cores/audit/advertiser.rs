@@ -6,10 +6,10 @@
 use super::{
     AuditError, Out, Range, Where, billed, csv,
     csv::Field,
-    directory::Journal,
     names,
     opened::{self, Form, Row, Shown, Text},
     say,
+    sources::Elsewhere,
 };
 use clap::{Args, ValueEnum};
 use outcry::{
@@ -54,6 +54,8 @@ pub(super) struct AdvertiserArgs {
     admin: Option<SocketAddr>,
     #[command(flatten)]
     range: Range,
+    #[command(flatten)]
+    elsewhere: Elsewhere,
     #[command(flatten)]
     place: Where,
 }
@@ -109,6 +111,8 @@ struct Books<'a> {
     spots: BTreeMap<Name, Spot>,
     /// Wins whose notices did not come in time.
     lapsed: BTreeSet<Name>,
+    /// Segments that are read for deliveries alone: their wins are rows.
+    for_deliveries: Vec<u64>,
 }
 
 impl Books<'_> {
@@ -128,7 +132,7 @@ impl Books<'_> {
     fn came(&mut self, came: Option<&Came<'_>>, spot: Spot) -> Result<(), AuditError> {
         match came {
             None => return self.print(spot.ms),
-            Some(Came::Won(won)) if self.asked(won) => {
+            Some(Came::Won(won)) if !self.for_deliveries.contains(&spot.segment) && self.asked(won) => {
                 if let Some(shown) = Shown::of(won) {
                     self.wins.keep(won, spot, shown);
                 }
@@ -147,17 +151,20 @@ impl Books<'_> {
     /// Prints the wins of which all is known by now.
     fn print(&mut self, now_ms: u64) -> Result<(), AuditError> {
         while let Some(row) = self.wins.next(now_ms) {
-            let [dsp, seat, cid] = [Text::Dsp, Text::Seat, Text::Cid].map(|text| row.what.text(text).to_vec());
-            let of = (dsp, seat, cid, row.what.accounting);
-            self.sums.entry(of).or_default().add(&Sum::of(&row));
-            if matches!(row.fate, Fate::Lapsed | Fate::Waits) {
-                self.lapsed.insert((row.event, row.imp));
-            }
-            if !self.args.totals {
-                self.out.text(&self.form.win(&row))?;
-            }
+            self.book(&row)?;
         }
         Ok(())
+    }
+
+    /// Prints a win and adds it up.
+    fn book(&mut self, row: &Row) -> Result<(), AuditError> {
+        let [dsp, seat, cid] = [Text::Dsp, Text::Seat, Text::Cid].map(|text| row.what.text(text).to_vec());
+        let of = (dsp, seat, cid, row.what.accounting);
+        self.sums.entry(of).or_default().add(&Sum::of(row));
+        if matches!(row.fate, Fate::Lapsed | Fate::Waits) {
+            self.lapsed.insert((row.event, row.imp));
+        }
+        if self.args.totals { Ok(()) } else { self.out.text(&self.form.win(row)) }
     }
 
     /// Prints the notices that came too late for these wins.
@@ -294,11 +301,13 @@ pub(super) fn money(nanos: i128) -> String {
 
 /// True: everything that could hold a win could be read.
 pub(super) fn run(args: &AdvertiserArgs) -> Result<bool, AuditError> {
-    let mut journal = Journal::open(&args.place)?;
-    let mut whole = true;
+    let mut opened = sources(args)?;
+    let mut whole = opened.whole;
     let (mut accounts, mut account) = (Accounts::default(), None);
     if args.by == By::Account {
-        (accounts, whole) = names::accounts(&mut journal, &args.place, args.admin)?;
+        let known;
+        (accounts, known) = names::accounts(&mut opened.journal, &args.place, args.admin)?;
+        whole &= known;
         account = Some(names::one(&accounts, &args.id)?);
     }
     let mut books = Books {
@@ -312,14 +321,31 @@ pub(super) fn run(args: &AdvertiserArgs) -> Result<bool, AuditError> {
         late: Late::default(),
         spots: BTreeMap::new(),
         lapsed: BTreeSet::new(),
+        for_deliveries: std::mem::take(&mut opened.for_deliveries),
     };
     if !args.totals {
         books.out.text(&books.form.heading())?;
     }
-    let mut settling = Settling::new(journal.node);
-    whole &= billed::walked(&mut journal, args.range, &mut settling, &mut |_, came, spot| books.came(came, spot))?;
+    let mut settling = Settling::new(opened.journal.node);
+    #[cfg(feature = "tiers")]
+    let (mut stored, mut all) = (opened.rows.take(), true);
+    whole &= billed::walked(&mut opened.journal, args.range, &mut settling, &mut |_, came, spot| {
+        // The store's rows stand between the archive and the journal.
+        #[cfg(feature = "tiers")]
+        if let Some(stored) = stored.take_if(|stored| spot.segment >= stored.below) {
+            books.print(u64::MAX)?;
+            all &= rows::read(&stored, &mut books)?;
+        }
+        books.came(came, spot)
+    })?;
     books.print(u64::MAX)?;
-    whole &= billed::sifted(&mut journal, args.range, &mut books.late)?;
+    #[cfg(feature = "tiers")]
+    if let Some(stored) = stored {
+        all &= rows::read(&stored, &mut books)?;
+    }
+    #[cfg(feature = "tiers")]
+    let whole = whole && all;
+    let whole = whole & billed::sifted(&mut opened.journal, args.range, &mut books.late)?;
     books.print_late()?;
     // A list for another program has one kind of lines.
     if args.totals || books.form != Form::Csv {
@@ -331,3 +357,15 @@ pub(super) fn run(args: &AdvertiserArgs) -> Result<bool, AuditError> {
     }
     Ok(whole)
 }
+
+#[cfg(not(feature = "tiers"))]
+fn sources(args: &AdvertiserArgs) -> Result<super::sources::Opened, AuditError> {
+    args.elsewhere.open(&args.place, args.range)
+}
+
+#[cfg(feature = "tiers")]
+use rows::sources;
+
+#[cfg(feature = "tiers")]
+#[path = "advertiser_rows.rs"]
+mod rows;

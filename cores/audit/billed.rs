@@ -89,7 +89,8 @@ pub(super) fn complete(journal: &Journal, from_ms: u64) -> bool {
         ));
         all = false;
     }
-    for two in journal.segments.windows(2) {
+    // What is not in an archive either was named where that was opened.
+    for two in journal.segments.windows(2).filter(|_| !journal.stands_in()) {
         if let [one, next] = two
             && next.segment != one.segment + 1
         {

@@ -99,6 +99,11 @@ impl Journal {
         Ok(journal)
     }
 
+    /// Is some of it from an archive, which is asked for no more than is needed?
+    pub(crate) fn stands_in(&self) -> bool {
+        self.elsewhere.is_some()
+    }
+
     fn dir_of(&mut self, i: usize) -> &mut Dir {
         match &mut self.elsewhere {
             Some((dir, many)) if i < *many => dir,

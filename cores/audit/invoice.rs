@@ -9,10 +9,10 @@ use super::{
     advertiser::money,
     billed, csv,
     csv::Field,
-    directory::Journal,
     names,
     opened::{Form, Shown},
     say,
+    sources::Elsewhere,
 };
 use clap::Args;
 use outcry::{
@@ -20,7 +20,7 @@ use outcry::{
         Spot,
         accounts::{Accounts, Month},
         bill::{Bill, Finished, Line, Name, Of, Part, Sums},
-        settling::{Came, Settling},
+        settling::{Came, SETTLED_MS, Settling},
         wins::Wins,
     },
     budget::AccountId,
@@ -55,6 +55,8 @@ pub(super) struct InvoiceArgs {
     /// The admin port of the exchange, if it runs: for the names of accounts that are older than the journal.
     #[arg(long)]
     admin: Option<SocketAddr>,
+    #[command(flatten)]
+    elsewhere: Elsewhere,
     #[command(flatten)]
     place: Where,
 }
@@ -141,12 +143,13 @@ impl Books<'_> {
 
 /// True: it is whole, so far as anybody can tell.
 pub(super) fn run(args: &InvoiceArgs) -> Result<bool, AuditError> {
-    let mut journal = Journal::open(&args.place)?;
-    let (accounts, known) = names::accounts(&mut journal, &args.place, args.admin)?;
-    let only = args.account.as_deref().map(|name| names::one(&accounts, name)).transpose()?;
     let (from, to) = args.month.utc_ms();
     let auctions = Range::between(from.saturating_sub(billed::AROUND_MS), to + billed::AROUND_MS);
-    let mut whole = known & billed::complete(&journal, from.saturating_sub(billed::AROUND_MS));
+    let mut opened = args.elsewhere.open(&args.place, auctions.longer(SETTLED_MS))?;
+    let journal = &mut opened.journal;
+    let (accounts, known) = names::accounts(journal, &args.place, args.admin)?;
+    let only = args.account.as_deref().map(|name| names::one(&accounts, name)).transpose()?;
+    let mut whole = opened.whole & known & billed::complete(journal, from.saturating_sub(billed::AROUND_MS));
     let mut settling = Settling::new(journal.node);
     let mut books = Books {
         accounts: &accounts,
@@ -163,9 +166,9 @@ pub(super) fn run(args: &InvoiceArgs) -> Result<bool, AuditError> {
     if let Some(form) = books.form {
         books.out.text(&form.heading())?;
     }
-    let readable = billed::walked(&mut journal, auctions, &mut settling, &mut |_, came, spot| books.came(came, spot))?;
+    let readable = billed::walked(journal, auctions, &mut settling, &mut |_, came, spot| books.came(came, spot))?;
     books.print(u64::MAX)?;
-    whole &= readable & billed::sifted(&mut journal, auctions, &mut books.bill.late)?;
+    whole &= readable & billed::sifted(journal, auctions, &mut books.bill.late)?;
     books.print_late()?;
     let contradictions = std::mem::take(&mut books.bill.contradictions);
     let Books { bill, mut out, lines, last_ms, .. } = books;

@@ -76,19 +76,25 @@ impl Shown {
             Text::Crid => Some(bid.crid),
             Text::Deal => deal.map(|deal| deal.id),
         };
-        let mut texts = Vec::new();
-        let ends = Text::ALL.map(|text| {
-            texts.extend_from_slice(kept(text).map_or(&[], |kept| i.text(kept)));
-            u16::try_from(texts.len()).unwrap_or(u16::MAX)
+        let (texts, ends) = texts(|text| kept(text).map_or(&[], |kept| i.text(kept)));
+        Some(Shown { test: i.test, texts, ends, price: win.price, cur: i.answer_currency, accounting: i.accounting })
+    }
+
+    /// Of a row of the tiers.
+    #[cfg(feature = "tiers")]
+    pub(super) fn of_row(won: &outcry::tiers::wins::Won) -> Shown {
+        let (texts, ends) = texts(|text| match text {
+            Text::Request => &won.request,
+            Text::Exchange => &won.exchange,
+            Text::Imp => &won.imp,
+            Text::Dsp => &won.dsp,
+            Text::Seat => &won.seat,
+            Text::Bid => &won.bid,
+            Text::Cid => &won.cid,
+            Text::Crid => &won.crid,
+            Text::Deal => &won.deal,
         });
-        Some(Shown {
-            test: i.test,
-            texts: texts.into_boxed_slice(),
-            ends,
-            price: win.price,
-            cur: i.answer_currency,
-            accounting: i.accounting,
-        })
+        Shown { test: won.test, texts, ends, price: won.price, cur: won.cur, accounting: won.accounting }
     }
 
     pub(super) fn text(&self, text: Text) -> &[u8] {
@@ -96,6 +102,16 @@ impl Shown {
         let begins = at.checked_sub(1).map_or(0, |before| self.ends[before]);
         self.texts.get(usize::from(begins)..usize::from(self.ends[at])).unwrap_or(&[])
     }
+}
+
+/// All texts as one, and where each ends.
+fn texts<'t>(of: impl Fn(Text) -> &'t [u8]) -> (Box<[u8]>, [u16; Text::ALL.len()]) {
+    let mut texts = Vec::new();
+    let ends = Text::ALL.map(|text| {
+        texts.extend_from_slice(of(text));
+        u16::try_from(texts.len()).unwrap_or(u16::MAX)
+    });
+    (texts.into_boxed_slice(), ends)
 }
 
 /// A win.

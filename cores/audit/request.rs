@@ -56,7 +56,8 @@ pub(super) fn run(args: &RequestArgs) -> Result<bool, AuditError> {
         for hit in &found.hits {
             let Some(frame) = hit.frame() else { continue };
             let record = Record::decode(frame.payload()).ok().filter(|_| frame.kind() == Some(Kind::Auction));
-            let came = record.as_ref().map(|record| outcome::of(&mut opened.journal, record, &found.hits)).transpose()?;
+            let came =
+                record.as_ref().map(|record| outcome::of(&mut opened.journal, record, &found.hits)).transpose()?;
             out.text(&frames::as_json(&hit.place, &frame, |o| {
                 good &= frames::record(&frame, o);
                 if let Some(record) = &record {

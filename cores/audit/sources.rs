@@ -24,7 +24,7 @@ pub(super) struct Elsewhere {
 impl Elsewhere {
     /// The journal.
     pub(super) fn open(&self, place: &Where, _: Range) -> Result<Opened, AuditError> {
-        Ok(Opened { journal: Journal::open(place)?, whole: true })
+        Ok(Opened { journal: Journal::open(place)?, whole: true, for_deliveries: Vec::new() })
     }
 
     /// The same.
@@ -39,18 +39,22 @@ pub(super) struct Opened {
     pub(super) journal: Journal,
     /// False: segments are missing, which were named.
     pub(super) whole: bool,
+    /// Segments whose wins are rows: none.
+    pub(super) for_deliveries: Vec<u64>,
 }
 
 #[cfg(feature = "tiers")]
-pub(super) use stored::Opened;
+pub(super) use stored::{Opened, Stored};
 
 #[cfg(feature = "tiers")]
 mod stored {
     use super::{super::say, *};
-    use crate::tiers::{Archive, TiersError, listed, nodes, store::Store};
+    use crate::tiers::{Archive, TiersError, listed, manifests, nodes, store::Store};
     use outcry::{
+        billing::settling::SETTLED_MS,
         record::when::utc,
         tiers::{
+            manifest::{File, Manifest},
             names::Batch,
             plan::{self, Hot, Known, Tier},
         },
@@ -62,12 +66,21 @@ mod stored {
         pub(crate) journal: Journal,
         /// False: segments are missing, which were named.
         pub(crate) whole: bool,
-        /// Batches whose rows are to be read, and the segment from which on the journal has them.
-        pub(crate) rows: Option<(Store, Vec<Batch>, u64)>,
+        /// Rows that are to be read; they stand between the archive's segments and the journal's.
+        pub(crate) rows: Option<Stored>,
         /// Segments that were brought for the deliveries in them alone: their wins are rows.
         pub(crate) for_deliveries: Vec<u64>,
         /// Removes what was unpacked.
         _archive: Option<Archive>,
+    }
+
+    /// Rows in a store.
+    pub(crate) struct Stored {
+        pub(crate) store: Store,
+        /// Of the batches whose rows are to be read.
+        pub(crate) manifests: Vec<Manifest>,
+        /// The first segment that the journal has: its wins are read there.
+        pub(crate) below: u64,
     }
 
     impl Elsewhere {
@@ -77,7 +90,7 @@ mod stored {
 
         /// The journal with the archive's segments before it, where it does not reach back far enough.
         pub(crate) fn open(&self, place: &Where, range: Range) -> Result<Opened, AuditError> {
-            self.opened(place, range, false)
+            self.opened(place, range, None)
         }
 
         /// The same for what is looked up by an id, which says nothing of its time: without that the archive, years of it, is
@@ -91,12 +104,23 @@ mod stored {
             Ok(Opened { journal, whole: true, rows: None, for_deliveries: Vec::new(), _archive: None })
         }
 
-        /// The same, with rows of wins instead of segments where there are some.
-        pub(crate) fn with_rows(&self, place: &Where, range: Range) -> Result<Opened, AuditError> {
-            self.opened(place, range, true)
+        /// The same, with rows of wins instead of segments where there are some: unless one of the files that are `wanted` has wins
+        /// that are charged by their notices, since what came of those no row says.
+        pub(crate) fn with_rows(
+            &self,
+            place: &Where,
+            range: Range,
+            wanted: &dyn Fn(&File) -> bool,
+        ) -> Result<Opened, AuditError> {
+            self.opened(place, range, Some(wanted))
         }
 
-        fn opened(&self, place: &Where, range: Range, rows: bool) -> Result<Opened, AuditError> {
+        fn opened(
+            &self,
+            place: &Where,
+            range: Range,
+            rows: Option<&dyn Fn(&File) -> bool>,
+        ) -> Result<Opened, AuditError> {
             let alone =
                 |journal, whole| Opened { journal, whole, rows: None, for_deliveries: Vec::new(), _archive: None };
             let Some(url) = self.url() else { return Ok(alone(Journal::open(place)?, true)) };
@@ -106,7 +130,7 @@ mod stored {
                 Err(why) => return Err(why),
             };
             let failed = |why: TiersError| AuditError::Tiers(why.to_string());
-            let span = range.span();
+            let mut span = range.span();
             let begins = hot.as_ref().and_then(begins);
             if let (Some(begins), true) = (begins, hot.is_some())
                 && begins.from_ms <= span.0
@@ -128,7 +152,20 @@ mod stored {
                 }
             };
             let known = plan::known(all, node);
-            let found = plan::sources(&known, begins, span, rows);
+            let mut found = plan::sources(&known, begins, span, rows.is_some());
+            let mut read = Vec::new();
+            if let Some(wanted) = rows {
+                read = manifests(&store, found.batches.iter().map(|(batch, _)| batch)).map_err(failed)?;
+                let meets = |file: &&File| file.meets(span.0, span.1) && wanted(file);
+                let waits: u64 = read.iter().flat_map(|m| &m.files).filter(meets).map(|f| f.awaiting).sum();
+                if waits > 0 {
+                    say(format_args!(
+                        "{waits} of these wins are charged by their notices, of which rows know nothing: segments are read instead"
+                    ));
+                    span = range.longer(SETTLED_MS).span();
+                    found = plan::sources(&known, begins, span, false);
+                }
+            }
             for (first, last) in &found.gaps {
                 say(format_args!(
                     "segments {first} to {last} are neither in the journal nor in {url}: what was in them is missing"
@@ -150,7 +187,8 @@ mod stored {
             };
             let journal = Journal::behind(archive.as_ref().map(Archive::path), node, hot)?;
             let for_deliveries = for_deliveries.iter().map(|b| b.first).filter(|first| *first < found.below).collect();
-            let rows = (!warm.is_empty()).then_some((store, warm, found.below));
+            read.retain(|manifest| warm.contains(&manifest.batch));
+            let rows = (!warm.is_empty()).then_some(Stored { store, manifests: read, below: found.below });
             Ok(Opened { journal, whole: found.gaps.is_empty(), rows, for_deliveries, _archive: archive })
         }
     }

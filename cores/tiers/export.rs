@@ -328,8 +328,9 @@ fn batch(
         if settled {
             break;
         }
-        walk(journal, at, &mut |_, frame| {
-            settled = gather.behind(frame);
+        let segment = journal.segments[at].segment;
+        walk(journal, at, &mut |offset, frame| {
+            settled = gather.behind(segment, offset, frame);
             !settled
         })?;
     }

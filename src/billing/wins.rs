@@ -13,6 +13,7 @@ use super::{
 use crate::{
     auction::Delivery,
     notice::{holds::Of, price::Said},
+    tiers::wins::Row,
     units::{Cpm, EventId, Money},
 };
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -78,6 +79,24 @@ pub struct Kept<T> {
 }
 
 impl<T> Kept<T> {
+    /// One that is a row of the tiers, charged for good.
+    pub fn of_row(row: &Row, what: T) -> Kept<T> {
+        let won = &row.won;
+        Kept {
+            event: won.event,
+            imp: won.imp_place,
+            whose: Whose { payer: won.payer(), minute: won.window.0 },
+            spot: Spot { ms: won.ms, segment: won.segment, offset: won.offset },
+            charge: won.charge,
+            fate: if won.awaits { Fate::Waits } else { Fate::Charged(row.delivery) },
+            freed: row.freed,
+            because: row.delivered.filter(|_| !won.awaits),
+            what,
+            awaits: won.awaits,
+            test: won.test,
+        }
+    }
+
     /// What it comes to, in the lines of an invoice.
     pub fn sums(&self) -> Sums {
         let mut sums = Sums::default();

@@ -11,13 +11,14 @@ use super::{
     money::{self, NOTICES, Placed, SETTLEMENTS},
     names::{self, Table},
     table::Rows,
-    wins::{self, COLUMNS, More, ON_NOTICE, Won},
+    wins::{self, COLUMNS, Came, More, Won},
 };
 use crate::{
     auction::{
         Delivery, Record,
         delivery::{Freed, Known},
     },
+    billing::Spot,
     budget::{AccountId, Period, event::Event, movement::Movement},
     notice::{holds::Lapse, told::Notice},
     record::frame::{Frame, Kind},
@@ -53,6 +54,8 @@ pub struct Part {
     pub seats: Option<BTreeSet<(Vec<u8>, Vec<u8>)>>,
     /// Campaigns in it; likewise.
     pub cids: Option<BTreeSet<Vec<u8>>>,
+    /// So many of its wins are charged when their notices come, which no row says.
+    pub awaiting: u64,
 }
 
 impl Part {
@@ -62,12 +65,13 @@ impl Part {
             Table::Notices => NOTICES,
             Table::Settlements => SETTLEMENTS,
         };
-        Part { rows: Rows::new(columns), seats: Some(BTreeSet::new()), cids: Some(BTreeSet::new()) }
+        Part { rows: Rows::new(columns), seats: Some(BTreeSet::new()), cids: Some(BTreeSet::new()), awaiting: 0 }
     }
 
     fn of_win(&mut self, won: &Won) {
         named(&mut self.seats, (won.dsp.clone(), won.seat.clone()));
         named(&mut self.cids, won.cid.clone());
+        self.awaiting += u64::from(won.awaits);
     }
 }
 
@@ -83,8 +87,6 @@ fn named<T: Ord>(set: &mut Option<BTreeSet<T>>, value: T) {
 struct Waiting {
     won: Won,
     more: More,
-    account: AccountId,
-    period: Period,
 }
 
 /// See the module.
@@ -95,7 +97,7 @@ pub struct Gather {
     accounts_changed: bool,
     waiting: VecDeque<Waiting>,
     /// What is known of the auctions of those that wait.
-    deliveries: BTreeMap<EventId, Option<Known>>,
+    deliveries: BTreeMap<EventId, Option<(Known, Spot)>>,
     parts: BTreeMap<Place, Part>,
     sums: BTreeMap<(u32, Currency), Sum>,
     /// Frames that should have become rows and could not be read.
@@ -137,9 +139,9 @@ impl Gather {
     }
 
     /// A frame behind the batch: what it says of deliveries counts. True: nothing is waited for any more.
-    pub fn behind(&mut self, frame: &Frame<'_>) -> bool {
+    pub fn behind(&mut self, segment: u64, offset: u64, frame: &Frame<'_>) -> bool {
         if frame.kind() == Some(Kind::Delivery) {
-            self.delivered(frame.payload());
+            self.delivered(Placed { ms: frame.header.hlc >> 16, segment, offset }, frame.payload());
         }
         // A process that ended, or has begun, leaves none behind that is not recorded by then.
         let over = matches!(frame.kind(), Some(Kind::Clean | Kind::Start));
@@ -151,7 +153,7 @@ impl Gather {
         let (version, payload) = (frame.header.version, frame.payload());
         match frame.kind() {
             Some(Kind::Auction) => self.auction(at, payload),
-            Some(Kind::Delivery) => self.delivered(payload),
+            Some(Kind::Delivery) => self.delivered(at, payload),
             Some(Kind::Account) => match Movement::decode(version, payload) {
                 Ok(movement) => {
                     self.accounts_changed |= self.accounts.moved(&movement);
@@ -208,18 +210,16 @@ impl Gather {
             self.deliveries.insert(record.inputs.event, None);
             self.waiting.push_back(Waiting {
                 won: Won::of(&record, win, bid, at.ms, (at.segment, at.offset)),
-                more: More::of(&record, win, bid, names),
-                account: win.account,
-                period: win.period,
+                more: More::of(&record, bid, names),
             });
         }
         true
     }
 
-    fn delivered(&mut self, payload: &[u8]) -> bool {
+    fn delivered(&mut self, Placed { ms, segment, offset }: Placed, payload: &[u8]) -> bool {
         let Ok(known) = Delivery::decode(payload) else { return false };
         if let Some(waited) = self.deliveries.get_mut(&known.event) {
-            *waited = Some(known);
+            *waited = Some((known, Spot { ms, segment, offset }));
         }
         true
     }
@@ -236,26 +236,31 @@ impl Gather {
         }
     }
 
-    fn row(&mut self, Waiting { won, more, account, period }: &Waiting) {
+    fn row(&mut self, Waiting { won, more }: &Waiting) {
+        let account = won.account;
         let known = self.deliveries.get_mut(&won.event).and_then(Option::as_mut);
-        let (name, freed) = match known {
-            Some(known) => (delivery_name(known.delivery), freed(&mut known.freed, *account, *period, won.charge)),
-            None => ("written", None),
+        let came = match known {
+            Some((known, spot)) => Came {
+                name: delivery_name(known.delivery),
+                freed: freed(&mut known.freed, account, won.window, won.charge),
+                spot: Some(*spot),
+            },
+            None => Came { name: "written", freed: None, spot: None },
         };
         let sum = self.sums.entry((account.0, won.accounting)).or_insert_with(|| Sum {
             account: account.0,
-            advertiser: self.accounts.advertiser(*account),
+            advertiser: self.accounts.advertiser(account),
             accounting: won.accounting,
             ..Sum::default()
         });
         sum.wins += 1;
         sum.charge_nanos = sum.charge_nanos.saturating_add(won.charge.0);
-        sum.freed_nanos = sum.freed_nanos.saturating_add(freed.map_or(0, |m| m.0));
+        sum.freed_nanos = sum.freed_nanos.saturating_add(came.freed.map_or(0, |m| m.0));
         let whose = names::advertiser(&won.adomain, &won.dsp, &won.seat);
         let place = (Table::Wins, names::day(won.ms), whose);
         let part = self.parts.entry(place).or_insert_with(|| Part::new(Table::Wins));
         part.of_win(won);
-        wins::push(won, more, if won.awaits { ON_NOTICE } else { name }, freed, &mut part.rows);
+        wins::push(won, more, &came, &mut part.rows);
     }
 
     /// All of it.

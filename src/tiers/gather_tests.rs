@@ -75,8 +75,8 @@ fn every_win_is_a_row_of_its_day_and_advertiser_and_the_sums_are_those_of_the_re
     let of_sums: (u64, i64) = gathered.sums.iter().fold((0, 0), |sum, s| (sum.0 + s.wins, sum.1 + s.charge_nanos));
     assert_eq!((of_rows, of_sums), (charge, (wins as u64, charge)));
     for (place, part, row) in rows(&gathered) {
-        let (won, delivery) = wins::Won::read(&part.rows, row).expect("a row of ours");
-        assert_eq!((names::day(won.ms), delivery == ON_NOTICE), (place.1.clone(), won.awaits));
+        let wins::Row { won, delivered, .. } = wins::Row::read(&part.rows, row).expect("a row of ours");
+        assert_eq!((names::day(won.ms), delivered), (place.1.clone(), None));
         assert_eq!(names::advertiser(&won.adomain, &won.dsp, &won.seat), place.2);
         assert_eq!(won.offset, 4096 * won.event.seq, "a row says where its record stands");
     }
@@ -96,10 +96,13 @@ fn a_delivery_behind_the_batch_counts() {
     let of = |behind: &[Vec<u8>]| {
         let mut gather = Gather::new(1, Accounts::default());
         gather.frame(1, 4096, &decoded(&bytes));
-        let over = behind.iter().any(|frame| gather.behind(&decoded(frame)));
+        let over = behind.iter().any(|frame| gather.behind(2, 64, &decoded(frame)));
         let gathered = gather.finish();
         let (_, part, row) = rows(&gathered).next().expect("a row");
         let name = String::from_utf8(part.rows.text(at::DELIVERY, row).to_vec()).expect("a name");
+        let read = wins::Row::read(&part.rows, row).expect("a row of ours");
+        assert_eq!(read.delivered.is_some_and(|spot| (spot.segment, spot.offset) == (2, 64)), name != "written");
+        assert_eq!(read.freed.0, part.rows.int(at::FREED, row).unwrap_or(0));
         (over, name, part.rows.int(at::FREED, row), gathered.sums[0].freed_nanos)
     };
     let gone = delivered(n, LATE_MS + 9, Delivery::ClientLeft, &freed);

@@ -56,6 +56,8 @@ pub struct File {
     pub to_ms: u64,
     /// The sum of `charge_nanos`; 0 of a table without charges.
     pub charge_nanos: i64,
+    /// Wins in it that are charged when their notices come.
+    pub awaiting: u64,
     /// All `[DSP, seat]` in it; `None`: too many to be named.
     pub seats: Option<Vec<[String; 2]>>,
     /// All campaigns in it; likewise.
@@ -88,6 +90,7 @@ impl File {
             from_ms: time(ints("time").min()),
             to_ms: time(ints("time").max()),
             charge_nanos: ints("charge_nanos").fold(0, i64::saturating_add),
+            awaiting: part.awaiting,
             seats: seats.map(|all| all.iter().map(|(dsp, seat)| [lossy(dsp), lossy(seat)]).collect()),
             cids: cids.map(|all| all.iter().map(|cid| lossy(cid)).collect()),
         }
@@ -172,6 +175,7 @@ impl Manifest {
                 o.number("from_ms", f.from_ms);
                 o.number("to_ms", f.to_ms);
                 o.number("charge_nanos", f.charge_nanos);
+                o.number("awaiting", f.awaiting);
                 if let Some(seats) = &f.seats {
                     o.list("seats", seats, |o, [dsp, seat]| {
                         o.text("dsp", dsp.as_bytes());
@@ -244,6 +248,7 @@ impl Manifest {
                 from_ms: count(f, "from_ms")?,
                 to_ms: count(f, "to_ms")?,
                 charge_nanos: f.int("charge_nanos").ok_or(Unreadable::Lacks("charge_nanos"))?,
+                awaiting: count(f, "awaiting")?,
                 seats: f.get("seats").map(|_| seats()).transpose()?,
                 cids: f.texts("cids"),
             })
@@ -338,6 +343,7 @@ mod tests {
             from_ms: 5,
             to_ms: 6,
             charge_nanos: -1,
+            awaiting: 2,
             seats: Some(vec![["d".into(), String::new()]]),
             cids: Some(vec!["c [{".into()]),
         };

@@ -4,9 +4,11 @@
 use super::table::{Column, Kind, Rows, Value, always, perhaps};
 use crate::{
     auction::{
-        Record, Win,
+        Delivery, Record, Win,
         input::{BidIn, NO_DEAL},
     },
+    billing::{Payer, Spot},
+    budget::{AccountId, Period},
     record::user::User,
     units::{Cpm, Currency, EventId, Money},
 };
@@ -30,7 +32,7 @@ pub const COLUMNS: &[Column] = &[
     perhaps("account", Kind::Int),
     perhaps("account_advertiser", Kind::Text),
     perhaps("account_name", Kind::Text),
-    perhaps("window_minute", Kind::Int),
+    always("window_minute", Kind::Int),
     always("price_micros", Kind::Int),
     always("price", Kind::Decimal(6)),
     always("cur", Kind::Text),
@@ -47,6 +49,10 @@ pub const COLUMNS: &[Column] = &[
     always("test", Kind::Flag),
     always("segment", Kind::Int),
     always("offset", Kind::Int),
+    always("imp_place", Kind::Int),
+    perhaps("delivered_at", Kind::Time),
+    perhaps("delivered_segment", Kind::Int),
+    perhaps("delivered_offset", Kind::Int),
 ];
 
 /// The columns' places.
@@ -64,6 +70,8 @@ pub mod at {
     pub const CRID: usize = 11;
     pub const ADOMAIN: usize = 12;
     pub const DEAL: usize = 13;
+    pub const ACCOUNT: usize = 14;
+    pub const WINDOW: usize = 17;
     pub const PRICE: usize = 18;
     pub const CUR: usize = 20;
     pub const CHARGE: usize = 21;
@@ -73,6 +81,10 @@ pub mod at {
     pub const TEST: usize = 31;
     pub const SEGMENT: usize = 32;
     pub const OFFSET: usize = 33;
+    pub const IMP_PLACE: usize = 34;
+    pub const DELIVERED_AT: usize = 35;
+    pub const DELIVERED_SEGMENT: usize = 36;
+    pub const DELIVERED_OFFSET: usize = 37;
 }
 
 /// What a report needs of a win, wherever it was read.
@@ -90,6 +102,8 @@ pub struct Won {
     pub exchange: Vec<u8>,
     /// `imp.id`
     pub imp: Vec<u8>,
+    /// Its place in the request, from zero.
+    pub imp_place: u8,
     /// Who won.
     pub dsp: Vec<u8>,
     /// `seat`
@@ -114,6 +128,10 @@ pub struct Won {
     pub accounting: Currency,
     /// It is charged when its notice comes, whatever became of the answer.
     pub awaits: bool,
+    /// Who pays, and for which window; of nobody's account the minute of its auction.
+    pub account: AccountId,
+    /// See there.
+    pub window: Period,
     /// Where its frame is.
     pub segment: u64,
     /// Likewise.
@@ -132,6 +150,7 @@ impl Won {
             request: text(i.request_id),
             exchange: text(i.exchange),
             imp: i.imps.get(usize::from(win.imp)).map_or(Vec::new(), |imp| text(imp.id)),
+            imp_place: win.imp,
             dsp: i.legs.get(usize::from(bid.leg)).map_or(Vec::new(), |leg| text(leg.name)),
             seat: text(bid.seat),
             bid: text(bid.id),
@@ -146,24 +165,36 @@ impl Won {
             cur: i.answer_currency,
             charge: win.charge,
             accounting: i.accounting,
-            awaits: i.awaited_s != 0,
+            // As nothing is waited for of what costs nothing.
+            awaits: i.awaited_s != 0 && win.charge > Money(0),
+            account: win.account,
+            window: if win.account.is_some() {
+                win.period
+            } else {
+                Period(u32::try_from(i.wall_ms / 60_000).unwrap_or(u32::MAX))
+            },
             segment,
             offset,
         }
     }
 
-    /// Of a row, with how it was delivered. `None`: it is none of ours.
-    pub fn read(rows: &Rows, row: usize) -> Option<(Won, String)> {
+    /// Who pays. Buyers are numbered by whoever reads; one row alone has no number.
+    pub fn payer(&self) -> Payer {
+        if self.account.is_some() { Payer::Account(self.account) } else { Payer::Buyer(u32::MAX) }
+    }
+
+    /// Of a row. `None`: it is none of ours.
+    fn read(rows: &Rows, row: usize) -> Option<Won> {
         let text = |column| rows.text(column, row).to_vec();
         let count = |column| rows.int(column, row).and_then(|n| u64::try_from(n).ok());
-        let delivery = String::from_utf8(text(at::DELIVERY)).ok()?;
-        let won = Won {
+        Some(Won {
             ms: count(at::TIME)?,
             event: EventId::parse(rows.text(at::BIDID, row))?,
             test: rows.flag(at::TEST, row),
             request: text(at::REQUEST_ID),
             exchange: text(at::EXCHANGE),
             imp: text(at::IMP),
+            imp_place: u8::try_from(count(at::IMP_PLACE)?).ok()?,
             dsp: text(at::DSP),
             seat: text(at::SEAT),
             bid: text(at::BID),
@@ -175,11 +206,52 @@ impl Won {
             cur: Currency::parse(rows.text(at::CUR, row))?,
             charge: Money(rows.int(at::CHARGE, row)?),
             accounting: Currency::parse(rows.text(at::ACCOUNTING, row))?,
-            awaits: delivery == ON_NOTICE,
+            awaits: rows.text(at::DELIVERY, row) == ON_NOTICE.as_bytes(),
+            account: AccountId(count(at::ACCOUNT).map_or(Some(0), |n| u32::try_from(n).ok())?),
+            window: Period(u32::try_from(count(at::WINDOW)?).ok()?),
             segment: count(at::SEGMENT)?,
             offset: count(at::OFFSET)?,
+        })
+    }
+}
+
+/// A row, read back.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The win.
+    pub won: Won,
+    /// How its answer went; it says nothing of a win that waits for its notice.
+    pub delivery: Delivery,
+    /// What is spent no more, since the answer did not arrive.
+    pub freed: Money,
+    /// The record that says how the answer went; `None`: it was simply written.
+    pub delivered: Option<Spot>,
+}
+
+impl Row {
+    /// `None`: it is none of ours.
+    pub fn read(rows: &Rows, row: usize) -> Option<Row> {
+        let won = Won::read(rows, row)?;
+        let delivery = match rows.text(at::DELIVERY, row) {
+            b"late" => Delivery::Late { at_ns: 0 },
+            b"failed" => Delivery::Failed,
+            b"client_left" => Delivery::ClientLeft,
+            b"written" => Delivery::Written { at_ns: 0 },
+            name if name == ON_NOTICE.as_bytes() => Delivery::Written { at_ns: 0 },
+            _ => return None,
         };
-        Some((won, delivery))
+        let count = |column| rows.int(column, row).and_then(|n| u64::try_from(n).ok());
+        let spot = |ms, segment, offset| Spot { ms, segment, offset };
+        let delivered = count(at::DELIVERED_AT).zip(count(at::DELIVERED_SEGMENT)).zip(count(at::DELIVERED_OFFSET));
+        // What is on no account nobody frees on record.
+        let gone = !won.account.is_some() && !won.awaits && !matches!(delivery, Delivery::Written { .. });
+        let freed = rows.int(at::FREED, row).map_or(if gone { won.charge } else { Money(0) }, Money);
+        Some(Row {
+            won,
+            delivery,
+            freed,
+            delivered: delivered.map(|((ms, segment), offset)| spot(ms, segment, offset)),
+        })
     }
 }
 
@@ -191,10 +263,8 @@ pub const ON_NOTICE: &str = "on_notice";
 pub(super) struct More {
     publisher: Vec<u8>,
     country: [u8; 3],
-    account: Option<u32>,
     account_advertiser: String,
     account_name: String,
-    window: u32,
     floor: Option<Cpm>,
     awaited_s: u32,
     user: User,
@@ -202,15 +272,13 @@ pub(super) struct More {
 
 impl More {
     /// With the names of its account: whose it is, and its own.
-    pub(super) fn of(record: &Record, win: &Win, bid: &BidIn, (whose, own): (String, &str)) -> More {
+    pub(super) fn of(record: &Record, bid: &BidIn, (whose, own): (String, &str)) -> More {
         let i = &record.inputs;
         More {
             publisher: i.text(i.publisher).to_vec(),
             country: i.country,
-            account: win.account.is_some().then_some(win.account.0),
             account_advertiser: whose,
             account_name: own.to_string(),
-            window: win.period.0,
             floor: i.floor_of(bid).and_then(|floor| floor.due),
             awaited_s: i.awaited_s,
             user: i.user,
@@ -218,8 +286,18 @@ impl More {
     }
 }
 
+/// What came of a win's answer.
+pub(super) struct Came<'a> {
+    /// How it went.
+    pub(super) name: &'a str,
+    /// What was freed.
+    pub(super) freed: Option<Money>,
+    /// Where the record is that says so.
+    pub(super) spot: Option<Spot>,
+}
+
 /// Adds a row.
-pub(super) fn push(won: &Won, more: &More, delivery: &str, freed: Option<Money>, rows: &mut Rows) {
+pub(super) fn push(won: &Won, more: &More, came: &Came<'_>, rows: &mut Rows) {
     let (bidid, cur, accounting) = (won.event.text(), won.cur, won.accounting);
     let (user, salt, hash) = match more.user {
         User::Unknown => ("unknown", None, String::new()),
@@ -246,10 +324,10 @@ pub(super) fn push(won: &Won, more: &More, delivery: &str, freed: Option<Money>,
         Value::some_text(&won.crid),
         Value::some_text(&won.adomain),
         Value::some_text(&won.deal),
-        Value::some_int(more.account),
+        Value::some_int(won.account.is_some().then_some(won.account.0)),
         Value::some_text(more.account_advertiser.as_bytes()),
         Value::some_text(more.account_name.as_bytes()),
-        Value::some_int(more.account.map(|_| more.window)),
+        Value::Int(won.window.0.into()),
         Value::Int(won.price.0),
         Value::Int(won.price.0),
         Value::Text(&cur.0),
@@ -258,14 +336,18 @@ pub(super) fn push(won: &Won, more: &More, delivery: &str, freed: Option<Money>,
         Value::Text(&accounting.0),
         Value::some_int(more.floor.map(|f| f.0)),
         Value::some_int((more.awaited_s > 0).then_some(i64::from(more.awaited_s) * 1000)),
-        Value::Text(delivery.as_bytes()),
-        Value::some_int(freed.map(|m| m.0)),
+        Value::Text(if won.awaits { ON_NOTICE } else { came.name }.as_bytes()),
+        Value::some_int(came.freed.map(|m| m.0)),
         Value::Text(user.as_bytes()),
         Value::some_int(salt),
         Value::some_text(hash.as_bytes()),
         Value::Flag(won.test),
         number(won.segment),
         number(won.offset),
+        Value::Int(won.imp_place.into()),
+        came.spot.map_or(Value::None, |spot| number(spot.ms)),
+        came.spot.map_or(Value::None, |spot| number(spot.segment)),
+        came.spot.map_or(Value::None, |spot| number(spot.offset)),
     ]);
 }
 
@@ -297,9 +379,15 @@ mod tests {
             (at::TEST, "test"),
             (at::SEGMENT, "segment"),
             (at::OFFSET, "offset"),
+            (at::ACCOUNT, "account"),
+            (at::WINDOW, "window_minute"),
+            (at::IMP_PLACE, "imp_place"),
+            (at::DELIVERED_AT, "delivered_at"),
+            (at::DELIVERED_SEGMENT, "delivered_segment"),
+            (at::DELIVERED_OFFSET, "delivered_offset"),
         ] {
             assert_eq!(COLUMNS[place].name, name);
         }
-        assert_eq!(COLUMNS.len(), at::OFFSET + 1);
+        assert_eq!(COLUMNS.len(), at::DELIVERED_OFFSET + 1);
     }
 }
