@@ -5,10 +5,12 @@
 mod books;
 mod explain;
 mod sources;
+mod told;
 
 use self::{
     books::{Books, Key, wait},
     sources::{OfJournal, OfLedger, Source, compared},
+    told::OfRecords,
 };
 use super::{
     AuditError, Out, Where,
@@ -32,7 +34,7 @@ use outcry::{
         json::Object,
     },
 };
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 #[derive(Args, Debug)]
 pub(super) struct ReconcileArgs {
@@ -42,6 +44,17 @@ pub(super) struct ReconcileArgs {
     /// The admin port of the exchange, if it runs: the ledger's file is its alone then.
     #[arg(long)]
     admin: Option<SocketAddr>,
+    /// Also with what is in Kafka. What an exchange that runs has not sent yet is a difference.
+    #[arg(long, requires = "config")]
+    kafka: bool,
+    /// The exchange's configuration, which says where Kafka is.
+    #[arg(long, requires = "kafka", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Also with the rows of this store, where `outcry tiers export` brought them: s3://BUCKET/FOLDER or a directory. What was not
+    /// exported yet is no difference.
+    #[cfg(feature = "tiers")]
+    #[arg(long, value_name = "URL")]
+    tiers: Option<String>,
     /// Comma-separated values: the sums.
     #[arg(long, conflicts_with = "json")]
     csv: bool,
@@ -60,11 +73,14 @@ pub(super) fn run(args: &ReconcileArgs) -> Result<bool, AuditError> {
     let short = wait(&books, journal.path());
     // What was written meanwhile is part of it.
     journal = Journal::open(&args.place)?;
-    let whole = books.read(&mut journal)?;
+    let mut whole = books.read(&mut journal)?;
     let accounts = names::of_ledger(&args.place, journal.path(), args.admin)?;
     let (form, mut out) = (Form::of(args.place.json, args.csv), Out::new());
+    let mut others = others(args, &books, &mut journal)?;
+    whole &= others.iter().all(|place| place.whole);
     let (mut of_ledger, mut of_journal) = (OfLedger(&books), OfJournal(&books, &mut journal));
-    let mut all: [&mut dyn Source; 2] = [&mut of_ledger, &mut of_journal];
+    let mut all: Vec<&mut dyn Source> = vec![&mut of_ledger, &mut of_journal];
+    all.extend(others.iter_mut().map(|place| place as &mut dyn Source));
     let table = compared(&mut all)?;
     out.text(&printed(&table, &books, &accounts, form))?;
     let differences: Vec<Key> = books.pairs.iter().filter(|(_, p)| p.difference() != 0).map(|(key, _)| *key).collect();
@@ -86,6 +102,21 @@ pub(super) fn run(args: &ReconcileArgs) -> Result<bool, AuditError> {
         ));
     }
     Ok(!differ && short.is_empty() && whole)
+}
+
+/// The places that are asked for beside ledger and journal.
+fn others(args: &ReconcileArgs, books: &Books, journal: &mut Journal) -> Result<Vec<OfRecords>, AuditError> {
+    let mut others = Vec::new();
+    if let Some(config) = &args.config {
+        others.push(told::of_kafka(config, books)?);
+    }
+    #[cfg(feature = "tiers")]
+    if let Some(url) = &args.tiers {
+        others.push(told::of_rows(url, books, journal)?);
+    }
+    // Only rows are compared with where frames stand.
+    let _ = journal;
+    Ok(others)
 }
 
 /// Under whom a payer is, and what it is called.

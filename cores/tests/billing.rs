@@ -243,10 +243,64 @@ fn an_invoice_is_what_the_ledger_has_spent_and_opens_into_its_wins() {
             }
         }
     }
+    #[cfg(feature = "tiers")]
+    in_the_tiers(&world, &dir, &invoice);
     let serving = Serving::start(&config);
     assert_eq!(ledger(&serving, "acme.one"), [spent, 60 * milli]);
     assert_eq!(ledger(&serving, "acme.two"), [1_500 * milli, 0]);
     serving.stop();
     let (code, _, err) = run(&["audit", "invoice", &world.state, "--month", "2026-01", "--account", "acme.on"]);
     assert!(code == 2 && err.contains("is it \"acme.one\"?"), "{code} {err}");
+}
+
+/// What was exported says the same: all of it, and also as far as it goes.
+#[cfg(feature = "tiers")]
+fn in_the_tiers(world: &World, dir: &Dir, invoice: &[Value]) {
+    let store = |name: &str| dir.0.join(name).to_str().expect("a path").to_owned();
+    let (none, all) = (store("tiers-none"), store("tiers-all"));
+    std::fs::create_dir_all(&none).expect("a directory");
+    let (code, out, err) = run(&["tiers", "export", &world.state, &all, "--last"]);
+    assert_eq!(code, 0, "{out}{err}");
+    for (url, exported) in [(&none, false), (&all, true)] {
+        let mut seen = 0;
+        for day in world.dates(10) {
+            for row in audit(&["reconcile", &world.state, "--day", &day, "--tiers", url]) {
+                let buyer = row["type"] == "buyer";
+                assert!(buyer || nanos(&row["difference_ledger_rows"]) == 0, "{row}");
+                assert_eq!(nanos(&row["difference_record_rows"]), 0, "{row}");
+                let same = row["rows"] == row["record"];
+                assert!(buyer || same == exported || nanos(&row["record"]) == 0, "{row}");
+                seen += 1;
+            }
+        }
+        // Two campaigns, their sum, a buyer.
+        assert!(seen >= 4, "{seen}");
+    }
+    // A row that is altered counts for nothing, and what is missing then is listed.
+    fn files(at: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(at).expect("a directory").flatten() {
+            let path = entry.path();
+            if path.is_dir() { files(&path, found) } else { found.push(path) }
+        }
+    }
+    let mut rows = Vec::new();
+    files(&dir.0.join("tiers-all/wins"), &mut rows);
+    for path in &rows {
+        let mut bytes = std::fs::read(path).expect("rows");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(path, bytes).expect("written");
+    }
+    let day = &world.dates(10)[0];
+    let (code, out, err) = run(&["audit", "reconcile", &world.state, "--day", day, "--tiers", &all]);
+    assert!(code == 1 && err.contains("it is not what was exported"), "{code} {out}{err}");
+    assert!(out.contains("between record and rows") && out.contains(" only in record"), "{out}{err}");
+    // An invoice from the archive alone is the same one.
+    let empty = store("empty");
+    std::fs::create_dir_all(&empty).expect("a directory");
+    let state = std::path::Path::new(&world.state);
+    std::fs::copy(state.join("ledger.redb"), dir.0.join("empty/ledger.redb")).expect("the ledger");
+    let months = world.dates(7);
+    let archived = |month: &String| audit(&["invoice", &empty, "--month", month, "--tiers", &all]);
+    assert_eq!(months.iter().flat_map(archived).collect::<Vec<_>>(), invoice);
 }

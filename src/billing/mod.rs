@@ -4,7 +4,8 @@
 //!
 //! [`accounts`] says whose a win is and in which month it was; [`settling`] turns frames into what they mean for money, in the
 //! order of the journal; [`bill`] adds that up, [`wins`] follows each win. Both are fed the same, so what the one sums the
-//! other can open. [`sources`] compares what several places say.
+//! other can open. [`sources`] compares what several places say, [`told`] adds up what those say
+//! that are no journals.
 //!
 //! What is kept in memory does not grow with the journal, but with what is under way in it at one time; each module says what
 //! it keeps.
@@ -13,6 +14,7 @@ pub mod bill;
 mod once;
 pub mod settling;
 pub mod sources;
+pub mod told;
 pub mod wins;
 
 use crate::budget::AccountId;

@@ -4,18 +4,26 @@ mod world;
 
 use self::world::{Frames, State, World};
 use super::{
-    Spot,
+    Payer, Spot, Whose,
     accounts::{Accounts, Month},
     bill::{Bill, Finished, Line, Of as Under, Sums},
     settling::{Came, Fault, Settling},
+    sources::{Moved, Who},
+    told::Told,
     wins::{Fate, Kept, Wins},
 };
 use crate::{
-    budget::movement::Movement,
-    notice::{token, told::Notice},
+    budget::{AccountId, LineKey, Period, movement::Movement},
+    notice::{holds::Lapse, token, told::Notice},
     record::frame::{self, Kind},
+    ship::{
+        events::{Names, messages},
+        schema::Event,
+    },
+    tiers::{accounts::Accounts as Named, gather::Gather, names::Table, wins::Row},
     units::Currency,
 };
+use prost::Message as _;
 use std::collections::BTreeMap;
 
 type Rows = BTreeMap<(Under, String, Currency), Sums>;
@@ -268,4 +276,118 @@ fn no_record_makes_it_panic() {
     }
     println!("{read} were read, {unread} were none");
     assert!(read > 1_000 && unread > 100);
+}
+
+struct Numbers;
+
+impl Names for Numbers {
+    fn advertiser(&mut self, account: AccountId) -> String {
+        account.0.to_string()
+    }
+}
+
+type Spent = BTreeMap<Who, i128>;
+
+fn sums(moved: &BTreeMap<Who, Vec<Moved>>) -> Spent {
+    let of = |all: &Vec<Moved>| all.iter().map(|m| m.nanos).sum::<i128>();
+    moved.iter().map(|(who, all)| (who.clone(), of(all))).filter(|(_, nanos)| *nanos != 0).collect()
+}
+
+/// What the journal says of a day.
+fn of_journal(frames: &[frame::Frame<'_>], day: u32, holds: &dyn Fn(LineKey) -> bool) -> Spent {
+    let mut settling = Settling::new(world::NODE);
+    let (mut accounts, mut buyers): (Spent, BTreeMap<u32, i128>) = Default::default();
+    for f in frames {
+        let spot = Spot { ms: f.header.hlc >> 16, segment: 1, offset: 0 };
+        let mut add = |whose: Whose, nanos: i128| match whose.payer {
+            Payer::Account(account) if holds(LineKey { account, period: Period(whose.minute) }) => {
+                *accounts.entry(Who::Account(account)).or_default() += nanos;
+            }
+            Payer::Buyer(number) if whose.minute / 1_440 == day => *buyers.entry(number).or_default() += nanos,
+            _ => {}
+        };
+        let read = settling.frame(f, spot, &mut |came, _| match came {
+            Came::Won(won) => add(won.whose, won.win.charge.0.into()),
+            Came::Freed { whose, amount, .. } | Came::Expired { whose, amount, .. } => {
+                add(whose, -i128::from(amount.0))
+            }
+            Came::Billed(n) if matches!(n.whose.payer, Payer::Buyer(_)) => {
+                add(n.whose, i128::from(n.charge.0) - i128::from(n.held.0));
+            }
+            _ => {}
+        });
+        read.expect("a record");
+        if f.kind() == Some(Kind::Settlement) {
+            let Lapse { of, amount, .. } = Lapse::decode(f.payload()).expect("a lapse");
+            let payer = Payer::Account(of.line.account);
+            add(Whose { payer, minute: of.line.period.0 }, -i128::from(amount.0));
+        }
+    }
+    for (buyer, number) in settling.buyers() {
+        accounts.insert(Who::Buyer(buyer.clone()), buyers.get(&number).copied().unwrap_or(0));
+    }
+    accounts.retain(|_, nanos| *nanos != 0);
+    accounts
+}
+
+/// Kafka's messages, in whatever order, and the tiers' rows say of each payer of a day what the journal says; and without one message
+/// that moved something they do not.
+#[test]
+fn other_places_come_to_what_the_journal_says() {
+    let (mut days_with, mut missed) = (0, 0);
+    for seed in 0..20 {
+        let world = World::run(seed, 600);
+        let frames: Vec<_> = world.frames.iter().map(|bytes| frame::decode(bytes).expect("a frame")).collect();
+        let now_ms = frames.last().map_or(0, |f| f.header.hlc >> 16);
+        let mut events: Vec<Event> = Vec::new();
+        let mut gather = Gather::new(world::NODE, Named::default());
+        let mut seen = std::collections::BTreeSet::new();
+        for (n, f) in frames.iter().enumerate() {
+            gather.frame(1, n as u64, f);
+            let sent = messages(f, world::NODE, &mut Numbers, &mut |m| {
+                if seen.insert(m.id.clone()) {
+                    events.push(Event::decode(&m.payload[..]).expect("a message"));
+                }
+            });
+            sent.expect("a record");
+        }
+        let gathered = gather.finish();
+        let from = (frames[0].header.hlc >> 16) / 86_400_000;
+        for day in from..from + 6 {
+            let day = day as u32;
+            let holds = |line: LineKey| line.period.0 / 1_440 == day;
+            let want = of_journal(&frames, day, &holds);
+            days_with += usize::from(want.len() > 3);
+            let told = |events: &mut dyn Iterator<Item = &Event>| {
+                let mut told = Told::new(world::NODE, day);
+                events.for_each(|event| assert!(told.message(event, &holds), "seed {seed}: {event:?}"));
+                sums(&told.finish(now_ms))
+            };
+            assert_eq!(told(&mut events.iter()), want, "seed {seed}, day {day}: in order");
+            assert_eq!(told(&mut events.iter().rev()), want, "seed {seed}, day {day}: backwards");
+            let moved = |event: &Event| {
+                let mut alone = Told::new(world::NODE, day);
+                alone.message(event, &holds);
+                !sums(&alone.finish(0)).is_empty()
+            };
+            if let Some(at) = events.iter().position(moved) {
+                let without = told(&mut events.iter().enumerate().filter(|(n, _)| *n != at).map(|(_, event)| event));
+                missed += usize::from(without != want);
+            }
+            let mut rows = Told::new(world::NODE, day);
+            for ((table, ..), part) in &gathered.parts {
+                match table {
+                    Table::Wins => {
+                        for row in 0..part.rows.len() {
+                            rows.win(&Row::read(&part.rows, row).expect("a row"), &holds);
+                        }
+                    }
+                    Table::Notices => assert!(rows.notices(&part.rows)),
+                    Table::Settlements => assert!(rows.settlements(&part.rows, &holds)),
+                }
+            }
+            assert_eq!(sums(&rows.finish(now_ms)), want, "seed {seed}, day {day}: rows");
+        }
+    }
+    assert!(days_with > 20 && missed > 20, "{days_with} days with several payers, {missed} messages missed");
 }

@@ -76,6 +76,7 @@ pub mod at {
     pub const CUR: usize = 20;
     pub const CHARGE: usize = 21;
     pub const ACCOUNTING: usize = 23;
+    pub const AWAITED: usize = 25;
     pub const DELIVERY: usize = 26;
     pub const FREED: usize = 27;
     pub const TEST: usize = 31;
@@ -224,6 +225,8 @@ pub struct Row {
     pub delivery: Delivery,
     /// What is spent no more, since the answer did not arrive.
     pub freed: Money,
+    /// Until when its notice is awaited, seconds since 1970; 0: it is not.
+    pub awaited_s: u32,
     /// The record that says how the answer went; `None`: it was simply written.
     pub delivered: Option<Spot>,
 }
@@ -246,10 +249,12 @@ impl Row {
         // What is on no account nobody frees on record.
         let gone = !won.account.is_some() && !won.awaits && !matches!(delivery, Delivery::Written { .. });
         let freed = rows.int(at::FREED, row).map_or(if gone { won.charge } else { Money(0) }, Money);
+        let awaited_s = count(at::AWAITED).and_then(|ms| u32::try_from(ms / 1_000).ok()).unwrap_or(0);
         Some(Row {
             won,
             delivery,
             freed,
+            awaited_s,
             delivered: delivered.map(|((ms, segment), offset)| spot(ms, segment, offset)),
         })
     }
@@ -380,6 +385,7 @@ mod tests {
             (at::SEGMENT, "segment"),
             (at::OFFSET, "offset"),
             (at::ACCOUNT, "account"),
+            (at::AWAITED, "awaited_until"),
             (at::WINDOW, "window_minute"),
             (at::IMP_PLACE, "imp_place"),
             (at::DELIVERED_AT, "delivered_at"),

@@ -99,8 +99,10 @@ pub(super) struct Books {
     pub(super) pairs: BTreeMap<Key, Pair>,
     /// Wins of the day on no account: of whom the journal says what.
     buyers: BTreeMap<Who, i128>,
-    day: u32,
+    pub(super) day: u32,
     pub(super) node: u32,
+    /// When the last frame was made that was read, milliseconds since 1970.
+    pub(super) last_ms: u64,
 }
 
 impl Books {
@@ -138,7 +140,7 @@ impl Books {
     }
 
     /// Does a window count to the day?
-    fn holds(&self, key: LineKey) -> bool {
+    pub(super) fn holds(&self, key: LineKey) -> bool {
         let (from, until) = match self.campaigns.get(&key.account) {
             Some((_, c)) => (c.from, c.until),
             None => (Period(self.day * 1440), Period((self.day + 1) * 1440)),
@@ -147,7 +149,7 @@ impl Books {
     }
 
     /// Frames of the day's auctions are among these.
-    fn range(&self) -> Range {
+    pub(super) fn range(&self) -> Range {
         let begins = u64::from(self.day) * DAY_MS;
         Range::between(begins.saturating_sub(AROUND_MS), begins + DAY_MS + AROUND_MS)
     }
@@ -157,7 +159,8 @@ impl Books {
         let (mut settling, mut late) = (Settling::new(self.node), Late::default());
         let mut buyers: BTreeMap<u32, i128> = BTreeMap::new();
         let range = self.range();
-        let mut whole = billed::walked(journal, range, &mut settling, &mut |frame, came, _| {
+        let mut whole = billed::walked(journal, range, &mut settling, &mut |frame, came, spot| {
+            self.last_ms = self.last_ms.max(spot.ms);
             match came {
                 None => lapse_of(frame).iter().for_each(|lapse| self.lapse(lapse)),
                 Some(Came::Late { noticed, first }) => drop(late.add(*noticed, *first)),
