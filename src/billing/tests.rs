@@ -20,7 +20,12 @@ use crate::{
         events::{Names, messages},
         schema::Event,
     },
-    tiers::{accounts::Accounts as Named, gather::Gather, names::Table, wins::Row},
+    tiers::{
+        accounts::Accounts as Named,
+        gather::{Gather, Gathered},
+        names::Table,
+        wins::Row,
+    },
     units::Currency,
 };
 use prost::Message as _;
@@ -293,26 +298,27 @@ fn sums(moved: &BTreeMap<Who, Vec<Moved>>) -> Spent {
     moved.iter().map(|(who, all)| (who.clone(), of(all))).filter(|(_, nanos)| *nanos != 0).collect()
 }
 
-/// What the journal says of a day.
-fn of_journal(frames: &[frame::Frame<'_>], day: u32, holds: &dyn Fn(LineKey) -> bool) -> Spent {
+/// What the journal says of a day, from a frame on.
+fn of_journal(frames: &[frame::Frame<'_>], from: usize, day: u32, holds: &dyn Fn(LineKey) -> bool) -> Spent {
     let mut settling = Settling::new(world::NODE);
     let (mut accounts, mut buyers): (Spent, BTreeMap<u32, i128>) = Default::default();
-    for f in frames {
-        let spot = Spot { ms: f.header.hlc >> 16, segment: 1, offset: 0 };
-        let mut add = |whose: Whose, nanos: i128| match whose.payer {
+    for (n, f) in frames.iter().enumerate() {
+        let spot = Spot { ms: f.header.hlc >> 16, segment: 1, offset: n as u64 };
+        let mut add = |whose: Whose, nanos: i128, spot: Spot| match whose.payer {
+            _ if spot.offset < from as u64 => {}
             Payer::Account(account) if holds(LineKey { account, period: Period(whose.minute) }) => {
                 *accounts.entry(Who::Account(account)).or_default() += nanos;
             }
             Payer::Buyer(number) if whose.minute / 1_440 == day => *buyers.entry(number).or_default() += nanos,
             _ => {}
         };
-        let read = settling.frame(f, spot, &mut |came, _| match came {
-            Came::Won(won) => add(won.whose, won.win.charge.0.into()),
+        let read = settling.frame(f, spot, &mut |came, spot| match came {
+            Came::Won(won) => add(won.whose, won.win.charge.0.into(), spot),
             Came::Freed { whose, amount, .. } | Came::Expired { whose, amount, .. } => {
-                add(whose, -i128::from(amount.0))
+                add(whose, -i128::from(amount.0), spot);
             }
             Came::Billed(n) if matches!(n.whose.payer, Payer::Buyer(_)) => {
-                add(n.whose, i128::from(n.charge.0) - i128::from(n.held.0));
+                add(n.whose, i128::from(n.charge.0) - i128::from(n.held.0), spot);
             }
             _ => {}
         });
@@ -320,7 +326,7 @@ fn of_journal(frames: &[frame::Frame<'_>], day: u32, holds: &dyn Fn(LineKey) -> 
         if f.kind() == Some(Kind::Settlement) {
             let Lapse { of, amount, .. } = Lapse::decode(f.payload()).expect("a lapse");
             let payer = Payer::Account(of.line.account);
-            add(Whose { payer, minute: of.line.period.0 }, -i128::from(amount.0));
+            add(Whose { payer, minute: of.line.period.0 }, -i128::from(amount.0), spot);
         }
     }
     for (buyer, number) in settling.buyers() {
@@ -328,6 +334,22 @@ fn of_journal(frames: &[frame::Frame<'_>], day: u32, holds: &dyn Fn(LineKey) -> 
     }
     accounts.retain(|_, nanos| *nanos != 0);
     accounts
+}
+
+fn of_rows(gathered: &Gathered, day: u32, holds: &dyn Fn(LineKey) -> bool) -> Told {
+    let mut told = Told::new(world::NODE, day);
+    for ((table, ..), part) in &gathered.parts {
+        match table {
+            Table::Wins => {
+                for row in 0..part.rows.len() {
+                    told.win(&Row::read(&part.rows, row).expect("a row"), holds);
+                }
+            }
+            Table::Notices => assert!(told.notices(&part.rows)),
+            Table::Settlements => assert!(told.settlements(&part.rows, holds)),
+        }
+    }
+    told
 }
 
 /// Kafka's messages, in whatever order, and the tiers' rows say of each payer of a day what the journal says; and without one message
@@ -352,11 +374,19 @@ fn other_places_come_to_what_the_journal_says() {
             sent.expect("a record");
         }
         let gathered = gather.finish();
+        // A delivery stands behind the batch; a notice that is read before its win is at once followed by that.
+        let is = |n: &usize, kind: Kind| frames[*n].kind() == Some(kind);
+        let middle = frames.len() / 2..frames.len() - 1;
+        let at = middle.clone().find(|n| is(n, Kind::Delivery) && is(&(n - 1), Kind::Auction)).unwrap_or(middle.end);
+        let mut half = Gather::new(world::NODE, Named::default());
+        frames[..at].iter().enumerate().for_each(|(n, f)| half.frame(1, n as u64, f));
+        let _ = frames[at..].iter().enumerate().any(|(n, f)| half.behind(2, (at + n) as u64, f));
+        let half = half.finish();
         let from = (frames[0].header.hlc >> 16) / 86_400_000;
         for day in from..from + 6 {
             let day = day as u32;
             let holds = |line: LineKey| line.period.0 / 1_440 == day;
-            let want = of_journal(&frames, day, &holds);
+            let want = of_journal(&frames, 0, day, &holds);
             days_with += usize::from(want.len() > 3);
             let told = |events: &mut dyn Iterator<Item = &Event>| {
                 let mut told = Told::new(world::NODE, day);
@@ -374,19 +404,13 @@ fn other_places_come_to_what_the_journal_says() {
                 let without = told(&mut events.iter().enumerate().filter(|(n, _)| *n != at).map(|(_, event)| event));
                 missed += usize::from(without != want);
             }
-            let mut rows = Told::new(world::NODE, day);
-            for ((table, ..), part) in &gathered.parts {
-                match table {
-                    Table::Wins => {
-                        for row in 0..part.rows.len() {
-                            rows.win(&Row::read(&part.rows, row).expect("a row"), &holds);
-                        }
-                    }
-                    Table::Notices => assert!(rows.notices(&part.rows)),
-                    Table::Settlements => assert!(rows.settlements(&part.rows, &holds)),
-                }
-            }
-            assert_eq!(sums(&rows.finish(now_ms)), want, "seed {seed}, day {day}: rows");
+            assert_eq!(sums(&of_rows(&gathered, day, &holds).finish(now_ms)), want, "seed {seed}, day {day}: rows");
+            // As far as it was exported, with what it will hear of.
+            let mut all = sums(&of_rows(&half, day, &holds).up_to(1, frames[at - 1].header.hlc >> 16));
+            let coming = of_journal(&frames, at, day, &holds);
+            coming.into_iter().for_each(|(who, nanos)| *all.entry(who).or_default() += nanos);
+            all.retain(|_, nanos| *nanos != 0);
+            assert_eq!(all, want, "seed {seed}, day {day}: rows of a half");
         }
     }
     assert!(days_with > 20 && missed > 20, "{days_with} days with several payers, {missed} messages missed");

@@ -209,6 +209,13 @@ impl Told {
         true
     }
 
+    /// The same of a place that has these segments alone: a delivery that stands behind them is on a row already, and counts there.
+    pub fn up_to(self, segment: u64, now_ms: u64) -> BTreeMap<Who, Vec<Moved>> {
+        let mut moved = self.finish(now_ms);
+        moved.values_mut().for_each(|all| all.retain(|m| m.spot.is_none_or(|spot| spot.segment <= segment)));
+        moved
+    }
+
     /// All that moved, as of a time: what waited for its notice then for too long has gone home.
     pub fn finish(mut self, now_ms: u64) -> BTreeMap<Who, Vec<Moved>> {
         let (loose, undelivered, noticed) =

@@ -165,6 +165,6 @@ mod rows {
                 *coming.entry(who.clone()).or_default() += moved.nanos;
             }
         })?;
-        Ok(OfRecords { name: "rows", moved: told.finish(last_ms), coming, whole })
+        Ok(OfRecords { name: "rows", moved: told.up_to(last, last_ms), coming, whole })
     }
 }
