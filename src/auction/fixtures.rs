@@ -196,6 +196,7 @@ pub(super) fn dsp(name: &str) -> Dsp {
         warm: 0,
         connections: 1,
         idle_ms: 1,
+        health: crate::dsp::health::Rules::OFF,
         gzip: false,
         answer_bytes: 1 << 20,
         buyeruid: BuyerUid::Map,

@@ -14,10 +14,11 @@ use super::{
     suggest,
 };
 use crate::{
+    dsp::{breaker, health},
     journal::PAGE,
     openrtb::request::Media,
     record::digest::digest,
-    units::{Currency, Rate},
+    units::{Currency, MS, Rate},
 };
 use std::net::SocketAddr;
 use toml::de::{DeTable, DeValue};
@@ -529,6 +530,7 @@ impl Checker<'_, '_> {
             let connections = self.get(table, &schema::DSP_CONNECTIONS);
             let warm = self.get(table, &schema::WARM).at_most(&connections);
             self.not_above("dsp.warm", &warm, "dsp.connections", &connections);
+            let health = self.health(table, &timeout, &connections);
             let currencies = self.get(table, &schema::DSP_CURRENCIES);
             let media = self.get(table, &schema::MEDIA).value;
             let seats = self.get(table, &schema::SEATS).value;
@@ -546,6 +548,7 @@ impl Checker<'_, '_> {
                 warm: warm.size(),
                 connections: connections.size(),
                 idle_ms: self.get(table, &schema::DSP_IDLE_MS).value,
+                health,
                 gzip: self.get(table, &schema::GZIP).value,
                 answer_bytes: self.get(table, &schema::ANSWER_BYTES).size(),
                 buyeruid: self.get(table, &schema::BUYERUID).value,
@@ -556,6 +559,22 @@ impl Checker<'_, '_> {
         }
         self.one_key_a_host(tables, &out);
         out
+    }
+
+    fn health(&mut self, table: Table<'_, '_>, timeout: &Got<u64>, connections: &Got<u64>) -> health::Rules {
+        let fair = self.get(table, &schema::FAIR_MS).at_most(timeout);
+        self.not_above("dsp.fair_ms", &fair, "dsp.timeout_ms", timeout);
+        health::Rules {
+            breaker: self.get(table, &schema::BREAKER).value,
+            opens: breaker::Rules {
+                failures: self.get(table, &schema::BREAKER_FAILURES).value as u32,
+                percent: self.get(table, &schema::BREAKER_PERCENT).value as u32,
+                open_ns: self.get(table, &schema::BREAKER_OPEN_MS).value * MS,
+            },
+            fair_ns: fair.value * MS,
+            limit: self.get(table, &schema::IN_FLIGHT_LIMIT).value,
+            concurrency: connections.value,
+        }
     }
 
     /// What fills a price in when the notice comes knows the host and not the DSP.

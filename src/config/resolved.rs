@@ -392,6 +392,8 @@ pub struct Dsp {
     pub connections: usize,
     /// An idle connection is closed after this, milliseconds.
     pub idle_ms: u64,
+    /// When it is not asked, and when less.
+    pub health: crate::dsp::health::Rules,
     /// Offer it gzip for its answers.
     pub gzip: bool,
     /// Longest answer, inflated.

@@ -610,6 +610,42 @@ pub(super) const DSP_CONNECTIONS: Key<Whole> = key(
     count(1, limits::DSP_CONNECTIONS_MAX),
     "Connections of one bidder core at most.",
 );
+pub(super) const BREAKER: Key<Flag> = key(
+    "breaker",
+    Toml("true"),
+    Flag,
+    "Not asked while it fails, each core judging for itself, and asked less when it answers 429, or 503 with Retry-After.",
+);
+pub(super) const BREAKER_FAILURES: Key<Whole> = key(
+    "breaker_failures",
+    Number(5),
+    count(1, 1_000_000),
+    "Timeouts, refused and broken connections, 5xx and unreadable answers in a row after which it is not asked.",
+);
+pub(super) const BREAKER_PERCENT: Key<Whole> = key(
+    "breaker_percent",
+    Number(50),
+    count(1, 101),
+    "Or so many of 100 in ten seconds, if twenty or more were answered or failed; 101: never.",
+);
+pub(super) const BREAKER_OPEN_MS: Key<Whole> = key(
+    "breaker_open_ms",
+    Number(30_000),
+    ms(10, HOUR_MS),
+    "For so long, give or take 15 of 100; then single requests probe it, and three answers in a row end it.",
+);
+pub(super) const FAIR_MS: Key<Whole> = key(
+    "fair_ms",
+    AtMost(35, "timeout_ms"),
+    ms(1, TMAX_MS_MAX),
+    "A timeout counts as a failure if it had so long, or as long as 95 of 100 of its answers take.",
+);
+pub(super) const IN_FLIGHT_LIMIT: Key<Flag> = key(
+    "in_flight_limit",
+    Toml("true"),
+    Flag,
+    "Silent for longer than 99 of 100 of its answers take, it is asked no more once twice as many as usual are in flight, eight at least.",
+);
 pub(super) const DSP_IDLE_MS: Key<Whole> =
     key("idle_ms", Number(60_000), ms(100, 24 * HOUR_MS), "An idle connection is closed after this.");
 pub(super) const GZIP: Key<Flag> = key("gzip", Toml("false"), Flag, "Offer it gzip for its answers.");
@@ -668,6 +704,12 @@ pub(super) const DSP: Section = Section {
         &WARM,
         &DSP_CONNECTIONS,
         &DSP_IDLE_MS,
+        &BREAKER,
+        &BREAKER_FAILURES,
+        &BREAKER_PERCENT,
+        &BREAKER_OPEN_MS,
+        &FAIR_MS,
+        &IN_FLIGHT_LIMIT,
         &GZIP,
         &ANSWER_BYTES,
         &BUYERUID,

@@ -1,3 +1,9 @@
 //! Which DSPs to ask, with how much time, over which connection.
+pub mod breaker;
 pub mod deadline;
+pub mod health;
+#[cfg(test)]
+mod health_tests;
 pub mod pool;
+pub mod throttle;
+pub mod times;

@@ -73,6 +73,11 @@ impl AnswerScan {
         self.head.map_or(Encoding::Identity, |h| h.encoding)
     }
 
+    /// Its `Retry-After`, in seconds.
+    pub fn retry_after_s(&self) -> Option<u32> {
+        self.head.and_then(|h| h.retry_after_s)
+    }
+
     /// The body, if it came in chunks.
     pub fn chunks(&self) -> Option<&[u8]> {
         self.head.filter(|h| h.body == BodyLen::Chunked).map(|_| self.chunks.as_slice())

@@ -154,7 +154,7 @@ impl Loss {
 }
 
 /// What became of asking one DSP: exactly one for each DSP of each auction. The number is the `statuscode` of
-/// the `seatnonbid` extension; several of ours share one.
+/// the `seatnonbid` extension; several of ours share one. Records hold their places: new ones come at the end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Outcome {
@@ -198,11 +198,19 @@ pub enum Outcome {
     NoTime,
     /// Our own fault.
     Internal,
+    /// Not asked: it has failed, and its breaker is open.
+    BreakerOpen,
+    /// Not asked: as much as may be is in flight, and it is silent.
+    InFlight,
+    /// Not asked: it wants fewer requests.
+    Throttled,
+    /// Asked to see whether it is back, and not waited for.
+    Unawaited,
 }
 
 impl Outcome {
     /// All of them, in order of their discriminants.
-    pub const ALL: [Outcome; 20] = [
+    pub const ALL: [Outcome; 24] = [
         Outcome::Bid,
         Outcome::NoBid,
         Outcome::Late,
@@ -223,13 +231,18 @@ impl Outcome {
         Outcome::NotEligible,
         Outcome::NoTime,
         Outcome::Internal,
+        Outcome::BreakerOpen,
+        Outcome::InFlight,
+        Outcome::Throttled,
+        Outcome::Unawaited,
     ];
 
     /// The `statuscode` of the `seatnonbid` extension.
     pub fn statuscode(self) -> u16 {
         match self {
             Outcome::Bid | Outcome::NoBid => 0,
-            Outcome::Late => 101,
+            Outcome::Late | Outcome::Unawaited => 101,
+            Outcome::BreakerOpen | Outcome::InFlight | Outcome::Throttled => 203,
             Outcome::PoolExhausted | Outcome::ConnectRefused | Outcome::Reset => 103,
             Outcome::BadStatus | Outcome::Internal => 100,
             Outcome::NotEligible | Outcome::NoTime => 203,
@@ -269,6 +282,10 @@ impl Outcome {
             Outcome::NotEligible => "not_eligible",
             Outcome::NoTime => "no_time",
             Outcome::Internal => "internal",
+            Outcome::BreakerOpen => "breaker_open",
+            Outcome::InFlight => "in_flight",
+            Outcome::Throttled => "throttled",
+            Outcome::Unawaited => "unawaited",
         }
     }
 }
@@ -282,6 +299,10 @@ mod tests {
         for (i, o) in Outcome::ALL.iter().enumerate() {
             assert_eq!(*o as usize, i, "{}", o.name());
         }
+        // Places stand in records: of these as of those before.
+        let places =
+            [Outcome::Internal, Outcome::BreakerOpen, Outcome::InFlight, Outcome::Throttled, Outcome::Unawaited];
+        assert_eq!(places.map(|o| o as u8), [19, 20, 21, 22, 23]);
     }
 
     /// Kept complete by the compiler: a new reason fails here first.

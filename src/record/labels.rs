@@ -532,11 +532,11 @@ impl DspResult {
         match outcome {
             O::Bid => DspResult::Bid,
             O::NoBid => DspResult::NoBid,
-            O::Late => DspResult::Late,
+            O::Late | O::Unawaited => DspResult::Late,
             O::PoolExhausted | O::ConnectRefused => DspResult::Unreachable,
             O::Reset => DspResult::Reset,
             O::BadStatus => DspResult::BadStatus,
-            O::NotEligible | O::NoTime => DspResult::NotAsked,
+            O::NotEligible | O::NoTime | O::BreakerOpen | O::InFlight | O::Throttled => DspResult::NotAsked,
             O::Internal => DspResult::Internal,
             O::BadHttp
             | O::TooLarge

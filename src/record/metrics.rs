@@ -92,6 +92,9 @@ pub(super) struct DspCounts {
     pub(super) charge_nanos: i128,
     pub(super) elapsed: Spread,
     pub(super) pool_wait: Times,
+    /// Its breaker opened and closed so often. What opened and did not close is open, on as many cores.
+    pub(super) opened: u64,
+    pub(super) closed: u64,
 }
 
 impl DspCounts {
@@ -103,6 +106,8 @@ impl DspCounts {
             charge_nanos: 0,
             elapsed: Spread::new(narrow()),
             pool_wait: Times::default(),
+            opened: 0,
+            closed: 0,
         }
     }
 
@@ -113,6 +118,8 @@ impl DspCounts {
         self.charge_nanos += other.charge_nanos;
         self.elapsed.merge(&other.elapsed);
         self.pool_wait.merge(&other.pool_wait);
+        self.opened += other.opened;
+        self.closed += other.closed;
     }
 
     fn reset(&mut self) {
@@ -122,6 +129,7 @@ impl DspCounts {
         self.charge_nanos = 0;
         self.elapsed.reset();
         self.pool_wait = Times::default();
+        (self.opened, self.closed) = (0, 0);
     }
 }
 
@@ -218,6 +226,10 @@ impl CoreMetrics {
                 | Outcome::PoolExhausted
                 | Outcome::ConnectRefused
                 | Outcome::Internal
+                | Outcome::BreakerOpen
+                | Outcome::InFlight
+                | Outcome::Throttled
+                | Outcome::Unawaited
         );
         if !never_sent {
             dsp.elapsed.add(elapsed_ns);
@@ -236,6 +248,13 @@ impl CoreMetrics {
     #[inline]
     pub fn pool_wait(&mut self, d: DspIx, ns: u64) {
         self.dsp(d).pool_wait.add(ns);
+    }
+
+    /// The DSP's breaker opened and closed so often.
+    pub fn breaker(&mut self, d: DspIx, opened: u64, closed: u64) {
+        let dsp = self.dsp(d);
+        dsp.opened += opened;
+        dsp.closed += closed;
     }
 
     /// A bid lost. `Won` is not counted.

@@ -85,6 +85,10 @@ pub enum Source {
     DspQuantiles(&'static [(&'static str, f64)]),
     /// Per DSP.
     DspPoolWait,
+    /// Per DSP.
+    DspOpened,
+    /// Per DSP.
+    DspOpen,
     /// One series.
     Journal(Journal),
     /// A series per label value.
@@ -133,7 +137,7 @@ const OWN_US: &[u64] = &[25, 50, 100, 250, 500, 1_000, 3_000, 5_000, 10_000, 25_
 /// A commit is due every 20 ms unless set otherwise; a power cut takes what is younger.
 const COMMIT_US: &[u64] = &[5_000, 25_000, 100_000, 1_000_000, 5_000_000];
 
-/// All of them, in the order they are exposed. With five DSPs at most 411 series: each one is stored by somebody
+/// All of them, in the order they are exposed. With five DSPs at most 425 series: each one is stored by somebody
 /// for weeks, from every machine. Of them 49 tell of money: 20 are the invariants, since an alarm has to name the one that broke.
 pub const METRICS: &[Metric] = {
     use self::{Counter as C, Gauge as G, Journal as J, Money as M, Ship as S};
@@ -266,6 +270,20 @@ pub const METRICS: &[Metric] = {
             Seconds,
             "Waiting for a free connection to a DSP.",
             Source::DspPoolWait,
+        ),
+        row(
+            "outcry_dsp_breaker_opened_total",
+            Counter,
+            Count,
+            "Breakers of a DSP that opened, each core's for itself: it failed, and is not asked for half a minute.",
+            Source::DspOpened,
+        ),
+        row(
+            "outcry_dsp_breaker_open",
+            Gauge,
+            Count,
+            "Cores on which a DSP's breaker is not closed: it is not asked, or probed.",
+            Source::DspOpen,
         ),
         row(
             "outcry_dsp_connections",

@@ -174,6 +174,11 @@ impl Totals {
         self.sum.dsps.get(i).map_or(0, |d| d.outcomes[o as usize])
     }
 
+    /// How often the breaker of the DSP in row `i` opened, and on how many cores it is not closed.
+    pub fn dsp_breaker(&self, i: usize) -> (u64, u64) {
+        self.sum.dsps.get(i).map_or((0, 0), |d| (d.opened, d.opened.saturating_sub(d.closed)))
+    }
+
     /// How often asking any DSP ended so.
     pub fn outcome(&self, o: Outcome) -> u64 {
         self.sum.dsps.iter().map(|d| d.outcomes[o as usize]).sum()
