@@ -91,6 +91,10 @@ pub fn serve_logged(
     log: Option<Log>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
+    if character.hostile == Some(Hostile::Reset) {
+        // Connections have it of their listener: each ends with a reset.
+        socket2::SockRef::from(&listener).set_linger(Some(Duration::ZERO))?;
+    }
     ring::run(async move {
         let listener = TcpListener::from_std(listener)?;
         let shared = Rc::new(Shared {
@@ -201,6 +205,9 @@ async fn connection(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
 }
 
 async fn abuse(stream: &mut TcpStream, hostile: Hostile, answer: Vec<u8>) -> io::Result<()> {
+    if hostile == Hostile::Reset {
+        return Err(io::ErrorKind::ConnectionReset.into());
+    }
     for mut part in hostile.instead_of(answer) {
         loop {
             let (written, bytes) = stream.write_all(part.bytes).await;

@@ -28,6 +28,22 @@ pub enum Hostile {
     Drip,
     /// A small answer that unpacks to as much as is allowed by default.
     Bomb,
+    /// After half a second.
+    Slow,
+    /// Never; the connection stays.
+    Silent,
+    /// A head, and then nothing.
+    Headed,
+    /// A 503 instead of each.
+    Storm,
+    /// A reset instead of each.
+    Reset,
+    /// Something that is no JSON.
+    Garbage,
+    /// A length that is shorter than the answer.
+    Long,
+    /// "Too many requests", come back in a second.
+    TooMany,
 }
 
 /// Bytes and what comes after them.
@@ -41,6 +57,11 @@ pub struct Part {
     pub endless: bool,
 }
 
+/// Longer than any auction.
+const SLOW_US: u64 = 500_000;
+/// Longer than anybody waits.
+const NEVER_US: u64 = 3_600_000_000;
+
 /// Between the answer and its like: longer than a turn, shorter than an auction.
 const STALE_US: u64 = 3_000;
 /// Between two bytes that drip.
@@ -52,7 +73,7 @@ const BOMB_BYTES: usize = outcry::limits::ANSWER_BYTES_DEFAULT - 1_024;
 
 impl Hostile {
     /// Every one of them.
-    pub const ALL: [Hostile; 11] = [
+    pub const ALL: [Hostile; 19] = [
         Hostile::Twice,
         Hostile::Stale,
         Hostile::Hidden,
@@ -64,6 +85,14 @@ impl Hostile {
         Hostile::Chunks,
         Hostile::Drip,
         Hostile::Bomb,
+        Hostile::Slow,
+        Hostile::Silent,
+        Hostile::Headed,
+        Hostile::Storm,
+        Hostile::Reset,
+        Hostile::Garbage,
+        Hostile::Long,
+        Hostile::TooMany,
     ];
 
     /// What is written instead of `answer`, a whole one with its head.
@@ -92,6 +121,21 @@ impl Hostile {
             ],
             Hostile::Drip => answer.iter().map(|b| Part { pause_us: DRIP_US, ..once(vec![*b]) }).collect(),
             Hostile::Bomb => vec![once(bomb().to_vec())],
+            Hostile::Slow => vec![Part { pause_us: SLOW_US, ..once(Vec::new()) }, once(answer)],
+            Hostile::Silent => vec![Part { pause_us: NEVER_US, ..once(Vec::new()) }],
+            Hostile::Headed => {
+                vec![Part { pause_us: NEVER_US, ..opening(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n") }]
+            }
+            Hostile::Storm => vec![opening(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\ndown")],
+            // The connection's end is the simulator's.
+            Hostile::Reset => Vec::new(),
+            Hostile::Garbage => {
+                vec![opening(b"HTTP/1.1 200 OK\r\nContent-Length: 23\r\n\r\n<html>in repair</html>\r\n")]
+            }
+            Hostile::Long => vec![opening(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{\"id\":\"and more\"}")],
+            Hostile::TooMany => {
+                vec![opening(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")]
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //! no end is ended. `outcry dsp-sim --hostile KIND` does the same to an exchange that runs.
 mod common;
 use common::{Server, bid_for, bidder, dsp, markup, outcomes};
-use outcry::{openrtb::codes::Outcome, record::labels::Counter};
+use outcry::{limits::ASKED_MAX, openrtb::codes::Outcome, record::labels::Counter};
 use outcry_cores::lab::{character::Character, dsp_sim, hostile::Hostile};
 use std::{
     collections::BTreeMap,
@@ -12,6 +12,18 @@ use std::{
 
 const RULES: &str = "[auction]\ntmax_max_ms = 10000\ntmax_default_ms = 10000\ndsp_ms = 8000\n";
 const ROUNDS: usize = 12;
+/// Each time.
+const COST_THEIR_CONNECTION: [Hostile; 9] = [
+    Hostile::Twice,
+    Hostile::Hidden,
+    Hostile::LengthAndChunks,
+    Hostile::Interim,
+    Hostile::Head,
+    Hostile::Body,
+    Hostile::Chunks,
+    Hostile::Reset,
+    Hostile::Long,
+];
 
 /// A simulator that lives as long as the process.
 fn simulate(hostile: Hostile) -> SocketAddr {
@@ -28,9 +40,9 @@ fn an_auction_is_that_of_the_honest_and_nothing_hidden_counts() {
     use Hostile::*;
     use Outcome::*;
     // What may become of asking each: for Stale it depends on where the second answer finds the connection.
-    let may: [(Hostile, &[Outcome]); 11] = [
+    let may: [(Hostile, &[Outcome]); 19] = [
         (Twice, &[Bid]),
-        (Stale, &[Bid, WrongId, Reset]),
+        (Stale, &[Bid, WrongId, Outcome::Reset]),
         (Hidden, &[NoBid]),
         (LengthAndChunks, &[BadHttp]),
         (Short, &[Late]),
@@ -40,14 +52,29 @@ fn an_auction_is_that_of_the_honest_and_nothing_hidden_counts() {
         (Chunks, &[TooLarge]),
         (Drip, &[Late]),
         (Bomb, &[BadEncoding]),
+        (Slow, &[Late]),
+        (Silent, &[Late]),
+        (Headed, &[Late]),
+        (Storm, &[BadStatus]),
+        (Hostile::Reset, &[Outcome::Reset]),
+        (Garbage, &[NotJson]),
+        (Long, &[NotJson]),
+        (TooMany, &[BadStatus]),
     ];
     assert_eq!(may.map(|m| m.0), Hostile::ALL);
+    // As many as are asked in one auction, less one for the honest.
+    may.chunks(ASKED_MAX - 1).for_each(check);
+}
+
+fn check(may: &[(Hostile, &[Outcome])]) {
+    use Hostile::*;
+    use Outcome::Bid;
     let keys = |hostile: Hostile| match hostile {
         // Half of what the simulator takes between two bytes.
-        Short | Drip => "timeout_ms = 100\nwarm = 1\ngzip = true\n",
+        Short | Drip | Slow | Silent | Headed => "timeout_ms = 100\nwarm = 1\ngzip = true\nbreaker = false\n",
         // A second answer on the only connection meets the next request more often.
-        Stale => "timeout_ms = 8000\nwarm = 1\nconnections = 1\ngzip = true\n",
-        _ => "timeout_ms = 8000\nwarm = 1\ngzip = true\n",
+        Stale => "timeout_ms = 8000\nwarm = 1\nconnections = 1\ngzip = true\nbreaker = false\n",
+        _ => "timeout_ms = 8000\nwarm = 1\ngzip = true\nbreaker = false\n",
     };
     let mut dsps: Vec<_> = may.iter().map(|(hostile, _)| (simulate(*hostile), keys(*hostile))).collect();
     dsps.push((dsp(bidder), "timeout_ms = 8000\nwarm = 1\n"));
@@ -67,7 +94,7 @@ fn an_auction_is_that_of_the_honest_and_nothing_hidden_counts() {
         assert_eq!(seen.values().sum::<u64>(), ROUNDS as u64, "{hostile:?}: {seen:?}");
     }
     assert_eq!(outcomes(&totals, may.len()), [(Bid, ROUNDS as u64)], "the honest one");
-    // Each of Twice, Hidden, LengthAndChunks, Interim, Head, Body and Chunks costs its connection, each time.
+    let costly = may.iter().filter(|(hostile, _)| COST_THEIR_CONNECTION.contains(hostile)).count();
     let closed = totals.counter(Counter::DspClosed);
-    assert!(closed >= 7 * ROUNDS as u64, "{closed} connections to DSPs closed");
+    assert!(closed >= (costly * ROUNDS) as u64, "{closed} connections to DSPs closed");
 }
