@@ -3,8 +3,9 @@
 //! Never: sends; answers go out at the end of the turn.
 use super::{
     Bidder,
+    egress::Egress,
     fetching::Fetch,
-    flight::LegAnswers,
+    flight::{Flight, Heard, LegAnswers},
     ingress::{self, Answered, ClientKey},
     reading::{Refused, Refusee},
     recording::{Followup, Recorder},
@@ -17,9 +18,10 @@ use super::{
 use outcry::{
     auction::{Delivery, OurNotices, Tally},
     config::{Exchange, NoBidStyle, Wrapping},
+    dsp::health::has_shape,
     http1::{self, ResponseExtra},
     notice::target::Uncarried,
-    openrtb::codes::Loss,
+    openrtb::codes::{Loss, Outcome},
     record::{
         labels::{AnswerKind, Counter, Delivered, Refusal, Stage},
         metrics::CoreMetrics,
@@ -48,6 +50,23 @@ pub(super) struct Decided {
     durable_at: Option<u64>,
 }
 
+/// Who was asked to see whether it is back and has not answered is not waited for.
+fn leave_probes<T: Transport>(
+    flight: &mut Flight,
+    egress: &mut Egress,
+    metrics: &mut CoreMetrics,
+    now_ns: u64,
+    t: &mut T,
+) {
+    for leg in 0..flight.legs().len() as u8 {
+        let Some(leg) = flight.leg(leg).filter(|leg| leg.heard == Heard::Waiting) else { continue };
+        if let Some(call) = leg.call.take() {
+            leg.sent_ns = egress.leave(call, leg.until_ns, now_ns, metrics, t).unwrap_or(0);
+        }
+        leg.close(Heard::Failed(Outcome::Unawaited), now_ns);
+    }
+}
+
 impl Bidder {
     /// Every DSP has answered or is late: decide, record, answer.
     pub(super) fn finish<T: Transport>(&mut self, key: Key, now: Now, t: &mut T) {
@@ -58,14 +77,20 @@ impl Bidder {
     }
 
     fn decide<T: Transport>(&mut self, key: Key, now: Now, t: &mut T) -> Option<Decided> {
-        let Bidder { flights, snapshots, metrics, recorder, auction, views, arena, spending, .. } = self;
+        let Bidder { flights, snapshots, egress, metrics, recorder, auction, views, arena, spending, .. } = self;
         let flight = flights.get(key)?;
+        leave_probes(flight, egress, metrics, now.boot_ns, t);
         let snapshot = snapshots[flight.snapshot].as_ref()?;
         let (sampled, began_ns) = (flight.sampled, flight.begun.boot_ns);
         let t0 = if sampled { t.precise_ns() } else { 0 };
         let promised = flight.promised;
-        flight.hear(snapshot, auction, views, |dsp, outcome, elapsed_ns| {
-            metrics.dsp_outcome(snapshot.core.slot(dsp), outcome, elapsed_ns);
+        flight.hear(snapshot, auction, views, |leg, outcome, elapsed_ns| {
+            metrics.dsp_outcome(snapshot.core.slot(leg.dsp), outcome, elapsed_ns);
+            let readable = outcome != Outcome::NotJson;
+            // What has not even the shape was a failure as it came.
+            if leg.heard == Heard::Answer(200) && (readable || has_shape(leg.body())) {
+                egress.was_read(snapshot.lanes[usize::from(leg.dsp.0)], readable, leg.as_what, now.boot_ns);
+            }
         });
         let heard_ns = if sampled { t.precise_ns() } else { 0 };
         let (start, legs) = (flight.start(snapshot), flight.legs());

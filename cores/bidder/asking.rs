@@ -176,14 +176,18 @@ impl Bidder {
             } else {
                 None
             };
-            if let Some(outcome) = not_asked {
-                flight.not_asked(ix, outcome);
-                metrics.dsp_outcome(row, outcome, 0);
-                continue;
-            }
-            let leg = flight.ask(ix, imps, until_ns, now_ns);
+            let lane = snapshot.lanes[ix.0 as usize];
+            let as_what = match not_asked.map_or_else(|| egress.admit(lane, now_ns), Err) {
+                Ok(as_what) => as_what,
+                Err(outcome) => {
+                    flight.not_asked(ix, outcome);
+                    metrics.dsp_outcome(row, outcome, 0);
+                    continue;
+                }
+            };
+            let leg = flight.ask(ix, imps, as_what, until_ns, now_ns);
             metrics.dsp_asked(row);
-            let asked = egress.ask(snapshot.lanes[ix.0 as usize], token(key, leg), now_ns, t);
+            let asked = egress.ask(lane, token(key, leg), as_what, now_ns, t);
             let outcome = match asked {
                 None => Err(Outcome::PoolExhausted),
                 Some(Asked::Waits(call)) => Ok(call),
@@ -201,6 +205,7 @@ impl Bidder {
                 Err(outcome) => leg.close(Heard::Failed(outcome), now_ns),
             }
         }
+        flight.asked_all();
     }
 
     /// Writes the requests of calls that waited and have their connections now.

@@ -6,6 +6,8 @@
 //!
 //! Nothing outside this file knows that HTTP/1.1 carries one request per connection: callers hold a [`Key`] of a
 //! *call*, so a multiplexed transport can take its place. What is pending goes out at the end of the loop turn.
+mod health;
+
 use super::{
     buffers::Buffers,
     framing::{Answers, Heard, Partial},
@@ -13,11 +15,15 @@ use super::{
     transport::{Next, Sent, Sock, Transport},
 };
 use outcry::{
-    dsp::pool::{Pool, Take},
+    dsp::{
+        breaker::Admission,
+        health::{Health, Rules, Verdict},
+        pool::{Pool, Take},
+    },
     limits,
     openrtb::codes::Outcome,
     record::{labels::Counter, metrics::CoreMetrics},
-    units::{DspIx, MS},
+    units::{DspIx, MS, mix},
 };
 use std::{collections::VecDeque, net::SocketAddr};
 
@@ -49,6 +55,8 @@ pub struct Target {
     pub idle_ns: u64,
     /// Longest answer.
     pub answer_bytes: usize,
+    /// When it is not asked.
+    pub health: Rules,
 }
 
 /// How a call ended.
@@ -98,6 +106,7 @@ struct Call {
     asked_ns: u64,
     sent_ns: u64,
     first_byte_ns: u64,
+    as_what: Admission,
     /// It was taken off a connection before it had left.
     moved: bool,
 }
@@ -130,12 +139,17 @@ struct Conn {
     stuck: bool,
     /// It was given a call at some time.
     used: bool,
+    /// Its last request was handed to it.
+    sent_ns: u64,
+    /// Nobody waits for the answer, but what it says of its sender's health is wanted until then; 0: it is not.
+    watched_ns: u64,
 }
 
 #[derive(Debug)]
 struct Lane {
     name: String,
     target: Target,
+    health: Health,
     /// Counts changes of the address.
     address: u32,
     pool: Pool,
@@ -162,12 +176,14 @@ pub struct Egress {
     next_check_ns: u64,
     scratch: Vec<Key>,
     answers: Answers,
+    seed: u64,
 }
 
 impl Egress {
-    /// No DSPs yet.
-    pub fn new(auctions_max: usize) -> Egress {
+    /// No DSPs yet. `seed`: this core's own.
+    pub fn new(auctions_max: usize, seed: u64) -> Egress {
         Egress {
+            seed,
             conns: Slab::new(limits::DSPS_MAX * limits::DSP_CONNECTIONS_MAX),
             calls: Slab::new(auctions_max * limits::ASKED_MAX),
             lanes: Vec::new(),
@@ -189,7 +205,12 @@ impl Egress {
             (lane.target.warm, lane.target.connections) = (0, 0);
         }
         self.next_check_ns = 0;
-        targets.iter().map(|(name, target)| self.lane(name, target)).collect()
+        let lanes: Vec<u16> = targets.iter().map(|(name, target)| self.lane(name, target)).collect();
+        for (at, lane) in self.lanes.iter_mut().enumerate().filter(|(at, _)| !lanes.contains(&(*at as u16))) {
+            debug_assert!(lane.target.connections == 0, "lane {at} is not gone");
+            lane.health.configure(Rules::OFF);
+        }
+        lanes
     }
 
     fn lane(&mut self, name: &str, target: &Target) -> u16 {
@@ -198,12 +219,14 @@ impl Egress {
             lane.address += u32::from(lane.target.addr != target.addr);
             lane.pool.resize(target.warm, target.connections);
             lane.target = target.clone();
+            lane.health.configure(target.health);
             return at as u16;
         }
         self.lanes.push(Lane {
             name: name.to_owned(),
             pool: Pool::new(target.warm, target.connections),
             target: target.clone(),
+            health: Health::new(target.health, mix(self.seed ^ self.lanes.len() as u64)),
             address: 0,
             waiting: VecDeque::new(),
             retry_ns: 0,
@@ -240,8 +263,16 @@ impl Egress {
         })
     }
 
-    /// Begins a call to a DSP. The answer comes as a [`Done`] that carries `token`. `None`: no more calls can wait.
-    pub fn ask<T: Transport>(&mut self, lane_ix: u16, token: u64, now_ns: u64, t: &mut T) -> Option<Asked> {
+    /// Begins a call to a DSP, as it was [admitted](Egress::admit). The answer comes as a [`Done`] that carries `token`.
+    /// `None`: no more calls can wait.
+    pub fn ask<T: Transport>(
+        &mut self,
+        lane_ix: u16,
+        token: u64,
+        as_what: Admission,
+        now_ns: u64,
+        t: &mut T,
+    ) -> Option<Asked> {
         let lane = self.lanes.get_mut(lane_ix as usize)?;
         let mut take = lane.pool.take(lane.waiting.len());
         // After a reload that moved the DSP: its new requests are not for its old address.
@@ -253,11 +284,13 @@ impl Egress {
             take = lane.pool.take(lane.waiting.len());
         }
         if take == Take::Full && lane.waiting.len() >= lane.target.connections {
+            lane.health.unsent(as_what, now_ns);
             return None;
         }
         let key = self.calls.take()?;
+        lane.health.began(now_ns);
         let call = self.calls.get(key).expect("just taken");
-        *call = Call { token, lane: lane_ix, asked_ns: now_ns, ..Call::default() };
+        *call = Call { token, lane: lane_ix, asked_ns: now_ns, as_what, ..Call::default() };
         if let Take::Idle(conn) = take {
             self.put_on(key, conn, now_ns);
             return Some(Asked::Ready(key));
@@ -290,6 +323,7 @@ impl Egress {
         match conn {
             Some((key, conn)) => {
                 conn.out = bytes;
+                conn.sent_ns = now_ns;
                 if !std::mem::replace(&mut conn.dirty, true) {
                     self.dirty.push(key);
                 }
@@ -298,48 +332,12 @@ impl Egress {
         }
     }
 
-    /// The caller does not want the answer any more. Says whether the call ever left, with the time it was sent.
-    pub fn abandon<T: Transport>(
-        &mut self,
-        key: Key,
-        now_ns: u64,
-        metrics: &mut CoreMetrics,
-        t: &mut T,
-    ) -> Option<u64> {
-        let call = self.calls.get(key)?;
-        let (conn, sent_ns, lane) = (call.conn, call.sent_ns, call.lane as usize);
-        self.calls.free(key);
-        match conn {
-            None => {
-                let waiting = &mut self.lanes[lane].waiting;
-                if let Some(at) = waiting.iter().position(|k| *k == key) {
-                    waiting.remove(at);
-                }
-                None
-            }
-            // Nothing was written to it: it is as good as it was.
-            Some(ix) if sent_ns == 0 => {
-                if !self.release(ix, now_ns, metrics) {
-                    t.close(Sock::Dsp(ix));
-                }
-                None
-            }
-            Some(ix) => {
-                if let Some((_, conn)) = self.conns.at(ix) {
-                    conn.phase = Phase::Draining;
-                    conn.since_ns = now_ns;
-                }
-                metrics.count(Counter::DspDrained);
-                Some(sent_ns)
-            }
-        }
-    }
-
     /// The connection is this call's, whose request has to be written before the turn ends.
     fn put_on(&mut self, key: Key, ix: u32, now_ns: u64) {
         let Some((conn_key, conn)) = self.conns.at(ix) else { return };
         conn.phase = Phase::Busy(key);
         conn.used = true;
+        conn.watched_ns = 0;
         conn.since_ns = now_ns;
         if !std::mem::replace(&mut conn.dirty, true) {
             self.dirty.push(conn_key);
@@ -379,22 +377,9 @@ impl Egress {
         self.conns.free(key);
         // One connection was opened for each who waits: the oldest takes the bad news.
         if let Some(waiter) = self.lanes[dsp].waiting.pop_front() {
-            self.fail(waiter, Outcome::ConnectRefused);
+            self.fail(waiter, Outcome::ConnectRefused, now_ns);
         }
         Next::Close
-    }
-
-    fn fail(&mut self, key: Key, outcome: Outcome) {
-        if let Some(call) = self.calls.get(key) {
-            self.failed.push(Done {
-                token: call.token,
-                reply: Reply::Failed(outcome),
-                status: 0,
-                sent_ns: call.sent_ns,
-                first_byte_ns: call.first_byte_ns,
-            });
-            self.calls.free(key);
-        }
     }
 
     /// Calls that ended otherwise than by a read; to be asked for after every call into egress that may end some.
@@ -479,16 +464,33 @@ impl Egress {
         }
         let lane = &mut self.lanes[conn.lane as usize];
         let max = lane.target.answer_bytes;
-        let (status, body, reusable) = match self.answers.read(&mut conn.partial, read, max, call.is_some(), buffers) {
+        let wanted = call.is_some() || conn.watched_ns > 0;
+        let heard = self.answers.read(&mut conn.partial, read, max, wanted, buffers);
+        let verdict = match &heard {
             Heard::More => return (Next::Read, None),
+            Heard::Broken(_) => None,
+            Heard::Whole { status, body, retry_after_s, .. } => {
+                lane.retry_ns = 0;
+                Some(Verdict::of(*status, *retry_after_s, body.as_deref().ok()))
+            }
+        };
+        self.judge(ix, call, verdict, now_ns);
+        let (status, body, reusable) = match heard {
+            Heard::Whole { status, body, reusable, .. } => (status, body, reusable),
             Heard::Broken(outcome) => {
-                conn.phase = Phase::Closing;
+                if let Some((_, conn)) = self.conns.at(ix) {
+                    conn.phase = Phase::Closing;
+                }
                 return (Next::Close, call.and_then(|k| self.end_call(k, Reply::Failed(outcome), 0)));
             }
-            Heard::Whole { status, body, reusable } => (status, body, reusable),
+            Heard::More => return (Next::Read, None),
         };
-        lane.retry_ns = 0;
         let reply = match body {
+            // It was watched, not waited for.
+            Ok(body) if call.is_none() => {
+                buffers.put(body);
+                Reply::Failed(Outcome::Unawaited)
+            }
             Ok(body) => Reply::Answer { status, body },
             Err(outcome) => Reply::Failed(outcome),
         };
@@ -525,11 +527,11 @@ impl Egress {
         let lane = &mut self.lanes[conn.lane as usize];
         match phase {
             Phase::Idle => lane.pool.remove_idle(ix),
-            Phase::Busy(key) if !unsent => self.fail(key, Outcome::Reset),
+            Phase::Busy(key) if !unsent => self.fail(key, Outcome::Reset, now_ns),
             Phase::Busy(key) => {
                 let Some(call) = self.calls.get(key) else { return };
                 if std::mem::replace(&mut call.moved, true) {
-                    return self.fail(key, Outcome::Reset);
+                    return self.fail(key, Outcome::Reset, now_ns);
                 }
                 (call.conn, call.sent_ns) = (None, 0);
                 let address = lane.address;
@@ -576,9 +578,14 @@ impl Egress {
             }
             Phase::Busy(call) => {
                 lane.pool.closed();
-                self.fail(call, Outcome::Reset);
+                self.fail(call, Outcome::Reset, now_ns);
             }
-            Phase::Draining | Phase::Closing => lane.pool.closed(),
+            Phase::Draining | Phase::Closing => {
+                lane.pool.closed();
+                if phase == Phase::Draining {
+                    self.judge(ix, None, None, now_ns);
+                }
+            }
         }
         metrics.count(Counter::DspClosed);
         self.conns.free(key);
@@ -639,6 +646,10 @@ impl Egress {
             let Some(conn) = self.conns.get(key) else { continue };
             let lane = &mut self.lanes[conn.lane as usize];
             let age = now_ns.saturating_sub(conn.since_ns);
+            if conn.watched_ns > 0 && now_ns > conn.watched_ns {
+                let had_ns = std::mem::take(&mut conn.watched_ns).saturating_sub(conn.sent_ns);
+                lane.health.late(Admission::Probe, had_ns, now_ns);
+            }
             let open = lane.pool.open().saturating_sub(lane.leaving);
             let close = match conn.phase {
                 Phase::Idle => {

@@ -16,6 +16,7 @@ use super::{
 use outcry::{
     auction::Auction,
     config::resolved::Markup,
+    dsp::breaker::Admission,
     limits::{ASKED_MAX, IMPS_MAX},
     openrtb::response::Response,
     record::labels::Counter,
@@ -85,7 +86,7 @@ impl Bidder {
                 metrics.count(Counter::MarkupUnfetchable);
                 continue;
             };
-            fetch.call = match egress.ask(lane, token(key, LEG + fetch.win), now_ns, t) {
+            fetch.call = match egress.ask(lane, token(key, LEG + fetch.win), Admission::Healthy, now_ns, t) {
                 Some(Asked::Waits(call)) => Some(call),
                 Some(Asked::Ready(call)) => {
                     match telling::write((&fetch.url, &[]), call, snapshot, egress, metrics, now_ns) {

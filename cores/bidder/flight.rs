@@ -13,7 +13,7 @@ use bumpalo::Bump;
 use outcry::{
     auction::{Answers, Auction, Start, expires_s, names_another},
     config::Settle,
-    dsp::deadline::Deadlines,
+    dsp::{breaker::Admission, deadline::Deadlines},
     limits::ASKED_MAX,
     openrtb::{codes::Outcome, request::Request, response::Response},
     record::{labels::Stage, metrics::CoreMetrics, stages::StageTimes, trace::TraceId, user::Salt},
@@ -24,6 +24,8 @@ use outcry::{
 const LEGS: usize = 6;
 /// With so many answers still to come, those of one turn may be the last of them.
 const TOGETHER: usize = 2;
+/// With fewer healthy DSPs asked than this, probes are waited for as well.
+const HEALTHY_ENOUGH: usize = 2;
 /// Bytes that are fetched together.
 const LINE: usize = 64;
 
@@ -58,6 +60,8 @@ pub struct Leg {
     pub first_byte_ns: u64,
     /// When it was known what came of it.
     pub done_ns: u64,
+    /// As what it was asked.
+    pub as_what: Admission,
     imps: u64,
     body: Vec<u8>,
 }
@@ -66,6 +70,11 @@ impl Leg {
     /// The impressions it was asked for, one bit for each.
     pub fn imps(&self) -> u64 {
         self.imps
+    }
+
+    /// Its answer's body.
+    pub fn body(&self) -> &[u8] {
+        &self.body
     }
 
     /// It is known what came of it.
@@ -117,6 +126,8 @@ pub struct Flight {
     body_at: usize,
     legs: Vec<Leg>,
     asked: usize,
+    /// Hardly anybody healthy was asked: probes are waited for too.
+    patient: bool,
     not_asked: Vec<(DspIx, Outcome)>,
     /// It is decided, and waits for markup.
     pub fetching: Option<Box<Fetching>>,
@@ -138,6 +149,7 @@ impl Flight {
         self.bytes = whole.bytes;
         self.trace = TraceId::parse(whole.head.traceparent.of(&self.bytes));
         self.asked = 0;
+        self.patient = false;
         self.not_asked.clear();
     }
 
@@ -217,7 +229,7 @@ impl Flight {
     }
 
     /// A DSP is asked for these impressions; returns the index of its leg.
-    pub fn ask(&mut self, dsp: DspIx, imps: u64, until_ns: u64, now_ns: u64) -> u8 {
+    pub fn ask(&mut self, dsp: DspIx, imps: u64, as_what: Admission, until_ns: u64, now_ns: u64) -> u8 {
         if self.legs.capacity() == 0 {
             self.legs.reserve_exact(LEGS);
         }
@@ -225,7 +237,15 @@ impl Flight {
             self.legs.push(Leg::default());
         }
         let leg = &mut self.legs[self.asked];
-        *leg = Leg { dsp, imps, until_ns, asked_ns: now_ns, body: std::mem::take(&mut leg.body), ..Leg::default() };
+        *leg = Leg {
+            dsp,
+            imps,
+            as_what,
+            until_ns,
+            asked_ns: now_ns,
+            body: std::mem::take(&mut leg.body),
+            ..Leg::default()
+        };
         self.asked += 1;
         (self.asked - 1) as u8
     }
@@ -245,9 +265,16 @@ impl Flight {
         &self.legs[..self.asked]
     }
 
-    /// Does any DSP still owe its answer?
+    /// All have been asked: are the answers of probes to be waited for?
+    pub fn asked_all(&mut self) {
+        let healthy = self.legs().iter().filter(|l| l.as_what == Admission::Healthy).count();
+        self.patient = healthy < HEALTHY_ENOUGH;
+    }
+
+    /// Does any DSP still owe an answer that is waited for?
     pub fn is_waiting(&self) -> bool {
-        self.legs().iter().any(|l| l.heard == Heard::Waiting)
+        let awaited = |l: &Leg| l.heard == Heard::Waiting && (l.as_what == Admission::Healthy || self.patient);
+        self.legs().iter().any(awaited)
     }
 
     /// The earliest deadline among the calls under way.
@@ -284,13 +311,13 @@ impl Flight {
 
     /// The state machine hears of everything that happened since the request came, all answers at once: so the request and
     /// the rules are in the cache for all of them, and neither inputs nor views wait with the auction. `views` has one for
-    /// each leg afterwards; `told` hears each DSP's outcome and the nanoseconds it took.
+    /// each leg afterwards; `told` hears each leg's outcome and the nanoseconds it took.
     pub fn hear(
         &self,
         snapshot: &Snapshot,
         auction: &mut Auction,
         views: &mut Vec<Response>,
-        mut told: impl FnMut(DspIx, Outcome, u64),
+        mut told: impl FnMut(&Leg, Outcome, u64),
     ) {
         let start = self.start(snapshot);
         let dsp = |ix: DspIx| &snapshot.config().dsps[ix.0 as usize];
@@ -326,7 +353,7 @@ impl Flight {
                     outcome
                 }
             };
-            told(leg.dsp, outcome, leg.done_ns.saturating_sub(leg.asked_ns));
+            told(leg, outcome, leg.done_ns.saturating_sub(leg.asked_ns));
         }
     }
 

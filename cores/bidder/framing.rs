@@ -36,6 +36,8 @@ pub enum Heard {
         body: Result<Vec<u8>, Outcome>,
         /// The connection may carry the next request.
         reusable: bool,
+        /// `Retry-After`, in seconds.
+        retry_after_s: Option<u32>,
     },
 }
 
@@ -100,7 +102,7 @@ impl Answers {
                 } else {
                     plain(body, scan.encoding(), max, &mut self.inflate, buffers)
                 };
-                Heard::Whole { status, body, reusable }
+                Heard::Whole { status, body, reusable, retry_after_s: scan.retry_after_s() }
             }
         };
         scan.reset();

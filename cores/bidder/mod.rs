@@ -130,7 +130,7 @@ impl Bidder {
     /// The metrics have `rows` for DSPs.
     pub fn new(identity: Identity, config: Box<CoreConfig>, rows: usize, now: Now) -> Bidder {
         let http = config.config.http.clone();
-        let mut egress = Egress::new(http.auctions);
+        let mut egress = Egress::new(http.auctions, identity.seed);
         let snapshot = Snapshot::new(config, &mut egress);
         let refusing = Refusing::new(&snapshot.config().exchanges, now);
         let (mut noticing, mut telling) = (Noticing::default(), Telling::default());
@@ -474,6 +474,7 @@ impl Bidder {
         }
         self.slow = slow;
         self.egress.tick(now.boot_ns, t);
+        self.failed_calls(now, t);
         self.write_ready(now, t);
         self.egress.flush(t);
         if let Some(durable) = self.recorder.durable() {
@@ -495,6 +496,7 @@ impl Bidder {
     /// Levels, and what the money's ledger counted, for the once-a-second delta.
     pub fn set_gauges(&mut self) {
         let (open, idle) = self.egress.counts();
+        self.egress.report_health(&mut self.metrics);
         let config_id = self.snapshots[self.current].as_ref().map_or(0, |s| s.config().id);
         self.metrics.gauge(Gauge::ConfigId, config_id);
         self.metrics.gauge(Gauge::ConnectionsOpen, self.ingress.count() as u64);

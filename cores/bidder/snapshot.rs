@@ -8,6 +8,7 @@ use super::{
 use outcry::{
     auction::record,
     config::Config,
+    dsp::health::Rules,
     http1,
     messages::CoreConfig,
     openrtb::{splice, text::Span},
@@ -59,6 +60,7 @@ impl Snapshot {
                     connections: rules.connections,
                     idle_ns: NOTICE_IDLE_NS,
                     answer_bytes: NOTICE_ANSWER_BYTES,
+                    health: Rules::OFF,
                 };
                 // No DSP's name has a space.
                 (format!("notices {host}:{port}"), target)
@@ -72,6 +74,7 @@ impl Snapshot {
                 connections: d.connections,
                 idle_ns: d.idle_ms * MS,
                 answer_bytes: d.answer_bytes,
+                health: d.health,
             };
             (d.name.as_str(), target)
         });

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::wiring::CoreNoticeEnds;
 use outcry::{
+    dsp::breaker::Admission,
     http1,
     limits::NOTICES_CALLS,
     messages::{NoticeCall, ToNotices},
@@ -237,7 +238,7 @@ fn begin<T: Transport>(
         return Err((what, Answer::Busy));
     }
     let Some(at) = telling.calls.take() else { return Err((what, Answer::Busy)) };
-    let key = match egress.ask(lane, super::asking::token(at, LEG), now_ns, t) {
+    let key = match egress.ask(lane, super::asking::token(at, LEG), Admission::Healthy, now_ns, t) {
         Some(Asked::Waits(key)) => key,
         Some(Asked::Ready(key))
             if write(what.said(&telling.devices), key, snapshot, egress, metrics, now_ns).is_ok() =>

@@ -82,15 +82,16 @@ struct World {
     refuse_connects: bool,
 }
 
-/// `fetches`: the exchange has markup fetched.
-fn core_config(fetches: bool) -> Box<CoreConfig> {
+/// `fetches`: the exchange has markup fetched. `breaks`: DSPs that fail are not asked for a while.
+fn core_config(fetches: bool, breaks: bool) -> Box<CoreConfig> {
     let mut text = String::from(
         "listen = \"127.0.0.1:8080\"\nadmin = \"127.0.0.1:9090\"\nstate_dir = \"/nowhere\"\n[http]\nidle_ms = 3000\n\
          [auction]\nnetwork_ms = 8\nanswer_ms = 2\ndsp_ms = 70\n",
     );
     for i in 0..DSPS {
         text += &format!(
-            "[[dsp]]\nname = \"dsp-{i}\"\nurl = \"http://127.0.0.1:{}/bid\"\nwarm = 2\nconnections = 6\ntimeout_ms = {}\n",
+            "[[dsp]]\nname = \"dsp-{i}\"\nurl = \"http://127.0.0.1:{}/bid\"\nwarm = 2\nconnections = 6\n\
+             breaker = {breaks}\nbreaker_failures = 2\nbreaker_open_ms = 40\nfair_ms = 20\ntimeout_ms = {}\n",
             7000 + i,
             if i == 3 { 30 } else { 70 }
         );
@@ -110,7 +111,8 @@ fn core_config(fetches: bool) -> Box<CoreConfig> {
 }
 
 impl World {
-    /// Clients send `most` requests at most.
+    /// Clients send `most` requests at most. Without a limit some breakers are on: in which order two of a moment's
+    /// failures are heard of is the network's affair, and so would be an answer.
     fn new(seed: u64, cut_seed: u64, most: u64) -> World {
         let now_ns = 1_000_000 * MS;
         let now = Now { boot_ns: now_ns, wall_offset_ns: 0 };
@@ -123,7 +125,7 @@ impl World {
             events: BinaryHeap::new(),
             kept: Vec::new(),
             net: Net { slow_sends: shape.chance(30), ..Net::default() },
-            bidder: Bidder::new(identity, core_config(seed % 2 == 1), DSPS, now),
+            bidder: Bidder::new(identity, core_config(seed % 2 == 1, most == u64::MAX && seed % 4 >= 2), DSPS, now),
             clients: Vec::new(),
             requests: HashMap::new(),
             behaviour: Rng::stream(seed, 2),
@@ -268,6 +270,10 @@ impl World {
             Event::End(..) => {}
             Event::Connected(sock, life, ok) => {
                 assert_eq!(self.net.life(sock), life, "seed {}: a slot used again while it connects", self.seed);
+                if !ok {
+                    // Its place may be another's before the core has heard all of what follows.
+                    self.net.sides.remove(&sock);
+                }
                 let next = self.bidder.on_connect(sock, ok, now, &mut self.net);
                 match next {
                     Next::Read => {
@@ -278,9 +284,7 @@ impl World {
                     }
                     Next::Pause => {}
                     Next::Close if ok => self.gone(sock),
-                    Next::Close => {
-                        self.net.sides.remove(&sock);
-                    }
+                    Next::Close => {}
                 }
             }
             Event::Sent(sock, life) => {

@@ -1,0 +1,163 @@
+//! How calls begin and end as far as their DSP's health goes: admitted, given up, left, failed, judged.
+//! Owns: nothing, it is egress's. Runs on: each bidder core. Never: decides; `outcry::dsp::health` does.
+use super::{
+    Admission, CoreMetrics, Counter, Done, Egress, Key, NO_ROW, Outcome, Phase, Reply, Sock, Transport, Verdict,
+};
+
+impl Egress {
+    /// May this DSP be asked, and as what? Whoever is told so [asks](Egress::ask).
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admit(&mut self, lane: u16, now_ns: u64) -> Result<Admission, Outcome> {
+        self.lanes.get_mut(usize::from(lane)).map_or(Ok(Admission::Healthy), |lane| lane.health.admit(now_ns))
+    }
+
+    /// The caller does not want the answer any more. Says whether the call ever left, with the time it was sent.
+    pub fn abandon<T: Transport>(
+        &mut self,
+        key: Key,
+        now_ns: u64,
+        metrics: &mut CoreMetrics,
+        t: &mut T,
+    ) -> Option<u64> {
+        let call = self.calls.get(key)?;
+        let (conn, sent_ns, lane_ix) = (call.conn, call.sent_ns, call.lane);
+        let (as_what, asked_ns) = (call.as_what, call.asked_ns);
+        self.calls.free(key);
+        let lane = &mut self.lanes[usize::from(lane_ix)];
+        match conn {
+            None => {
+                if let Some(at) = lane.waiting.iter().position(|k| *k == key) {
+                    lane.waiting.remove(at);
+                }
+                // Where no connection can be made, nothing is heard of that for minutes.
+                match lane.pool.open() {
+                    0 => lane.health.late(as_what, now_ns.saturating_sub(asked_ns), now_ns),
+                    _ => lane.health.withdrawn(as_what, now_ns),
+                }
+                self.shut(lane_ix, now_ns);
+                None
+            }
+            // Nothing was written to it: it is as good as it was.
+            Some(ix) if sent_ns == 0 => {
+                lane.health.withdrawn(as_what, now_ns);
+                if !self.release(ix, now_ns, metrics) {
+                    t.close(Sock::Dsp(ix));
+                }
+                None
+            }
+            Some(ix) => {
+                if let Some((_, conn)) = self.conns.at(ix) {
+                    conn.phase = Phase::Draining;
+                    conn.since_ns = now_ns;
+                }
+                metrics.count(Counter::DspDrained);
+                lane.health.late(as_what, now_ns.saturating_sub(sent_ns), now_ns);
+                self.shut(lane_ix, now_ns);
+                Some(sent_ns)
+            }
+        }
+    }
+
+    /// The auction of a probe is over. Whoever was sent it may answer until `until_ns`: nobody reads that, but it counts.
+    /// When it was sent; none: it never left.
+    pub fn leave<T: Transport>(
+        &mut self,
+        key: Key,
+        until_ns: u64,
+        now_ns: u64,
+        metrics: &mut CoreMetrics,
+        t: &mut T,
+    ) -> Option<u64> {
+        let call = self.calls.get(key)?;
+        let (sent_ns, lane, as_what) = (call.sent_ns, call.lane, call.as_what);
+        match call.conn {
+            Some(ix) if sent_ns > 0 => {
+                self.calls.free(key);
+                let (_, conn) = self.conns.at(ix)?;
+                (conn.phase, conn.since_ns, conn.watched_ns) = (Phase::Draining, now_ns, until_ns.max(now_ns));
+                self.next_check_ns = self.next_check_ns.min(conn.watched_ns + 1);
+                metrics.count(Counter::DspDrained);
+                Some(sent_ns)
+            }
+            Some(_) => self.abandon(key, now_ns, metrics, t),
+            None => {
+                self.calls.free(key);
+                let lane = &mut self.lanes[usize::from(lane)];
+                lane.waiting.retain(|waiter| *waiter != key);
+                lane.health.withdrawn(as_what, now_ns);
+                None
+            }
+        }
+    }
+
+    /// An answer that had come whole was read with the others of its auction, or could not be.
+    pub fn was_read(&mut self, lane: u16, readable: bool, as_what: Admission, now_ns: u64) {
+        if let Some(of) = self.lanes.get_mut(usize::from(lane)) {
+            of.health.read(readable, as_what, now_ns);
+            if !readable {
+                self.shut(lane, now_ns);
+            }
+        }
+    }
+
+    /// What opened and closed since the last time.
+    pub fn report_health(&mut self, metrics: &mut CoreMetrics) {
+        for lane in self.lanes.iter_mut().filter(|lane| lane.target.row != NO_ROW) {
+            let (opened, closed) = lane.health.take_turns();
+            if opened + closed > 0 {
+                metrics.breaker(lane.target.row, opened, closed);
+            }
+        }
+    }
+
+    /// No answer will come.
+    pub(super) fn fail(&mut self, key: Key, outcome: Outcome, now_ns: u64) {
+        let Some(call) = self.calls.get(key) else { return };
+        let (lane, as_what) = (call.lane, call.as_what);
+        let done = self.end_call(key, Reply::Failed(outcome), 0);
+        self.failed.extend(done);
+        self.lanes[usize::from(lane)].health.failed(as_what, now_ns);
+        self.shut(lane, now_ns);
+    }
+
+    /// What came on a connection, to this call or to one that nobody waits for; none: no whole answer will.
+    pub(super) fn judge(&mut self, ix: u32, call: Option<Key>, verdict: Option<Verdict>, now_ns: u64) {
+        let Some((_, conn)) = self.conns.at(ix) else { return };
+        let (lane, watched_ns) = (conn.lane, std::mem::take(&mut conn.watched_ns));
+        let took_ns = now_ns.saturating_sub(conn.sent_ns);
+        let as_what = match call {
+            Some(key) => self.calls.peek(key).map(|call| call.as_what),
+            None => Some(Admission::Probe).filter(|_| watched_ns > 0),
+        };
+        let health = &mut self.lanes[usize::from(lane)].health;
+        match (as_what, verdict) {
+            (Some(as_what), Some(_)) if call.is_none() && now_ns > watched_ns => {
+                health.late(as_what, took_ns, now_ns);
+                health.drained(took_ns, now_ns);
+            }
+            (Some(as_what), Some(verdict)) => health.answered(verdict, as_what, took_ns, now_ns),
+            (Some(as_what), None) => health.failed(as_what, now_ns),
+            (None, Some(_)) => health.drained(took_ns, now_ns),
+            (None, None) => {}
+        }
+        self.shut(lane, now_ns);
+    }
+
+    /// Whoever waits for a connection to a DSP that is not asked any more is told so.
+    pub(super) fn shut(&mut self, lane_ix: u16, now_ns: u64) {
+        let Egress { lanes, calls, failed, .. } = self;
+        let lane = &mut lanes[usize::from(lane_ix)];
+        if !lane.health.is_open() {
+            return;
+        }
+        while let Some(key) = lane.waiting.pop_front() {
+            let Some(call) = calls.get(key) else { continue };
+            lane.health.withdrawn(call.as_what, now_ns);
+            let (token, reply) = (call.token, Reply::Failed(Outcome::BreakerOpen));
+            failed.push(Done { token, reply, status: 0, sent_ns: 0, first_byte_ns: call.first_byte_ns });
+            calls.free(key);
+        }
+    }
+}
