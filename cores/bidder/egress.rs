@@ -548,7 +548,8 @@ impl Egress {
                     }
                 }
             }
-            Phase::Connecting | Phase::Draining | Phase::Closing => {}
+            Phase::Draining => self.judge(ix, None, None, now_ns),
+            Phase::Connecting | Phase::Closing => {}
         }
     }
 

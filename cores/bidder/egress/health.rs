@@ -118,7 +118,12 @@ impl Egress {
         let (lane, as_what) = (call.lane, call.as_what);
         let done = self.end_call(key, Reply::Failed(outcome), 0);
         self.failed.extend(done);
-        self.lanes[usize::from(lane)].health.failed(as_what, now_ns);
+        let of = &mut self.lanes[usize::from(lane)];
+        match outcome {
+            // While others of its connections stand: more at once than its listener takes.
+            Outcome::ConnectRefused if of.pool.open() > 0 => of.health.withdrawn(as_what, now_ns),
+            _ => of.health.failed(as_what, now_ns),
+        }
         self.shut(lane, now_ns);
     }
 
