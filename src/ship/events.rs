@@ -69,7 +69,7 @@ pub struct Message {
     pub key: String,
     /// Its id, the header `id`.
     pub id: String,
-    /// An [`Event`].
+    /// An [`schema::Event`].
     pub payload: Vec<u8>,
 }
 
