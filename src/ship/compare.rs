@@ -105,7 +105,7 @@ pub struct Compare {
     due: HashMap<Box<str>, Due>,
     count: u64,
     /// Of each topic and key the last that first came, by its place in the journal.
-    last: HashMap<(Option<Topic>, u64), u64>,
+    last: HashMap<(Topic, u64), u64>,
     keys: HashMap<AccountId, u64>,
     done: Compared,
 }
@@ -177,7 +177,7 @@ impl Compare {
                 return self.done.found += 1;
             }
         }
-        let last = self.last.entry((Some(topic), key)).or_insert(0);
+        let last = self.last.entry((topic, key)).or_insert(0);
         if *last > due.at {
             self.done.put(Wrong::Order, id);
         }
