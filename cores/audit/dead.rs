@@ -22,7 +22,7 @@ use outcry::{
     ship::{
         compare::parse_place,
         cursor::Position,
-        events::{Names, Topic, messages},
+        events::{Message, Names, Topic, messages},
         shipper::{Blocks, Fate, Parcel, Producer, To, Token},
     },
 };
@@ -166,7 +166,7 @@ fn whole(dead: &Dead, dir: &Path) -> Result<Vec<u8>, String> {
     Tail::new(Dir::new(&dir), node).read(at, end, &mut frames).map_err(|trouble| format!("{trouble:?}"))?;
     let mut found = None;
     for frame in frame::frames(&frames).flatten() {
-        let _ = messages(&frame, node, &mut Keyed(&dead.key), &mut |message| {
+        let _ = messages(&frame, node, &mut Keyed(&dead.key), &mut |message: Message| {
             if message.id == dead.id {
                 found = Some(message.payload);
             }
@@ -209,10 +209,11 @@ fn replay(dead: &[Dead], rules: &KafkaRules, dir: &Path) -> Result<bool, AuditEr
             Err(Err(fate)) => say(format_args!("{}: {}", letter.id, why(&fate))),
         }
     }
-    let until = Instant::now() + PATIENCE;
+    let (until, mut told) = (Instant::now() + PATIENCE, Vec::new());
     while !sent.is_empty() && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(20));
-        for (token, fate, _) in kafka.turn() {
+        kafka.hurry(Duration::from_millis(20));
+        kafka.turn(&mut told);
+        for (token, fate, _) in told.drain(..) {
             let Some(id) = sent.remove(&token.0) else { continue };
             match fate {
                 Fate::Acknowledged => good += 1,

@@ -13,12 +13,20 @@ use std::{
 pub struct Dir {
     path: PathBuf,
     reading: Option<(String, File)>,
+    /// Nothing is read that was not asked for.
+    exact: bool,
 }
 
 impl Dir {
     /// The directory at `path`, which is there.
     pub fn new(path: &Path) -> Dir {
-        Dir { path: path.to_path_buf(), reading: None }
+        Dir { path: path.to_path_buf(), reading: None, exact: false }
+    }
+
+    /// The same for whoever reads behind a writer: the kernel is not to read ahead what is not written yet.
+    #[must_use]
+    pub fn exact(self) -> Dir {
+        Dir { exact: true, ..self }
     }
 
     /// Where it is.
@@ -73,7 +81,13 @@ impl Files for Dir {
     fn read(&mut self, name: &str, at: u64, out: &mut [u8]) -> io::Result<()> {
         let file = match self.reading.take() {
             Some((known, file)) if known == name => file,
-            _ => File::open(self.path.join(name))?,
+            _ => {
+                let file = File::open(self.path.join(name))?;
+                if self.exact {
+                    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random)?;
+                }
+                file
+            }
         };
         let (_, file) = self.reading.insert((name.to_string(), file));
         file.read_exact_at(out, at)

@@ -19,7 +19,7 @@ pub mod run;
 pub mod tail;
 pub mod topics;
 
-use crate::{bidder::turn, control::ControlHandle, money::Accounts};
+use crate::{bidder::turn, control::ControlHandle, heap, money::Accounts};
 use outcry::{
     config::{Config, KafkaRules},
     ship::cursor::Position,
@@ -49,6 +49,7 @@ impl Shipping {
     pub fn begin(config: &Config, node: u32) -> Result<Option<Shipping>, ShipError> {
         let Some(rules) = &config.kafka else { return Ok(None) };
         let begun = run::begun(&config.state_dir, node)?;
+        heap::keep_for_libraries();
         let kafka = run::connect(rules, node)?;
         Ok(Some(Shipping { rules: rules.clone(), begun, kafka, reach: Arc::new(Reach::new(begun)) }))
     }

@@ -26,11 +26,13 @@ use std::{
 pub const MESSAGE_MAX: usize = 1_000_000;
 /// What may lie in the queue: messages in flight have a few kilobytes at most, but for the odd one.
 const QUEUE_KB: usize = 128 * 1024;
-/// So long a message may wait for others of its partition: bytes of a batch compress together.
-const LINGER_MS: &str = "100";
+/// A batch goes when it has so much, however short it has waited: more would hold what may be in flight without compressing better.
+const BATCH_BYTES: usize = 128 * 1024;
+/// A context for zstd is made for each batch: the faster level's is small, and batches of this size lose little by it.
+const ZSTD_LEVEL: &str = "1";
 
 /// What came of a parcel; the parcel, where it was not acknowledged.
-pub type Told = (Token, Fate, Option<Parcel>);
+pub type Told = (Token, Fate, Option<Box<Parcel>>);
 
 /// What librdkafka says, from its threads and from ours.
 #[derive(Debug)]
@@ -71,7 +73,7 @@ impl ProducerContext for Listening {
             Ok(_) => (Token(token as u64), Fate::Acknowledged, None),
             Err((error, message)) => {
                 let fate = fate(error, self.alone);
-                (Token(token as u64), fate, parcel(message, &self.topics))
+                (Token(token as u64), fate, parcel(message, &self.topics).map(Box::new))
             }
         };
         self.told.lock().unwrap_or_else(PoisonError::into_inner).push(told);
@@ -153,12 +155,13 @@ impl Kafka {
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("compression.type", "zstd")
+            .set("compression.level", ZSTD_LEVEL)
             // The partitioner of Kafka's own clients: who reads by key finds it where they would.
             .set("partitioner", "murmur2_random")
             .set("message.timeout.ms", "0")
             .set("message.max.bytes", MESSAGE_MAX.to_string())
-            .set("batch.size", MESSAGE_MAX.to_string())
-            .set("linger.ms", LINGER_MS)
+            .set("batch.size", BATCH_BYTES.to_string())
+            .set("linger.ms", rules.linger_ms.to_string())
             .set("queue.buffering.max.messages", (4 * IN_FLIGHT_MAX).to_string())
             .set("queue.buffering.max.kbytes", QUEUE_KB.to_string())
             // A batch that is refused for good ends the producer, so that what is behind it does not get ahead.
@@ -175,17 +178,24 @@ impl Kafka {
         self.producer.client().context()
     }
 
-    /// Hands out what came of parcels since.
-    pub fn turn(&self) -> Vec<Told> {
+    /// Hands out what came of parcels since, in the place of what is in `into`, whose room is used next.
+    pub fn turn(&self, into: &mut Vec<Told>) {
+        into.clear();
         let told = || self.listening().told.lock().unwrap_or_else(PoisonError::into_inner);
         // A call takes the fates of one batch. To wait in it would be to be woken for each.
         loop {
             let before = told().len();
             self.producer.poll(Duration::ZERO);
             if told().len() == before {
-                return std::mem::take(&mut *told());
+                return std::mem::swap(&mut *told(), into);
             }
         }
+    }
+
+    /// Waits so long for what was sent to be there, and lets none of it wait for others.
+    pub fn hurry(&self, most: Duration) {
+        // Not there in time is no error of it.
+        let _ = self.producer.flush(most);
     }
 
     /// What librdkafka said.

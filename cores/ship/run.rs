@@ -1,7 +1,12 @@
 //! The shipper's thread: turns [`Shipper`] on a journal and a producer until it is told to stop.
 //! Owns: both, the cursor's file. Called by: `boot`, on a thread made for it. Never: spins; ends with an acknowledged place that is
 //! not written down.
-use super::{client::ClientError, producer::Kafka, reach::Reach, tail::Tail};
+use super::{
+    client::ClientError,
+    producer::{Kafka, Told},
+    reach::Reach,
+    tail::Tail,
+};
 use crate::{
     control::ControlHandle,
     journal::dir::Dir,
@@ -33,16 +38,18 @@ use std::{
 
 /// The cursor's file in `state_dir`.
 pub const CURSOR: &str = "ship";
-/// Rest where nothing is to be had; what a block that has become durable waits at most.
-const REST: Duration = Duration::from_millis(20);
-/// The same while the queue has no room or nothing goes.
+/// Rest while there is more to be read than is taken.
 const LOOK: Duration = Duration::from_millis(10);
+/// Longest rest otherwise; what a block that has become durable waits at most.
+const REST: Duration = Duration::from_millis(100);
 /// The cursor is written this often, if it has moved: what is sent twice after a crash.
 const SAVE_NS: u64 = 500 * MS;
 /// Figures are told this often.
 const SHOW_NS: u64 = 1_000 * MS;
 /// Delays are those of so long.
 const WINDOW_NS: u64 = 60_000 * MS;
+/// Delays are told in steps of this.
+const STEP_NS: u64 = MS / 10;
 /// After the order to stop what is there is still sent, for so long. The rest goes after the next start.
 const PATIENCE_NS: u64 = 3_000 * MS;
 /// One line is told no more often than this.
@@ -146,12 +153,17 @@ struct Thread<L> {
     shipper: Shipper,
     kafka: Option<Kafka>,
     tail: Tail<Dir>,
+    calm: Duration,
+    /// Room for what came of parcels.
+    fates: Vec<Told>,
     names: Called,
     saved: Position,
     saved_ns: u64,
     shown_ns: u64,
     /// When each delay was seen, and how long it was, nanoseconds.
     delays: VecDeque<(u64, u64)>,
+    /// Of them, in steps of [`STEP_NS`].
+    spread: Option<Histogram<u64>>,
     oldest: Option<Hlc>,
     dead_ns: Option<u64>,
     dead: u64,
@@ -163,7 +175,9 @@ struct Thread<L> {
 /// Runs until it is told to stop.
 pub fn run(seat: Seat, kafka: Kafka, clock: impl Fn() -> Now, log: impl FnMut(&str)) {
     let shipper = Shipper::new(seat.node, seat.begun, seat.rules.bytes_per_s, mix(seat.entropy)).with_fault(fault());
-    let tail = Tail::new(Dir::new(&seat.journal), seat.node);
+    let tail = Tail::new(Dir::new(&seat.journal).exact(), seat.node);
+    // What waits for others anyway need not be read at once.
+    let calm = Duration::from_millis(seat.rules.linger_ms / 10).clamp(LOOK, REST);
     let names = Called(Arc::clone(&seat.accounts));
     let saved = seat.begun;
     let mut thread = Thread {
@@ -171,11 +185,15 @@ pub fn run(seat: Seat, kafka: Kafka, clock: impl Fn() -> Now, log: impl FnMut(&s
         shipper,
         kafka: Some(kafka),
         tail,
+        calm,
+        fates: Vec::new(),
         names,
         saved,
         saved_ns: 0,
         shown_ns: 0,
         delays: VecDeque::new(),
+        // Within a hundredth, up to a day: small enough to be filled anew each second.
+        spread: Histogram::new_with_bounds(1, 86_400_000_000_000 / STEP_NS, 2).ok(),
         oldest: None,
         dead_ns: None,
         dead: 0,
@@ -190,6 +208,9 @@ pub fn run(seat: Seat, kafka: Kafka, clock: impl Fn() -> Now, log: impl FnMut(&s
         let until = *until_ns.get_or_insert(u64::MAX);
         if stopping && until == u64::MAX {
             until_ns = Some(now.boot_ns + PATIENCE_NS);
+        }
+        if stopping && let Some(kafka) = &thread.kafka {
+            kafka.hurry(std::mem::take(&mut rest));
         }
         rest = thread.turn(now, rest);
         let all = thread.shipper.cursor() >= thread.seat.reach.durable();
@@ -207,7 +228,6 @@ impl<L: FnMut(&str)> Thread<L> {
         self.hear(now, rest);
         self.obey(now);
         let durable = self.seat.reach.durable();
-        let before = (self.shipper.read(), self.shipper.in_flight());
         if let Some(kafka) = &mut self.kafka {
             let producer: &mut dyn Producer = kafka;
             self.shipper.turn(now.boot_ns, durable, &mut self.tail, &mut self.names, producer);
@@ -222,19 +242,19 @@ impl<L: FnMut(&str)> Thread<L> {
         if now.boot_ns.saturating_sub(self.shown_ns) >= SHOW_NS {
             self.show(now);
         }
-        let moved = before != (self.shipper.read(), self.shipper.in_flight());
-        if moved || self.shipper.read() < durable { LOOK } else { REST }
+        if self.shipper.read() < durable || self.seat.reach.stopped() { LOOK } else { self.calm }
     }
 
     /// What became of what was sent.
     fn hear(&mut self, now: Now, rest: Duration) {
         std::thread::sleep(rest);
         let Some(kafka) = &self.kafka else { return };
-        let (told, said, fatal) = (kafka.turn(), kafka.said(), kafka.fatal());
-        for (token, fate, parcel) in told {
+        kafka.turn(&mut self.fates);
+        let (said, fatal) = (kafka.said(), kafka.fatal());
+        for (token, fate, parcel) in self.fates.drain(..) {
             // Of a producer that is at its end all messages say that they have failed; why, it says itself.
             if fatal.is_none() || fate == Fate::Acknowledged {
-                self.shipper.fate(token, fate, parcel, now.boot_ns);
+                self.shipper.fate(token, fate, parcel.map(|parcel| *parcel), now.boot_ns);
             }
         }
         for line in said {
@@ -330,12 +350,11 @@ impl<L: FnMut(&str)> Thread<L> {
             figures.set(figure, value);
         }
         figures.set(Ship::DeadSince, self.dead_ns.map(|at| now.boot_ns.saturating_sub(at)));
-        if let (false, Ok(mut all)) =
-            (self.delays.is_empty(), Histogram::<u64>::new_with_bounds(1, 86_400_000_000_000, 3))
-        {
-            self.delays.iter().for_each(|(_, ns)| all.saturating_record(*ns));
-            figures.set(Ship::DelayHalf, all.value_at_quantile(0.5));
-            figures.set(Ship::DelayMost, all.value_at_quantile(0.99));
+        if let (false, Some(all)) = (self.delays.is_empty(), &mut self.spread) {
+            all.reset();
+            self.delays.iter().for_each(|(_, ns)| all.saturating_record(ns / STEP_NS));
+            figures.set(Ship::DelayHalf, all.value_at_quantile(0.5) * STEP_NS);
+            figures.set(Ship::DelayMost, all.value_at_quantile(0.99) * STEP_NS);
         }
         self.seat.handle.set_ship(figures);
     }

@@ -4,7 +4,7 @@
 //! Full: a hundred and fifty bytes a message that is due: who asks chooses the range.
 use super::{
     cursor::Position,
-    events::{Names, Topic, messages},
+    events::{Message, Names, Topic, messages},
 };
 use crate::{budget::AccountId, record::frame::Frame};
 use std::collections::HashMap;
@@ -143,7 +143,7 @@ impl Compare {
                 Due { at: *count, key, seen: Seen::Nowhere }
             });
         };
-        let read = messages(frame, *node, &mut Numbers, &mut |message| {
+        let read = messages(frame, *node, &mut Numbers, &mut |message: Message| {
             let key = match message.key.strip_prefix('\u{1}').and_then(|number| number.parse().ok()) {
                 Some(account) => Key::Of(AccountId(account)),
                 None => Key::Is(hash(&message.key)),

@@ -79,16 +79,28 @@ pub trait Names {
     fn advertiser(&mut self, account: AccountId) -> String;
 }
 
+/// Who takes messages.
+pub trait Sink {
+    /// This one.
+    fn take(&mut self, message: Message);
+
+    /// An empty buffer for a payload: one that was used before, where there is one.
+    fn room(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+}
+
+impl<F: FnMut(Message)> Sink for F {
+    fn take(&mut self, message: Message) {
+        self(message);
+    }
+}
+
 /// Hands out the messages of a frame, in their order.
 ///
 /// # Errors
 /// Its payload cannot be read.
-pub fn messages(
-    frame: &Frame<'_>,
-    node: u32,
-    names: &mut dyn Names,
-    out: &mut dyn FnMut(Message),
-) -> Result<(), RecordError> {
+pub fn messages(frame: &Frame<'_>, node: u32, names: &mut dyn Names, out: &mut dyn Sink) -> Result<(), RecordError> {
     let mut to = Out { frame, node, out };
     match frame.kind() {
         Some(Kind::Auction) => {
@@ -106,14 +118,14 @@ pub fn messages(
 struct Out<'a> {
     frame: &'a Frame<'a>,
     node: u32,
-    out: &'a mut dyn FnMut(Message),
+    out: &'a mut dyn Sink,
 }
 
 impl Out<'_> {
     fn send(&mut self, topic: Topic, kind: &'static str, key: String, id: String, body: Body) {
         let mut payload = self.begun(&key, &id, body.encoded_len());
         body.encode(&mut payload);
-        (self.out)(Message { topic, kind, key, id, payload });
+        self.out.take(Message { topic, kind, key, id, payload });
     }
 
     /// The same with a body that is written here.
@@ -126,13 +138,14 @@ impl Out<'_> {
     ) {
         let mut payload = self.begun(&key, &id, USUAL_BYTES);
         Wire(&mut payload).message(field, fill);
-        (self.out)(Message { topic, kind, key, id, payload });
+        self.out.take(Message { topic, kind, key, id, payload });
     }
 
     /// An [`schema::Event`] up to its body, with room for that.
-    fn begun(&self, key: &str, id: &str, room: usize) -> Vec<u8> {
+    fn begun(&mut self, key: &str, id: &str, room: usize) -> Vec<u8> {
         let header = &self.frame.header;
-        let mut payload = Vec::with_capacity(id.len() + key.len() + 64 + room);
+        let mut payload = self.out.room();
+        payload.reserve(id.len() + key.len() + 64 + room);
         let mut wire = Wire(&mut payload);
         wire.text(1, id.as_bytes());
         wire.text(2, key.as_bytes());

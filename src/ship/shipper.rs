@@ -15,7 +15,7 @@
 use super::{
     compare::frame_id,
     cursor::Position,
-    events::{Message, Names, Topic, messages},
+    events::{Message, Names, Sink, Topic, messages},
     schema::SCHEMA,
 };
 use crate::{
@@ -25,9 +25,12 @@ use crate::{
 };
 use std::collections::VecDeque;
 
-/// Messages that are with the producer at most: with some hundred bytes each some ten megabytes, and a block more. A batch fills for a
-/// tenth of a second, so a million a second can go.
+/// Messages that are with the producer at most: with some hundred bytes each some ten megabytes, and a block more. With 64 partitions of
+/// both topics a quarter of it has batches half full; where there are many more, batches wait for each other, but never longer than
+/// `linger_ms`.
 pub const IN_FLIGHT_MAX: usize = 131_072;
+/// Buffers that are kept: those of a block of usual size.
+const SPARE_MAX: usize = 1_024;
 /// A dead letter that was too large has so much of its message.
 pub const DEAD_BYTES: usize = 16 * 1024;
 /// Between two tries where nobody but a person can help: doubles up to [`PAUSE_MAX_NS`], give or take a quarter.
@@ -136,6 +139,23 @@ struct Block {
     hlc: u64,
 }
 
+/// Where messages of a block wait for the producer.
+struct Queued<'a> {
+    queue: &'a mut VecDeque<(Parcel, u64)>,
+    spare: &'a mut Vec<Vec<u8>>,
+    number: u64,
+}
+
+impl Sink for Queued<'_> {
+    fn take(&mut self, message: Message) {
+        self.queue.push_back((Parcel::of(message), self.number));
+    }
+
+    fn room(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+}
+
 /// Faults for tests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
@@ -191,6 +211,8 @@ pub struct Shipper {
     queue: VecDeque<(Parcel, u64)>,
     in_flight: usize,
     frames: Vec<u8>,
+    /// Payloads' buffers of parcels that the producer has copied.
+    spare: Vec<Vec<u8>>,
     /// Bytes a second, and what may go now.
     rate: u64,
     room: i64,
@@ -220,6 +242,7 @@ impl Shipper {
             queue: VecDeque::new(),
             in_flight: 0,
             frames: Vec::new(),
+            spare: Vec::new(),
             rate,
             room: 0,
             filled_ns: 0,
@@ -352,8 +375,7 @@ impl Shipper {
         let from = self.queue.len();
         for frame in frame::frames(bytes).flatten() {
             hlc = if hlc == 0 { frame.header.hlc } else { hlc };
-            let queue = &mut self.queue;
-            let mut out = |message| queue.push_back((Parcel::of(message), number));
+            let mut out = Queued { queue: &mut self.queue, spare: &mut self.spare, number };
             if let Err(why) = messages(&frame, self.node, names, &mut out) {
                 let parcel = self.dead_frame(&frame, start, &why.to_string());
                 self.queue.push_back((parcel, number));
@@ -376,7 +398,11 @@ impl Shipper {
             match producer.send(parcel, token) {
                 Ok(()) => {
                     self.in_flight += 1;
-                    self.queue.pop_front();
+                    let sent = self.queue.pop_front();
+                    if let Some((Parcel { mut payload, .. }, _)) = sent.filter(|_| self.spare.len() < SPARE_MAX) {
+                        payload.clear();
+                        self.spare.push(payload);
+                    }
                 }
                 Err(Ok(Full)) => return false,
                 Err(Err(fate)) => {

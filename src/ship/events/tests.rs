@@ -32,7 +32,7 @@ fn framed(kind: Kind, encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 fn sent(bytes: &[u8]) -> Vec<(Message, Event)> {
     let frame = frame::decode(bytes).expect("a frame");
     let mut out = Vec::new();
-    messages(&frame, 0xab, &mut Called, &mut |message| {
+    messages(&frame, 0xab, &mut Called, &mut |message: Message| {
         let event = Event::decode(&message.payload[..]).expect("an event");
         assert_eq!((&event.id, &event.key), (&message.id, &message.key));
         assert_eq!(event.encode_to_vec(), message.payload, "as whoever has the schema would write it");
