@@ -9,6 +9,7 @@ use crate::{
         self, BoxFile, CreateError, Found, Producer, Readout, file, marker,
         recover::{self, PATIENCE, Refused},
     },
+    exported::Exported,
     flush::opening::{Boxes, Opened, Opening, OpeningError, Start as Starting, Writes},
     journal::{JournalError, JournalSettings},
     notices::Begun,
@@ -160,6 +161,9 @@ pub fn look(
     let dir = config.state_dir.join("journal");
     fs::create_dir_all(&dir).map_err(|source| KeepingError::Io { path: dir.clone(), source })?;
     let settings = settings(&dir, rules, start.node, entropy, say)?;
+    let exported = rules.wait_for_tiers.then(|| Exported::new(&config.state_dir, start.node)).transpose();
+    let exported =
+        exported.map_err(|source| KeepingError::Io { path: config.state_dir.join(crate::exported::DIR), source })?;
     let (to_boot, opened) = sync_channel(1);
     let (boxes, from_boot) = sync_channel(1);
     let opening = Opening {
@@ -173,6 +177,7 @@ pub fn look(
         opened: to_boot,
         boxes: from_boot,
         ship,
+        exported,
     };
     let starting = Starting {
         node: start.node,

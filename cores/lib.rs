@@ -23,6 +23,7 @@ pub mod boot;
 pub mod check;
 pub mod control;
 pub mod doctor;
+pub mod exported;
 #[cfg(test)]
 mod fixtures;
 pub mod flush;

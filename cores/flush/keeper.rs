@@ -5,6 +5,7 @@
 //! Full: a frame that the journal does not take stays in its box, and a full box stops its core's admission.
 use crate::{
     blackbox::{Consumer, Mark},
+    exported::Exported,
     journal::{Journal, disk::Disk},
     notices::Notices,
     planted::{Fault, planted},
@@ -43,9 +44,10 @@ enum Kept {
     Blocked,
 }
 
-/// Who needs segments that have ended: nobody but who sends them to Kafka.
-pub(super) fn needs(ship: Option<&Reach>) -> Needs {
-    Needs { shipped_below: ship.map(Reach::shipped_below), open_from: u64::MAX }
+/// Who needs segments that have ended: who sends them to Kafka, and who brings them to a store, as far as somebody waits for that.
+pub(super) fn needs(ship: Option<&Reach>, exported: Option<&mut Exported>, now: Now) -> Needs {
+    let exported_below = exported.map(|exported| exported.below(now));
+    Needs { shipped_below: ship.map(Reach::shipped_below), exported_below, open_from: u64::MAX }
 }
 
 #[derive(Debug)]
@@ -101,6 +103,7 @@ pub struct Keeper<D: Disk> {
     buffered: bool,
     notices: Option<Notices>,
     ship: Option<Arc<Reach>>,
+    exported: Option<Exported>,
     /// When every box was last read to its end.
     read_all: Option<Now>,
     /// The journal took no more the last time that it was offered some.
@@ -123,6 +126,7 @@ impl<D: Disk> Keeper<D> {
             buffered: false,
             notices: None,
             ship: None,
+            exported: None,
             read_all: None,
             blocked: false,
             end: End::Not,
@@ -142,6 +146,11 @@ impl<D: Disk> Keeper<D> {
     /// The record goes on to Kafka.
     pub fn ship(&mut self, reach: Option<Arc<Reach>>) {
         self.ship = reach;
+    }
+
+    /// Nothing goes that is not in a store.
+    pub fn wait_for(&mut self, exported: Option<Exported>) {
+        self.exported = exported;
     }
 
     /// A DSP is to be told of a notice once more.
@@ -271,8 +280,8 @@ impl<D: Disk> Keeper<D> {
         if let Some(reach) = &self.ship {
             let Durable { segment, end, .. } = self.journal.durable();
             reach.set_durable(Position { segment, offset: end });
-            self.journal.set_needs(needs(Some(reach)));
         }
+        self.journal.set_needs(needs(self.ship.as_deref(), self.exported.as_mut(), now));
         work
     }
 

@@ -115,6 +115,7 @@ fn what_was_left_stays_while_the_disk_is_full() {
             opened: to_boot,
             boxes: from_boot,
             ship: None,
+            exported: None,
         };
         let disk = StdDisk::new(&files.0, 1).expect("a disk");
         // Boot goes away once it has heard: so it ends.

@@ -9,6 +9,7 @@ use super::{
 use crate::wiring::FlushNoticeEnds;
 use crate::{
     blackbox::{Consumer, Found, Readout},
+    exported::Exported,
     journal::{Journal, JournalError, JournalSettings, Recovered, StdDisk, UringDisk, disk::Disk},
     notices::{Begun, Notices},
     ship::reach::Reach,
@@ -131,6 +132,8 @@ pub struct Opening {
     pub boxes: Receiver<Boxes>,
     /// Where the record goes on to Kafka: what is told to who sends it, and heard.
     pub ship: Option<Arc<Reach>>,
+    /// What is in a store, if nothing is to go before.
+    pub exported: Option<Exported>,
 }
 
 impl Opening {
@@ -171,10 +174,10 @@ impl Opening {
         clock: &impl Fn() -> Now,
         ends: Vec<FlushNoticeEnds>,
     ) -> Option<Keeper<D>> {
-        let Opening { dir, settings, found, opened, boxes, ship, .. } = self;
+        let Opening { dir, settings, found, opened, boxes, ship, mut exported, .. } = self;
         let read = match Journal::open(disk, settings) {
             Ok((mut journal, recovered)) => {
-                journal.set_needs(needs(ship.as_deref()));
+                journal.set_needs(needs(ship.as_deref(), exported.as_mut(), clock()));
                 read_out(journal, recovered, (found, &dir), clock)
             }
             Err(e) => Err(e.into()),
@@ -197,6 +200,7 @@ impl Opening {
         let mut keeper = Keeper::new(consumers, journal, start.epoch, last);
         keeper.notice(notices.map(|begun| Notices::new(begun, ends, now)));
         keeper.ship(ship);
+        keeper.wait_for(exported);
         keeper.set_buffered(writes != Writes::Direct);
         let started = Started {
             wall_ms: now.unix_ms(),

@@ -134,7 +134,7 @@ impl<D: Disk> Journal<D> {
             kept: found.kept,
             settings,
             disk,
-            needs: Needs { shipped_below: None, open_from: u64::MAX },
+            needs: Needs { shipped_below: None, exported_below: None, open_from: u64::MAX },
             pace: Pace::default(),
             going: Vec::new(),
             checkpoint: None,

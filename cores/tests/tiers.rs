@@ -22,6 +22,7 @@ use outcry::{
     units::{EventId, Now, mix},
 };
 use outcry_cores::{
+    exported::{self, Exported},
     journal::{Journal, JournalSettings, StdDisk},
     tiers::store::Store,
 };
@@ -550,6 +551,31 @@ fn what_was_lost_before_it_was_exported_is_told() {
     assert_eq!(outcry(&["tiers", "list", &at.url]).0, 1);
     let (code, _, err) = advertiser(&dir, ODD, &["--tiers", &at.url]);
     assert!(code == 1 && err.contains("neither in the journal nor in"), "{err}");
+}
+
+#[test]
+fn an_exchange_that_waits_hears_how_far_the_store_has_it() {
+    let at = &stores("waits")[0];
+    let state = Scratch::new("waits");
+    let dir = Scratch(state.0.join("journal"));
+    fs::create_dir(&dir.0).expect("a directory");
+    written(&dir, 300, None);
+    // Nobody waits.
+    assert_eq!(export(&state, at, &["--segments", "1"]).0, 0);
+    assert!(!state.0.join(exported::DIR).exists());
+    let mut waiting = Exported::new(&state.0, NODE).expect("a place");
+    let now = |s: u64| Now { boot_ns: s * 1_000_000_000, wall_offset_ns: 0 };
+    assert_eq!(waiting.below(now(0)), 0);
+    for (s, place) in [(10, &state), (20, &dir)] {
+        let (code, said, err) = export(place, at, &["--json"]);
+        let said: Value = serde_json::from_str(&said).expect("JSON");
+        let below = said["exported_below"].as_u64().expect("a number");
+        assert!(code == 0 && below > 2, "{err}{said}");
+        assert_eq!(waiting.below(now(s)), below, "told again where nothing more was to be exported");
+        fs::remove_dir_all(state.0.join(exported::DIR)).expect("it");
+        fs::create_dir(state.0.join(exported::DIR)).expect("again");
+    }
+    std::mem::forget(dir);
 }
 
 #[test]

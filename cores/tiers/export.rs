@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     audit::{self, Where},
+    exported,
     out::out,
 };
 use bytes::Bytes;
@@ -36,6 +37,7 @@ use outcry::{
         plan::{self, Closed, Sizes},
     },
 };
+use std::{io, path::PathBuf};
 
 /// Seven years with two leap days.
 pub(super) const COLD_DAYS: u64 = 2557;
@@ -116,6 +118,8 @@ pub(super) fn run(args: &ExportArgs) -> Result<bool, TiersError> {
     }
     abandoned(&store, node, next)?;
     let mut done = 0;
+    // What was exported before is told again: the file may have been lost, or nobody waited for it.
+    let mut told = tell(&journal, next);
     while let Some(taken) = next_batch(args, &store, &mut journal, &ends, next)? {
         let last = next + taken.len() as u64 - 1;
         match batch(args, &store, &mut journal, &ends, taken, &mut accounts)? {
@@ -128,6 +132,14 @@ pub(super) fn run(args: &ExportArgs) -> Result<bool, TiersError> {
             Some(whole) => good &= whole,
         }
         (done, next) = (done + 1, last + 1);
+        told = tell(&journal, next);
+    }
+    if let Err((path, why)) = &told {
+        say(format_args!(
+            "{}: {why}: an exchange that waits for exports (`record.wait_for_tiers`) is not told of this one and lets nothing go",
+            path.display()
+        ));
+        good = false;
     }
     let counts = store.counts();
     let mut text = String::new();
@@ -159,6 +171,12 @@ pub(super) fn run(args: &ExportArgs) -> Result<bool, TiersError> {
     }
     out(&text);
     Ok(good)
+}
+
+/// Tells the exchange whose journal it is, if it waits, how far it is in the store; else where that could not be told, and why.
+fn tell(journal: &Journal, below: u64) -> Result<(), (PathBuf, io::Error)> {
+    let state_dir = journal.state_dir();
+    exported::tell(state_dir, journal.node, below).map_err(|why| (state_dir.join(exported::DIR), why))
 }
 
 /// What exports began that ended otherwise. Either its manifest was there already, or its segments have left the journal since:

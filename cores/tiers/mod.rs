@@ -1,6 +1,6 @@
 //! `outcry tiers`: what the journal had goes to an object store, is looked at there, and goes from there when its time is over.
-//! Owns: nothing. Runs on: the main thread of its own process. Called by: main. Never: touches a journal's files, or what the
-//! exchange keeps whole in `raw/`; removes what is younger than was said.
+//! Owns: nothing. Runs on: the main thread of its own process. Called by: main. Never: touches a journal's files (it tells
+//! how far they are in a store, beside them: `exported`), or what the exchange keeps whole in `raw/`; removes what is younger than was said.
 //!
 //! What is where in a store, and why: `src/tiers/SPEC.md`. Only with the feature `tiers`: what it brings compiles longer than the
 //! exchange.

@@ -273,6 +273,7 @@ impl Checker<'_, '_> {
             segment_bytes: self.get(record, &schema::SEGMENT_BYTES).value / PAGE as u64 * PAGE as u64,
             keep_days: self.get(record, &schema::KEEP_DAYS).value,
             keep_bytes: self.get(record, &schema::KEEP_BYTES).value,
+            wait_for_tiers: self.get(record, &schema::WAIT_FOR_TIERS).value,
         };
         let raw = one(self, "raw");
         let raw = RawRules {

@@ -117,6 +117,8 @@ pub struct RecordRules {
     pub keep_days: u64,
     /// Bytes of all segments above which the oldest goes.
     pub keep_bytes: u64,
+    /// Nothing goes before it is in a store.
+    pub wait_for_tiers: bool,
 }
 
 /// What a record survives.

@@ -384,12 +384,30 @@ pub(super) const KEEP_BYTES: Key<Whole> = key(
     "Above this the oldest records go whatever their age; a disk that is smaller lowers it, with a warning.",
 );
 
+pub(super) const WAIT_FOR_TIERS: Key<Flag> = key(
+    "wait_for_tiers",
+    Toml("false"),
+    Flag,
+    "Nothing goes that `outcry tiers export` has not brought to a store, whatever its age and keep_bytes: without exports the \
+     disk fills up.",
+);
+
 const RECORD: Section = Section {
     name: "record",
     path: "record",
     shape: Shape::Once,
     meaning: "What is kept of each auction, in state_dir/journal.",
-    keys: &[&BID_BYTES, &DURABILITY, &COMMIT_MS, &BOX_BYTES, &BOX_DIR, &SEGMENT_BYTES, &KEEP_DAYS, &KEEP_BYTES],
+    keys: &[
+        &BID_BYTES,
+        &DURABILITY,
+        &COMMIT_MS,
+        &BOX_BYTES,
+        &BOX_DIR,
+        &SEGMENT_BYTES,
+        &KEEP_DAYS,
+        &KEEP_BYTES,
+        &WAIT_FOR_TIERS,
+    ],
     sections: &[],
 };
 

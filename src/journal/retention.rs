@@ -29,6 +29,8 @@ pub struct Kept {
 pub struct Needs {
     /// Segments below this have been shipped whole. `None`: there is nothing to ship them to.
     pub shipped_below: Option<u64>,
+    /// Segments below this are in the tiers. `None`: nobody waits for that.
+    pub exported_below: Option<u64>,
     /// Segments from this on hold an open lease, hold or outbox entry; `u64::MAX`: none does.
     pub open_from: u64,
 }
@@ -75,7 +77,8 @@ pub fn may_go(kept: &[Kept], live_bytes: u64, needs: Needs, retention: Retention
     let mut total = live_bytes + kept.iter().map(|k| k.bytes).sum::<u64>();
     let goes = |k: &&Kept| {
         // What is shipped is kept as long as it costs nothing: to be looked at here.
-        let needed = k.segment >= needs.open_from || needs.shipped_below.is_some_and(|below| k.segment >= below);
+        let missing = |below: Option<u64>| below.is_some_and(|below| k.segment >= below);
+        let needed = k.segment >= needs.open_from || missing(needs.shipped_below) || missing(needs.exported_below);
         let large = total > retention.bytes_max;
         let old = now.unix_ms().saturating_sub(k.last_unix_ms) > retention.age_ms && pace.debt_ms == 0;
         if needed || !(large || old) {
@@ -163,7 +166,7 @@ mod tests {
 
     #[test]
     fn what_is_needed_stays() {
-        let free = Needs { shipped_below: None, open_from: u64::MAX };
+        let free = Needs { shipped_below: None, exported_below: None, open_from: u64::MAX };
         let rows = [
             ("young and few", 5, 0, free, 5 * DAY, 0),
             ("age lets the old ones go", 5, 0, free, 10 * DAY + 1, 3),
@@ -172,6 +175,15 @@ mod tests {
             ("an open lease holds its segment and all behind it", 12, 0, Needs { open_from: 2, ..free }, 100 * DAY, 1),
             ("not shipped, not gone", 12, 0, Needs { shipped_below: Some(1), ..free }, 100 * DAY, 0),
             ("shipped and over", 12, 0, Needs { shipped_below: Some(4), ..free }, 100 * DAY, 3),
+            ("not exported, not gone", 12, 0, Needs { exported_below: Some(1), ..free }, 100 * DAY, 0),
+            (
+                "both have to have it",
+                12,
+                0,
+                Needs { shipped_below: Some(5), exported_below: Some(3), ..free },
+                100 * DAY,
+                2,
+            ),
             ("shipped and within bounds stays", 5, 0, Needs { shipped_below: Some(4), ..free }, 1, 0),
         ];
         for (what, n, live, needs, now, expected) in rows {
@@ -201,7 +213,7 @@ mod tests {
         kept.len()
     }
 
-    const FREE: Needs = Needs { shipped_below: None, open_from: u64::MAX };
+    const FREE: Needs = Needs { shipped_below: None, exported_below: None, open_from: u64::MAX };
 
     #[test]
     fn a_clock_that_jumps_by_years_takes_two_segments_and_then_three_hours_for_a_day() {

@@ -555,7 +555,7 @@ fn what_is_let_go_is_not_missing() {
     let (_, findings) = read_all(&mut journal.disk).expect("a journal");
     assert!(findings.iter().all(Finding::harmless), "{findings:?}");
     // What something needs stays.
-    journal.set_needs(Needs { shipped_below: None, open_from: 0 });
+    journal.set_needs(Needs { shipped_below: None, exported_below: None, open_from: 0 });
     world.boxes.entry((1, 0)).or_default().made = 3000;
     world.settle(&mut journal).expect("a good disk");
     assert!(journal.disk.files.values().map(|f| f.len() as u64).sum::<u64>() > 2 * held);
