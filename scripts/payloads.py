@@ -64,10 +64,10 @@ def event(b):
 
 
 def auction(b):
-    if (version := b.n(1)) not in (2, 3, 4):
+    if (version := b.n(1)) not in (2, 3, 4, 5):
         raise ValueError(f"version {version}")
     flags = ("test", "late", "other_seat", "has_rate", "some_no", "traced", "timed", "awaits")
-    r = dict(zip(flags, b.flags({2: 4, 3: 7, 4: 8}[version])))
+    r = dict(zip(flags, b.flags({2: 4, 3: 7, 4: 8, 5: 8}[version])))
     r["bidid"] = event(b)
     for name in ("configuration_id", "configuration", "entropy", "arrival_boot_ns", "wall_ms"):
         r[name] = b.n(8)
@@ -80,6 +80,7 @@ def auction(b):
     nbr = b.n(2)
     r["nbr"] = None if nbr == 65535 else nbr
     r["asked"] = b.n(5) if version > 2 else 0
+    house = b.n(1) if version > 4 else 0
     r["user"] = {"salt": b.n(4), "hash": f"{b.n(8):016x}"} if user == 5 else USERS[user]
     r["trace_id"] = b.take(16).hex() if r.get("traced") else None
     r["stages"] = {name: b.n(5) for name in STAGES} if r.get("timed") else None
@@ -110,7 +111,7 @@ def auction(b):
         return {"guar": guar, "at": at, "floor": floor(amount, plain), "id": b.kept(length)}
 
     def dsp():
-        closed, every, plain, has_nbr, few = b.flags(5)
+        closed, every, plain, has_nbr, few, by_chance = b.flags(6) if version > 4 else b.flags(5) + [False]
         d = {"closed": closed, "outcome": b.n(1)}
         length, seen = b.n(1), b.n(1)
         d["spans"] = [b.n(5) for _ in range(4)]
@@ -120,11 +121,14 @@ def auction(b):
         d["bids"], d["unusable"], d["too_many"] = (seen, 0, 0) if few else (b.n(4), b.n(4), b.n(4))
         if length > 128:
             b.n(8)
+        d["asked_probability"] = b.n(2) if by_chance else None
         return d | {"name": b.kept(length)}
 
     def other():
         outcome, length = b.n(1), b.n(1)
-        return {"outcome": outcome, "name": b.kept(length)}
+        by_chance = version > 4 and outcome > 127
+        o = {"outcome": outcome % 128, "asked_probability": b.n(2) if by_chance else None}
+        return o | {"name": b.kept(length)}
 
     def bid():
         group, took_part, no_deal = b.flags(3)
@@ -155,6 +159,7 @@ def auction(b):
     r["bids"] = [bid() for _ in range(bids)]
     r["funds"] = answers()
     r["wins"] = [win() for _ in range(wins)]
+    r["house"] = [{"imp": b.n(1), "price": b.cpm(), "crid": b.kept(b.n(1))} for _ in range(house)]
     b.end()
     return r
 
@@ -305,6 +310,10 @@ def same_auction(read, shown):
         assert nano(a["rate"]) == b["rate"]
         for span, name in zip(a["spans"], ("queued_us", "sent_us", "first_byte_us", "done_us")):
             assert ((span - 1) // 1000 if span else None) == b.get(name), name
+    for a, b in zip(read["dsps"] + read["not_asked"], shown["dsps"] + shown["not_asked"], strict=True):
+        assert (a["name"], a["asked_probability"]) == (b["name"], b.get("asked_probability"))
+    for a, b in zip(read["house"], shown.get("house", []), strict=True):
+        assert (read["imp"][a["imp"]]["id"], micro(a["price"]), a["crid"]) == (b["impid"], b["price"], b["crid"])
     for a, b in zip(read["bids"], shown["bids"], strict=True):
         assert read["dsps"][a["dsp"]]["name"] == b["dsp"] and micro(a["price"]) == b["price"] and a["loss"] == b["loss"]
         assert [a[n] for n in ("id", "seat", "cid", "crid")] == [b.get(n, "") for n in ("id", "seat", "cid", "crid")]
@@ -322,7 +331,7 @@ def same_auction(read, shown):
 def self_test():
     folder = os.path.join(TOP, "src")
     golden = {}
-    for version in (2, 3, 4):
+    for version in (2, 3, 4, 5):
         with open(os.path.join(folder, f"auction/record/v{version}.golden.txt")) as f:
             golden[version] = [bytes.fromhex(line) for line in f.read().split()]
     with open(os.path.join(folder, "record/show/auctions.golden.json")) as f:

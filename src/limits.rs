@@ -30,6 +30,8 @@ pub const JSON_DEPTH_MAX: usize = 64;
 
 /// Longest string that the decision record keeps of a bid or an impression; longer ones are cut with a mark.
 pub const RECORD_TEXT_MAX: usize = 128;
+/// Longest `crid` of a house ad: it stands in the record in a winner's place.
+pub const HOUSE_CRID_MAX: usize = 40;
 /// Longest encoded decision record: a head; each impression, deal, DSP asked or not, bid (with its five texts,
 /// seven tenths of the sum) and winner; the funds' answers as bits. Some 240 KB when everything is at its bound at once; what
 /// one auction can need follows from its request ([`auction::record::bound()`]).

@@ -3,6 +3,10 @@
 //!
 //! One micro-unit of CPM is one nano-unit for one impression, so a price in CPM micros *is* the charge of
 //! one impression in nanos and no division ever happens between the two.
+mod probability;
+
+pub use probability::Probability;
+
 use std::fmt;
 
 /// Which way an inexact amount goes. The exchange's rule: bid prices down, converted floors up, charges

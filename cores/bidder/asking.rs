@@ -32,7 +32,7 @@ use outcry::{
         metrics::CoreMetrics,
         stages::StageTimes,
     },
-    units::{EventId, MS, Now, mix},
+    units::{EventId, MS, Now, Probability, mix},
 };
 
 /// The path went with a reload.
@@ -180,7 +180,7 @@ impl Bidder {
             let as_what = match not_asked.map_or_else(|| egress.admit(lane, now_ns), Err) {
                 Ok(as_what) => as_what,
                 Err(outcome) => {
-                    flight.not_asked(ix, outcome);
+                    flight.not_asked(ix, outcome, Probability::ALWAYS);
                     metrics.dsp_outcome(row, outcome, 0);
                     continue;
                 }

@@ -17,7 +17,7 @@ use outcry::{
     limits::ASKED_MAX,
     openrtb::{codes::Outcome, request::Request, response::Response},
     record::{labels::Stage, metrics::CoreMetrics, stages::StageTimes, trace::TraceId, user::Salt},
-    units::{DspIx, EventId, ExchangeIx, Now},
+    units::{DspIx, EventId, ExchangeIx, Now, Probability},
 };
 
 /// DSPs that are asked as a rule: more make room as they come.
@@ -62,6 +62,8 @@ pub struct Leg {
     pub done_ns: u64,
     /// As what it was asked.
     pub as_what: Admission,
+    /// With which probability it was asked.
+    pub asked_probability: Probability,
     imps: u64,
     body: Vec<u8>,
 }
@@ -128,7 +130,7 @@ pub struct Flight {
     asked: usize,
     /// Hardly anybody healthy was asked: probes are waited for too.
     patient: bool,
-    not_asked: Vec<(DspIx, Outcome)>,
+    not_asked: Vec<(DspIx, Outcome, Probability)>,
     /// It is decided, and waits for markup.
     pub fetching: Option<Box<Fetching>>,
 }
@@ -250,9 +252,16 @@ impl Flight {
         (self.asked - 1) as u8
     }
 
-    /// A DSP is not asked, and why.
-    pub fn not_asked(&mut self, dsp: DspIx, outcome: Outcome) {
-        self.not_asked.push((dsp, outcome));
+    /// A leg was asked by chance, with this probability: times what is known of it already.
+    pub fn asked_with(&mut self, leg: u8, probability: Probability) {
+        if let Some(leg) = self.leg(leg) {
+            leg.asked_probability = leg.asked_probability.and(probability);
+        }
+    }
+
+    /// A DSP is not asked, and why; the probability that it had if chance decided, else always.
+    pub fn not_asked(&mut self, dsp: DspIx, outcome: Outcome, probability: Probability) {
+        self.not_asked.push((dsp, outcome, probability));
     }
 
     /// A leg of this flight.
@@ -322,8 +331,8 @@ impl Flight {
         let start = self.start(snapshot);
         let dsp = |ix: DspIx| &snapshot.config().dsps[ix.0 as usize];
         auction.begin(&start);
-        for (ix, outcome) in &self.not_asked {
-            auction.not_asked(*ix, &dsp(*ix).name, *outcome);
+        for (ix, outcome, probability) in &self.not_asked {
+            auction.not_asked(*ix, &dsp(*ix).name, *outcome, *probability);
         }
         let legs = self.legs();
         for leg in legs {
@@ -334,6 +343,7 @@ impl Flight {
         }
         for (at, (leg, view)) in legs.iter().zip(views).enumerate() {
             let at = at as u8;
+            auction.asked_with(at, leg.asked_probability);
             auction.leg_sent(at, leg.sent_ns);
             auction.leg_first_byte(at, leg.first_byte_ns);
             let body = leg.body.as_slice();

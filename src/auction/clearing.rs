@@ -175,8 +175,7 @@ fn no_win(inputs: &Inputs) -> Nbr {
     if !inputs.imps.is_empty() && inputs.imps.iter().all(|i| i.refused) {
         return Nbr::NothingToSell;
     }
-    let no_time = |o: &Outcome| *o == Outcome::NoTime;
-    if inputs.legs.is_empty() && inputs.not_asked.iter().any(|(_, o)| no_time(o)) {
+    if inputs.legs.is_empty() && inputs.not_asked.iter().any(|n| n.outcome == Outcome::NoTime) {
         return Nbr::InsufficientTime;
     }
     Nbr::NoBids

@@ -12,7 +12,7 @@ use crate::{
         text::Text,
     },
     record::{stages::StageTimes, trace::TraceId, user::User},
-    units::{Cpm, Currency, DspIx, EventId, Multiplier, Rate},
+    units::{Cpm, Currency, DspIx, EventId, Multiplier, Probability, Rate},
 };
 
 /// A text kept in [`Inputs::texts`], at most [`RECORD_TEXT_MAX`] bytes of it.
@@ -106,6 +106,19 @@ pub struct Leg {
     pub bids_unusable: u32,
     /// Of these, beyond what is looked at ([`Loss::TooMany`]).
     pub bids_dropped: u32,
+    /// With which probability it was asked. Before version 5 of the record nobody was asked otherwise than always.
+    pub asked_probability: Probability,
+}
+
+/// One DSP that was not asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotAsked {
+    /// Its name.
+    pub name: Kept,
+    /// Why.
+    pub outcome: Outcome,
+    /// The probability that it had, if that is why; else, as it was not by chance, always.
+    pub asked_probability: Probability,
 }
 
 /// [`BidIn::imp`] of a bid whose impression was not offered to its DSP.
@@ -237,7 +250,7 @@ pub struct Inputs {
     /// All DSPs that were asked.
     pub legs: Vec<Leg>,
     /// All that were not, with the reason.
-    pub not_asked: Vec<(Kept, Outcome)>,
+    pub not_asked: Vec<NotAsked>,
     /// All bids that were looked at, in the order in which their answers were read.
     pub bids: Vec<BidIn>,
     /// The kept texts.

@@ -57,11 +57,11 @@ use crate::{
         trace::TraceId,
         user::{Salt, User},
     },
-    units::{Cpm, Currency, DspIx, EventId, ExchangeIx, Rate, Round, hash_bytes, mix},
+    units::{Cpm, Currency, DspIx, EventId, ExchangeIx, Probability, Rate, Round, hash_bytes, mix},
 };
 use bumpalo::Bump;
 use eligibility::{Offer, Rules};
-use input::{BidIn, DealIn, Floor, ImpIn, Inputs, Kept, Leg, NO_DEAL, NO_IMP};
+use input::{BidIn, DealIn, Floor, ImpIn, Inputs, Kept, Leg, NO_DEAL, NO_IMP, NotAsked};
 
 /// What one auction starts from. The same value is handed in again with every answer: the request's views point
 /// into `body`, which waits with the auction.
@@ -199,6 +199,13 @@ impl Auction {
         }
     }
 
+    /// A leg was asked with this probability only: stands in the record. What is not said so was asked for sure.
+    pub fn asked_with(&mut self, leg: u8, probability: Probability) {
+        if let Some(l) = self.record.inputs.legs.get_mut(usize::from(leg)) {
+            l.asked_probability = probability;
+        }
+    }
+
     /// A DSP is asked for `imps`: its leg. Asking more than [`ASKED_MAX`] is the caller's fault and changes the last.
     pub fn ask(&mut self, dsp: DspIx, name: &str, imps: u64, now_ns: u64) -> u8 {
         debug_assert!(self.record.inputs.legs.len() < ASKED_MAX && !self.decided);
@@ -223,18 +230,20 @@ impl Auction {
             bids_seen: 0,
             bids_unusable: 0,
             bids_dropped: 0,
+            asked_probability: Probability::ALWAYS,
         };
         i.legs.push(leg);
         i.legs.len() as u8 - 1
     }
 
-    /// A DSP is not asked, and why ([`Outcome::NotEligible`], [`Outcome::NoTime`]): stands in the record.
-    pub fn not_asked(&mut self, _dsp: DspIx, name: &str, outcome: Outcome) {
+    /// A DSP is not asked, and why ([`Outcome::NotEligible`], [`Outcome::NoTime`]), and the probability that it had if chance
+    /// decided, else always: stands in the record.
+    pub fn not_asked(&mut self, _dsp: DspIx, name: &str, outcome: Outcome, asked_probability: Probability) {
         let i = &mut self.record.inputs;
         debug_assert!(i.not_asked.len() < DSPS_MAX);
         if i.not_asked.len() < DSPS_MAX {
             let name = i.keep_bytes(name.as_bytes());
-            i.not_asked.push((name, outcome));
+            i.not_asked.push(NotAsked { name, outcome, asked_probability });
         }
     }
 

@@ -3,7 +3,7 @@
 //! Called by: [`super::Auction`], and whoever audits. Never: holds an index of a configuration: names only.
 //! Full: at most [`bound`] bytes, which is known before the auction begins: bids that would not fit are not looked at.
 //!
-//! The payload of frames of kind 1. The first byte is the version: `v4` is written, those before it are still read. How the bytes
+//! The payload of frames of kind 1. The first byte is the version: `v5` is written, those before it are still read. How the bytes
 //! lie: `src/record/SPEC.md`.
 mod parts;
 mod replaying;
@@ -12,6 +12,7 @@ mod v1;
 mod v2;
 mod v3;
 mod v4;
+mod v5;
 
 pub use crate::record::codec::RecordError;
 pub use replaying::{Difference, replay};
@@ -20,15 +21,15 @@ pub use room::{Shape, bound};
 use super::{
     clearing::{Decision, clear},
     funds::{Account, Answer, Funds, Place, Ticket},
-    input::Inputs,
+    input::{Inputs, Kept},
 };
-use crate::units::Money;
+use crate::units::{Cpm, Money};
 use bumpalo::Bump;
 
 /// The frame's kind.
 pub const KIND: u8 = 1;
 /// First byte of a record that is written today, and the frame's version.
-pub const VERSION: u8 = v4::VERSION;
+pub const VERSION: u8 = v5::VERSION;
 
 /// One auction: what went into its decision, and what came out.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +40,19 @@ pub struct Record {
     pub funds: Vec<Answer>,
     /// What was decided.
     pub decision: Decision,
+    /// Nobody won, and these were answered for want of anything better. Nobody pays for them.
+    pub house: Vec<HouseAd>,
+}
+
+/// A house ad in the place of a winner. It is no part of the decision, which is that there is no winner.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HouseAd {
+    /// The impression, in the request's order.
+    pub imp: u8,
+    /// What the answer says, CPM in the answer's currency.
+    pub price: Cpm,
+    /// Its `crid`, in [`Inputs::texts`].
+    pub crid: Kept,
 }
 
 impl Record {
@@ -48,6 +62,7 @@ impl Record {
         self.decision.wins.clear();
         self.decision.losses.clear();
         self.decision.nbr = None;
+        self.house.clear();
     }
 
     /// Decides, writing down what the funds answer.
@@ -87,7 +102,7 @@ impl Funds for Heard<'_> {
 impl Record {
     /// Appends the record's bytes, version [`VERSION`].
     pub fn encode(&self, out: &mut Vec<u8>) {
-        v4::encode(self, out);
+        v5::encode(self, out);
     }
 
     /// Reads a record of any version. What was never in it (a DSP's index; what its version did not keep) is as
@@ -102,6 +117,7 @@ impl Record {
             Some(&v2::VERSION) => v2::decode(bytes),
             Some(&v3::VERSION) => v3::decode(bytes),
             Some(&v4::VERSION) => v4::decode(bytes),
+            Some(&v5::VERSION) => v5::decode(bytes),
             Some(_) => Err(RecordError::Version),
         }
     }
@@ -115,6 +131,7 @@ impl Record {
             Some(&v2::VERSION) => v2::head(bytes),
             Some(&v3::VERSION) => v3::head(bytes),
             Some(&v4::VERSION) => v4::head(bytes),
+            Some(&v5::VERSION) => v5::head(bytes),
             _ => Record::decode(bytes).map(|record| record.inputs),
         }
     }
@@ -122,7 +139,7 @@ impl Record {
 
 /// Do charges of this record wait for notices? Looks at nothing else.
 pub fn awaits(bytes: &[u8]) -> bool {
-    v4::awaits(bytes)
+    v5::awaits(bytes)
 }
 
 #[cfg(test)]

@@ -334,7 +334,7 @@ fn why_there_is_no_bid() {
     assert_eq!(nbr(&|f, _| f.request.imps[0].refused = Some(ImpRefusal::DynamicPod)), Some(Nbr::NothingToSell));
     let late = |f: &mut Fix, a: &mut Auction| {
         a.begin(&f.start());
-        a.not_asked(DspIx(0), "d", Outcome::NoTime);
+        a.not_asked(DspIx(0), "d", Outcome::NoTime, Probability::ALWAYS);
     };
     assert_eq!(nbr(&late), Some(Nbr::InsufficientTime));
 }

@@ -24,7 +24,7 @@ use crate::{
     auction::{
         BUYER_MAX, Record, Win, buyer,
         delivery::{Delivery, Known},
-        input::{BidIn, Inputs, NO_DEAL},
+        input::{BidIn, Inputs, NO_DEAL, NotAsked},
     },
     budget::{AccountId, Period},
     notice::{holds::Lapse, told::Notice},
@@ -226,7 +226,7 @@ fn whole(record: &Record, bidid: &str, w: &mut Wire<'_>) {
             w.number(6, leg.bids_seen);
         });
     }
-    for (name, outcome) in &i.not_asked {
+    for NotAsked { name, outcome, .. } in &i.not_asked {
         w.message(21, |w| {
             w.text(1, i.text(*name));
             w.text(2, outcome.name().as_bytes());

@@ -1,25 +1,25 @@
 //! What records have had in common since version 2. Byte by byte: `src/record/SPEC.md`.
-//! Owns: nothing. Runs on: each bidder core (writes), readers of journals (read). Called by: `v2`, `v3`, `v4`.
+//! Owns: nothing. Runs on: each bidder core (writes), readers of journals (read). Called by: `v2` to `v5`.
 //! Never: allocates beyond what it appends to; panics on what it reads.
 //!
 //! Blocks of fixed length, each followed by what its flags announce and then by its texts, so that what an auction did
 //! not have costs a bit. Times are spans from the first byte; an amount in the accounting currency stands alone.
 use super::{
-    Record, RecordError,
+    HouseAd, Record, RecordError,
     room::{
-        BID_BLOCK, DEAL_BLOCK, FLOOR_REST, FUNDS_OF_BID, IMP_BLOCK, LEG_BLOCK, LEG_COUNTS, LEG_RATE, MEDIA_FLOOR,
-        NOT_ASKED_BLOCK,
+        BID_BLOCK, DEAL_BLOCK, FLOOR_REST, FUNDS_OF_BID, HOUSE_BLOCK, IMP_BLOCK, LEG_BLOCK, LEG_COUNTS, LEG_RATE,
+        MEDIA_FLOOR, NOT_ASKED_BLOCK, PROBABILITY,
     },
 };
 use crate::{
     auction::{
         clearing::Win,
         funds::{self, Answer},
-        input::{BidIn, DealIn, Floor, ImpIn, Inputs, Kept, Leg, NO_DEAL, NO_IMP},
+        input::{BidIn, DealIn, Floor, ImpIn, Inputs, Kept, Leg, NO_DEAL, NO_IMP, NotAsked},
     },
     budget::{AccountId, Period},
     config::resolved::RunnerUp,
-    limits::{ASKED_MAX, BIDS_MAX, DEALS_MAX, DSPS_MAX, IMPS_MAX, RECORD_TEXT_MAX},
+    limits::{ASKED_MAX, BIDS_MAX, DEALS_MAX, DSPS_MAX, HOUSE_CRID_MAX, IMPS_MAX, RECORD_TEXT_MAX},
     openrtb::{
         codes::{Loss, Nbr, Outcome},
         request::Channel,
@@ -28,11 +28,13 @@ use crate::{
         codec::{Block, Read, Reader, U40_MAX, flags},
         user::User,
     },
-    units::{Cpm, Currency, DspIx, Multiplier, Rate},
+    units::{Cpm, Currency, DspIx, Multiplier, Probability, Rate},
 };
 
 pub(super) const NO_NBR: u16 = u16::MAX;
 const NO_OUTCOME: u8 = u8::MAX;
+/// Added to the outcome of a DSP that was not asked, if a probability follows.
+const WITH_PROBABILITY: u8 = 1 << 7;
 /// Added to the length of a text that was cut.
 const CUT: usize = 127;
 /// What stands for the shortest text that was cut: a character's bytes below the most that is kept.
@@ -40,6 +42,7 @@ const CUT_FIRST: usize = RECORD_TEXT_MAX - 4 + CUT;
 /// And for the longest.
 const CUT_LAST: usize = RECORD_TEXT_MAX + CUT;
 
+const _: () = assert!(Outcome::ALL.len() <= WITH_PROBABILITY as usize);
 const _: () = assert!(RECORD_TEXT_MAX < CUT_FIRST && CUT_LAST <= u8::MAX as usize);
 
 // --- writing -------------------------------------------------------------------------------------
@@ -103,8 +106,10 @@ pub(super) fn put_body(record: &Record, out: &mut Vec<u8>) {
     for leg in &i.legs {
         put_leg(i, leg, out);
     }
-    for (name, outcome) in &i.not_asked {
-        Block::<NOT_ASKED_BLOCK>::new().u8(*outcome as u8).u8(length(*name)).end(out);
+    for NotAsked { name, outcome, asked_probability } in &i.not_asked {
+        let with = if asked_probability.is_always() { 0 } else { WITH_PROBABILITY };
+        Block::<NOT_ASKED_BLOCK>::new().u8(*outcome as u8 | with).u8(length(*name)).end(out);
+        put_probability(*asked_probability, out);
         put_texts(i, &[*name], out);
     }
     for (at, bid) in i.bids.iter().enumerate() {
@@ -116,6 +121,21 @@ pub(super) fn put_body(record: &Record, out: &mut Vec<u8>) {
 pub(super) fn put_yes(funds: &[Answer], out: &mut Vec<u8>) {
     for eight in funds.chunks(8) {
         out.push(eight.iter().rev().fold(0, |all, &a| all << 1 | u8::from(a == Answer::Yes)));
+    }
+}
+
+/// House ads, behind everything else.
+pub(super) fn put_house(record: &Record, out: &mut Vec<u8>) {
+    for ad in &record.house {
+        Block::<HOUSE_BLOCK>::new().u8(ad.imp).cpm(ad.price).u8(length(ad.crid)).end(out);
+        put_texts(&record.inputs, &[ad.crid], out);
+    }
+}
+
+/// Of what was sure there is nothing.
+fn put_probability(probability: Probability, out: &mut Vec<u8>) {
+    if !probability.is_always() {
+        Block::<PROBABILITY>::new().u16(probability.of_10_000()).end(out);
     }
 }
 
@@ -168,7 +188,7 @@ fn put_leg(i: &Inputs, leg: &Leg, out: &mut Vec<u8>) {
     let few = leg.bids_seen <= u32::from(u8::MAX) && leg.bids_unusable == 0 && leg.bids_dropped == 0;
     let span = |ns| since(i.arrival_ns, ns);
     Block::<LEG_BLOCK>::new()
-        .u8(flags([leg.closed_by_decision, all, no_rate, leg.nbr.is_some(), few]))
+        .u8(flags([leg.closed_by_decision, all, no_rate, leg.nbr.is_some(), few, !leg.asked_probability.is_always()]))
         .u8(leg.outcome.map_or(NO_OUTCOME, |o| o as u8))
         .u8(length(leg.name))
         .u8(if few { leg.bids_seen as u8 } else { 0 })
@@ -192,6 +212,7 @@ fn put_leg(i: &Inputs, leg: &Leg, out: &mut Vec<u8>) {
     if leg.name.cut {
         Block::<8>::new().u64(leg.dsp_key).end(out);
     }
+    put_probability(leg.asked_probability, out);
     put_texts(i, &[leg.name], out);
 }
 
@@ -222,6 +243,10 @@ fn put_bid(i: &Inputs, bid: &BidIn, loss: Loss, out: &mut Vec<u8>) {
 pub(super) struct Decoder<'a> {
     pub(super) r: Reader<'a>,
     pub(super) i: Inputs,
+    /// Of DSPs it may stand there with which probability they were asked.
+    pub(super) has_probabilities: bool,
+    /// House ads.
+    pub(super) house: usize,
 }
 
 /// What the head's block says of what follows it.
@@ -249,12 +274,12 @@ impl<const N: usize> Follows<N> {
 
 impl<'a> Decoder<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Decoder<'a> {
-        Decoder { r: Reader { rest: bytes }, i: Inputs::default() }
+        Decoder { r: Reader { rest: bytes }, i: Inputs::default(), has_probabilities: false, house: 0 }
     }
 
     /// The head's block as version 2 has it, with `N` flags more.
     pub(super) fn block<const N: usize>(&mut self, version: u8) -> Read<Follows<N>> {
-        let Decoder { r, i } = self;
+        let Decoder { r, i, .. } = self;
         if r.u8()? != version {
             return Err(RecordError::Version);
         }
@@ -343,9 +368,8 @@ impl<'a> Decoder<'a> {
             self.i.legs.push(leg);
         }
         for _ in 0..follows.not_asked {
-            let (outcome, name) = (self.outcome()?.ok_or(RecordError::Value)?, self.r.u8()?);
-            let name = self.text(name)?;
-            self.i.not_asked.push((name, outcome));
+            let not_asked = self.not_asked()?;
+            self.i.not_asked.push(not_asked);
         }
         for _ in 0..follows.bids {
             let (bid, loss) = self.bid()?;
@@ -356,6 +380,10 @@ impl<'a> Decoder<'a> {
         for _ in 0..follows.wins {
             let win = self.win(&payer)?;
             record.decision.wins.push(win);
+        }
+        for _ in 0..self.house {
+            let ad = self.house_ad()?;
+            record.house.push(ad);
         }
         self.r.end()?;
         let out = &mut record.decision;
@@ -421,16 +449,38 @@ impl<'a> Decoder<'a> {
         Ok(DealIn { id: self.text(length)?, floor, at, guar })
     }
 
-    fn outcome(&mut self) -> Read<Option<Outcome>> {
-        match self.r.u8()? {
-            NO_OUTCOME => Ok(None),
-            n => Outcome::ALL.get(usize::from(n)).copied().map(Some).ok_or(RecordError::Value),
+    fn not_asked(&mut self) -> Read<NotAsked> {
+        let (outcome, length) = (self.r.u8()?, self.r.u8()?);
+        let with = self.has_probabilities && outcome & WITH_PROBABILITY != 0;
+        let outcome = outcome_of(if with { outcome & !WITH_PROBABILITY } else { outcome })?;
+        let asked_probability = self.probability(with)?;
+        Ok(NotAsked { name: self.text(length)?, outcome, asked_probability })
+    }
+
+    fn probability(&mut self, with: bool) -> Read<Probability> {
+        if !with {
+            return Ok(Probability::ALWAYS);
         }
+        Probability::of(self.r.u16()?).filter(|p| !p.is_always()).ok_or(RecordError::Value)
+    }
+
+    fn house_ad(&mut self) -> Read<HouseAd> {
+        let (imp, price, length) = (self.r.u8()?, self.r.cpm()?, self.r.u8()?);
+        if usize::from(imp) >= self.i.imps.len() || usize::from(length) > HOUSE_CRID_MAX {
+            return Err(RecordError::Value);
+        }
+        Ok(HouseAd { imp, price, crid: self.text(length)? })
     }
 
     fn leg(&mut self) -> Read<Leg> {
-        let [closed_by_decision, all, no_rate, has_nbr, few] = self.r.flags()?;
-        let outcome = self.outcome()?;
+        let [closed_by_decision, all, no_rate, has_nbr, few, with_probability] = self.r.flags()?;
+        if with_probability && !self.has_probabilities {
+            return Err(RecordError::Value);
+        }
+        let outcome = match self.r.u8()? {
+            NO_OUTCOME => None,
+            n => Some(outcome_of(n)?),
+        };
         let (length, seen) = (self.r.u8()?, self.r.u8()?);
         let (r, at) = (&mut self.r, self.i.arrival_ns);
         let times = [time(at, r.u40()?), time(at, r.u40()?), time(at, r.u40()?), time(at, r.u40()?)];
@@ -441,6 +491,7 @@ impl<'a> Decoder<'a> {
         let [bids_seen, bids_unusable, bids_dropped] =
             if few { [u32::from(seen), 0, 0] } else { [r.u32()?, r.u32()?, r.u32()?] };
         let key = if usize::from(length) > RECORD_TEXT_MAX { Some(r.u64()?) } else { None };
+        let asked_probability = self.probability(with_probability)?;
         let name = self.text(length)?;
         let dsp_key = key.unwrap_or_else(|| funds::dsp_key(self.i.text(name)));
         Ok(Leg {
@@ -460,6 +511,7 @@ impl<'a> Decoder<'a> {
             bids_seen,
             bids_unusable,
             bids_dropped,
+            asked_probability,
         })
     }
 
@@ -526,6 +578,10 @@ impl<'a> Decoder<'a> {
         let (account, period) = if budgeted { payer(r)? } else { (win.account, win.period) };
         Ok(Win { account, period, ..win })
     }
+}
+
+fn outcome_of(place: u8) -> Read<Outcome> {
+    Outcome::ALL.get(usize::from(place)).copied().ok_or(RecordError::Value)
 }
 
 /// The answers of the funds as [`put_yes`] wrote them; what is no yes is `no`.

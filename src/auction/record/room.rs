@@ -7,7 +7,7 @@
 //! [`bound`] said, and every DSP has room for one bid at least, however long its texts.
 use crate::{
     config::resolved::Dsp,
-    limits::{ASKED_MAX, BIDS_MAX, DEALS_MAX, DSPS_MAX, IMPS_MAX, RECORD_TEXT_MAX},
+    limits::{ASKED_MAX, BIDS_MAX, DEALS_MAX, DSPS_MAX, HOUSE_CRID_MAX, IMPS_MAX, RECORD_TEXT_MAX},
     openrtb::text::Text,
     record::{
         codec::{EVENT_BYTES, U40_BYTES},
@@ -19,9 +19,18 @@ use crate::{
 pub(super) const FLOOR_REST: usize = 3 + U40_BYTES;
 /// Version, flags, event; configuration twice, entropy, two times; three spans; digest; two currencies, rate, `at`,
 /// increment; channel, country, device type, user; six lengths; counts of impressions, deals, legs, others, bids, funds'
-/// answers and winners; `nbr`; one more span.
-pub(super) const HEAD_BLOCK: usize =
-    2 + EVENT_BYTES + 5 * 8 + 4 * U40_BYTES + 8 + (3 + 3 + 8 + 4 + U40_BYTES) + 6 + 6 + (1 + 2 + 1 + 1 + 2 + 2 + 1) + 2;
+/// answers and winners; `nbr`; one more span; count of house ads.
+pub(super) const HEAD_BLOCK: usize = 2
+    + EVENT_BYTES
+    + 5 * 8
+    + 4 * U40_BYTES
+    + 8
+    + (3 + 3 + 8 + 4 + U40_BYTES)
+    + 6
+    + 6
+    + (1 + 2 + 1 + 1 + 2 + 2 + 1)
+    + 2
+    + 1;
 /// Salt and hash of a user.
 pub(super) const USER: usize = 4 + 8;
 /// The id of a trace.
@@ -42,6 +51,8 @@ pub(super) const LEG_BLOCK: usize = 1 + 1 + 1 + 1 + 4 * U40_BYTES;
 pub(super) const LEG_RATE: usize = 3 + 8;
 /// Three counts.
 pub(super) const LEG_COUNTS: usize = 3 * 4;
+/// The probability with which a DSP was asked, of 10,000.
+pub(super) const PROBABILITY: usize = 2;
 /// Outcome, length.
 pub(super) const NOT_ASKED_BLOCK: usize = 2;
 /// Flags, leg, index, impression, seatbid, price, medium, hash, loss, five lengths.
@@ -50,6 +61,8 @@ pub(super) const BID_BLOCK: usize = 1 + 1 + 2 + 1 + 2 + U40_BYTES + 1 + 8 + 2 + 
 pub(super) const WIN_BLOCK: usize = 1 + 2 + 4 * U40_BYTES + 2 * 8;
 /// Account and period.
 pub(super) const PAYER: usize = 4 + 4;
+/// Impression, price, length.
+pub(super) const HOUSE_BLOCK: usize = 1 + U40_BYTES + 1;
 
 /// A head with all that it can have, six texts among it.
 pub(crate) const HEAD: usize = HEAD_BLOCK + USER + TRACE + STAGES + AWAITED + 6 * RECORD_TEXT_MAX;
@@ -57,14 +70,19 @@ pub(crate) const HEAD: usize = HEAD_BLOCK + USER + TRACE + STAGES + AWAITED + 6 
 pub(crate) const IMP: usize = IMP_BLOCK + FLOOR_REST + MEDIA_FLOOR + 8 + 4 + 2 * RECORD_TEXT_MAX;
 /// A deal: its floor's rest, its id.
 pub(crate) const DEAL: usize = DEAL_BLOCK + FLOOR_REST + RECORD_TEXT_MAX;
-/// A DSP that was asked, without its name: impressions, rate, `nbr`, counts, the key of a name that was cut.
-pub(crate) const LEG: usize = LEG_BLOCK + 8 + LEG_RATE + 4 + LEG_COUNTS + 8;
+/// A DSP that was asked, without its name: impressions, rate, `nbr`, counts, the key of a name that was cut,
+/// probability.
+pub(crate) const LEG: usize = LEG_BLOCK + 8 + LEG_RATE + 4 + LEG_COUNTS + 8 + PROBABILITY;
+/// A DSP that was not asked, without its name.
+pub(crate) const NOT_ASKED: usize = NOT_ASKED_BLOCK + PROBABILITY;
 /// What a bid takes beside its texts: its deal too.
 pub(crate) const BID_BARE: usize = BID_BLOCK + 2;
 /// A bid: five texts.
 pub(crate) const BID: usize = BID_BARE + 5 * RECORD_TEXT_MAX;
 /// A winner whose account is known.
 pub(crate) const WIN: usize = WIN_BLOCK + PAYER;
+// Where there is a house ad there is no winner, so it takes that one's room.
+const _: () = assert!(HOUSE_BLOCK + HOUSE_CRID_MAX <= WIN);
 /// Answers of the funds: a bid is asked about at most twice whether it can pay, and once to reserve.
 pub(super) const FUNDS_OF_BID: usize = 3;
 
@@ -78,7 +96,7 @@ pub(crate) const MAX: usize = HEAD
     + IMPS_MAX * (IMP + WIN)
     + DEALS_MAX * DEAL
     + ASKED_MAX * LEG
-    + DSPS_MAX * (NOT_ASKED_BLOCK + RECORD_TEXT_MAX)
+    + DSPS_MAX * (NOT_ASKED + RECORD_TEXT_MAX)
     + BIDS_MAX * BID
     + funds(BIDS_MAX);
 
@@ -110,7 +128,7 @@ pub fn bound(shape: &Shape, bid_bytes: usize) -> usize {
     HEAD + imps * (IMP + WIN)
         + deals * DEAL
         + asked * LEG
-        + dsps * NOT_ASKED_BLOCK
+        + dsps * NOT_ASKED
         + shape.names.min(dsps * RECORD_TEXT_MAX)
         + bids
         + funds(bids_count)
@@ -143,7 +161,7 @@ mod tests {
     #[test]
     fn a_usual_auction_needs_some_kilobytes() {
         let usual = Shape { imps: 2, deals: 1, dsps: 5, names: 5 * 8 };
-        assert_eq!(bound(&usual, 1024), 12_789);
+        assert_eq!(bound(&usual, 1024), 12_810);
         assert_eq!(bound(&Shape::default(), 1024), HEAD);
     }
 }

@@ -8,7 +8,8 @@ use crate::{
     budget::{AccountId, Period},
     config::resolved::RunnerUp,
     limits::{
-        ASKED_MAX, BIDS_MAX, BIDS_PER_ANSWER_MAX, DEALS_MAX, DSPS_MAX, IMPS_MAX, RECORD_BYTES_MAX, RECORD_TEXT_MAX,
+        ASKED_MAX, BIDS_MAX, BIDS_PER_ANSWER_MAX, DEALS_MAX, DSPS_MAX, HOUSE_CRID_MAX, IMPS_MAX, RECORD_BYTES_MAX,
+        RECORD_TEXT_MAX,
     },
     openrtb::{
         codes::{Loss, Nbr, Outcome},
@@ -16,17 +17,18 @@ use crate::{
         text::Span,
     },
     record::{digest::digest, labels::Stage, stages::StageTimes, trace::TraceId, user::User},
-    units::{Cpm, Currency, DspIx, MS, Multiplier, mix},
+    units::{Cpm, Currency, DspIx, MS, Multiplier, Probability, mix},
 };
 use proptest::prelude::*;
 
 /// Records of each version as they were written, in hexadecimal, one a line. Never made anew: a version whose bytes
 /// change is another version.
-const GOLDEN: [(u8, &str); 4] = [
+const GOLDEN: [(u8, &str); 5] = [
     (1, include_str!("v1.golden.txt")),
     (2, include_str!("v2.golden.txt")),
     (3, include_str!("v3.golden.txt")),
     (4, include_str!("v4.golden.txt")),
+    (5, include_str!("v5.golden.txt")),
 ];
 
 fn golden() -> impl Iterator<Item = (u8, Vec<u8>)> {
@@ -154,6 +156,20 @@ fn random(mut seed: u64) -> (Fix, Vec<(usize, Reply)>) {
     (fix, replies)
 }
 
+/// Some were asked by chance; where nobody won there are house ads.
+fn chances(a: &mut Auction, seed: u64) {
+    for leg in 0..a.inputs().legs.len() as u8 {
+        a.asked_with(leg, Probability::nearest(mix(seed ^ u64::from(leg)) % 20_000));
+    }
+    let record = &mut a.record;
+    if record.decision.wins.is_empty() {
+        for imp in 0..record.inputs.imps.len() as u8 {
+            let crid = record.inputs.keep_bytes(&b"h".repeat(HOUSE_CRID_MAX - usize::from(imp) % 3));
+            record.house.push(HouseAd { imp, price: Cpm(i64::from(imp) + 1), crid });
+        }
+    }
+}
+
 /// Times of the stages, one of them not measured.
 fn stages(seed: u64) -> StageTimes {
     let mut times = StageTimes::default();
@@ -182,6 +198,7 @@ proptest! {
         if seed.is_multiple_of(2) {
             a.staged(stages(seed));
         }
+        chances(&mut a, seed);
         prop_assert!(a.record().funds.len() <= 3 * a.inputs().bids.len());
         let bytes = bytes_of(a.record());
         let read = Record::decode(&bytes).unwrap();
@@ -189,6 +206,12 @@ proptest! {
         prop_assert_eq!(&read.funds, &a.record().funds);
         let kept = |i: &Inputs| (i.asked_ns, i.trace, i.stages);
         prop_assert_eq!(kept(&read.inputs), kept(a.inputs()));
+        let odds = |i: &Inputs| i.legs.iter().map(|l| l.asked_probability).collect::<Vec<_>>();
+        prop_assert_eq!(odds(&read.inputs), odds(a.inputs()));
+        let house = |r: &Record| {
+            r.house.iter().map(|ad| (ad.imp, ad.price, r.inputs.text(ad.crid).to_vec())).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(house(&read), house(a.record()));
         let head = Record::head(&bytes).unwrap();
         prop_assert_eq!(kept(&head), kept(a.inputs()));
         prop_assert_eq!(&replay(&read), a.decision());
@@ -229,6 +252,7 @@ proptest! {
         let mut coin = Coin(seed, 0, 0);
         fix.run_into(&mut a, &replies, &mut coin);
         a.staged(stages(seed));
+        chances(&mut a, seed);
         let bytes = bytes_of(a.record());
         let most = bound(&shape, fix.bid_bytes);
         prop_assert!(bytes.len() <= most && most <= RECORD_BYTES_MAX, "{} > {}", bytes.len(), most);
@@ -306,7 +330,7 @@ fn odd() -> Record {
     a.begin(&s);
     a.ask(DspIx(0), &fix.dsps[0].name, 1, s.arrival_ns + MS);
     a.ask(DspIx(1), "d2", 3, s.arrival_ns + MS);
-    a.not_asked(DspIx(2), &"z".repeat(RECORD_TEXT_MAX + 1), Outcome::NoTime);
+    a.not_asked(DspIx(2), &"z".repeat(RECORD_TEXT_MAX + 1), Outcome::NoTime, Probability::LEAST);
     let bid = B { crid: long.clone(), adomain: vec![long.clone()], deal: "deal".into(), ..b(0, "0.5") };
     let mut reply = Reply::of(EUR, &[bid.clone(), bid.clone(), bid.clone(), bid]);
     reply.view.nbr = Some(2);
@@ -331,7 +355,7 @@ fn what_is_odd_survives() {
         i.bids.iter().map(|b| b.seat_key).collect::<Vec<_>>(),
         was.bids.iter().map(|b| b.seat_key).collect::<Vec<_>>()
     );
-    assert!(i.bids[2].seat.cut && i.legs[0].name.cut && i.tid.cut && i.not_asked[0].0.cut);
+    assert!(i.bids[2].seat.cut && i.legs[0].name.cut && i.tid.cut && i.not_asked[0].name.cut);
     assert_eq!((i.imps[1].floor.due, i.imps[1].private), (None, true));
 }
 
@@ -367,7 +391,10 @@ fn the_largest_record_fits_its_bound() {
         a.ask(DspIx(d as u16), &dsp.name, u64::MAX >> 1, MS);
     }
     for d in ASKED_MAX..DSPS_MAX {
-        a.not_asked(DspIx(d as u16), &long, Outcome::NotEligible);
+        a.not_asked(DspIx(d as u16), &long, Outcome::NotEligible, Probability::LEAST);
+    }
+    for leg in 0..ASKED_MAX as u8 {
+        a.asked_with(leg, Probability::LEAST);
     }
     for (d, dsp) in fix.dsps.iter().enumerate() {
         let bids: Vec<B> = (0..BIDS_PER_ANSWER_MAX - 1)
@@ -402,7 +429,7 @@ fn the_largest_record_fits_its_bound() {
     let no = funds.iter().filter(|a| **a != Answer::Yes).count();
     assert!(no > 0 && wins.iter().all(|w| w.account.is_some()), "{no} refused");
     let slack = (IMPS_MAX - wins.len()) * WIN + room::funds(BIDS_MAX) - (funds.len().div_ceil(8) + no)
-        + ASKED_MAX * room::NOT_ASKED_BLOCK;
+        + ASKED_MAX * room::NOT_ASKED;
     assert_eq!(bytes.len() + slack, RECORD_BYTES_MAX);
     let read = Record::decode(&bytes).unwrap();
     assert_eq!(replay(&read), *a.decision());
@@ -420,7 +447,7 @@ fn the_record_keeps_times_outcomes_and_who_was_not_asked() {
     let mut a = Auction::default();
     a.begin(&s);
     let (x, y) = (a.ask(DspIx(0), "x", 1, t), a.ask(DspIx(1), "y", 1, t + 11));
-    a.not_asked(DspIx(2), "z", Outcome::NoTime);
+    a.not_asked(DspIx(2), "z", Outcome::NoTime, Probability::ALWAYS);
     a.leg_sent(x, t + 20);
     a.leg_first_byte(x, t + 30);
     a.leg_failed(x, Outcome::BadStatus, t + 40);
@@ -433,8 +460,8 @@ fn the_record_keeps_times_outcomes_and_who_was_not_asked() {
     assert_eq!((l.outcome, l.closed_by_decision), (Some(Outcome::BadStatus), false));
     assert_eq!((m.queued_ns, m.sent_ns, m.done_ns), (t + 11, 0, t + 50));
     assert_eq!((m.outcome, m.closed_by_decision), (Some(Outcome::Late), true));
-    assert_eq!(read.text(read.not_asked[0].0), b"z");
-    assert_eq!((read.not_asked[0].1, read.decided_ns), (Outcome::NoTime, t + 50));
+    assert_eq!(read.text(read.not_asked[0].name), b"z");
+    assert_eq!((read.not_asked[0].outcome, read.decided_ns), (Outcome::NoTime, t + 50));
     assert_eq!((read.whole_ns, read.deadline_ns, read.late()), (s.whole_ns, s.deadline_ns, false));
     assert_eq!((read.text(read.rate_id), read.config_id, read.event), (&b"2026-11-21"[..], 9, s.event));
 }
@@ -497,6 +524,22 @@ fn bids_beyond_their_room_are_too_many() {
     assert_eq!(fix.run(&[(0, Reply::usd(&group))]).decision().losses, [Loss::Group]);
 }
 
+/// Makes the bytes of a version that is new.
+#[test]
+#[ignore = "the bytes of a version are made once"]
+fn golden_of_a_new_version() {
+    for seed in 0..200 {
+        let (fix, replies) = random(seed);
+        let mut a = Auction::default();
+        fix.run_into(&mut a, &replies, &mut Coin(seed, 0, 0));
+        a.staged(stages(seed));
+        a.not_asked(DspIx(0), "seldom", Outcome::Throttled, Probability::nearest(500));
+        chances(&mut a, seed);
+        let hex: String = bytes_of(a.record()).iter().map(|b| format!("{b:02x}")).collect();
+        println!("GOLDEN {} {} {hex}", a.decision().wins.len(), a.record().house.len());
+    }
+}
+
 #[test]
 fn records_of_every_version_are_read_and_decide_the_same() {
     let mut read = 0;
@@ -504,7 +547,8 @@ fn records_of_every_version_are_read_and_decide_the_same() {
         assert_eq!(bytes[0], version);
         let record = Record::decode(&bytes).unwrap_or_else(|e| panic!("version {version}: {e}"));
         assert_eq!(record.differences(), [], "version {version}");
-        assert!(!record.decision.wins.is_empty() && record.inputs.text(record.inputs.exchange) == b"xchg");
+        assert_ne!(record.decision.wins.is_empty(), record.house.is_empty());
+        assert_eq!(record.inputs.text(record.inputs.exchange), b"xchg");
         if version == VERSION {
             assert_eq!(bytes_of(&record), bytes, "the bytes of version {version} have changed");
         } else {
@@ -512,7 +556,7 @@ fn records_of_every_version_are_read_and_decide_the_same() {
         }
         read += 1;
     }
-    assert_eq!(read, 15);
+    assert_eq!(read, 20);
 }
 
 #[test]

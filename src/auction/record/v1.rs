@@ -8,13 +8,13 @@ use crate::{
     auction::{
         clearing::Win,
         funds::Answer,
-        input::{BidIn, DealIn, Floor, ImpIn, Kept, Leg, NO_IMP},
+        input::{BidIn, DealIn, Floor, ImpIn, Kept, Leg, NO_IMP, NotAsked},
     },
     config::resolved::RunnerUp,
     limits::{ASKED_MAX, BIDS_MAX, DEALS_MAX, DSPS_MAX, IMPS_MAX, RECORD_TEXT_MAX},
     openrtb::codes::{Loss, Nbr, Outcome},
     record::codec::{Read, Reader, RecordError},
-    units::{Cpm, DspIx, Rate},
+    units::{Cpm, DspIx, Probability, Rate},
 };
 
 pub(super) const VERSION: u8 = 1;
@@ -76,7 +76,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
     }
     for _ in 0..not_asked {
         let name = text(&mut r, &mut i.texts)?;
-        i.not_asked.push((name, outcome(&mut r)?.ok_or(RecordError::Value)?));
+        let outcome = outcome(&mut r)?.ok_or(RecordError::Value)?;
+        i.not_asked.push(NotAsked { name, outcome, asked_probability: Probability::ALWAYS });
     }
     for _ in 0..bids {
         let (bid, loss) = bid(&mut r, &mut i.texts)?;
@@ -166,6 +167,7 @@ fn leg(r: &mut Reader<'_>, texts: &mut Vec<u8>) -> Read<Leg> {
         bids_seen: r.u32()?,
         bids_unusable: r.u32()?,
         bids_dropped: r.u32()?,
+        asked_probability: Probability::ALWAYS,
     })
 }
 

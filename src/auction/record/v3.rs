@@ -2,16 +2,16 @@
 //! Owns: nothing. Runs on: readers of journals. Called by: [`Record`].
 //!
 //! As version 4, without the time that reservations wait for notices.
-use super::{Record, v4};
+use super::{Record, v5};
 use crate::{auction::input::Inputs, record::codec::Read};
 
 pub(super) const VERSION: u8 = 3;
 
 /// What stands in the head, and nothing else.
 pub(super) fn head(bytes: &[u8]) -> Read<Inputs> {
-    v4::head_of::<3>(bytes, VERSION)
+    v5::head_of::<3>(bytes, VERSION)
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Read<Record> {
-    v4::decode_of::<3>(bytes, VERSION)
+    v5::decode_of::<3>(bytes, VERSION)
 }

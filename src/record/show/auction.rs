@@ -8,7 +8,7 @@ use crate::{
     },
     openrtb::codes::Loss,
     record::{labels::LossReason, user::User},
-    units::Rate,
+    units::{Probability, Rate},
 };
 
 /// Appends a record that was read from bytes of this version.
@@ -122,11 +122,13 @@ pub(super) fn show(record: &Record, version: u8, out: &mut String) {
                 o.some_number(key, since(i, ns));
             }
             o.flag("closed_by_decision", leg.closed_by_decision);
+            asked_probability(leg.asked_probability, o);
         });
-        o.list("not_asked", &i.not_asked, |o, (name, outcome)| {
-            o.text("name", text(*name));
-            o.word("outcome", outcome.name());
-            o.number("statuscode", outcome.statuscode());
+        o.list("not_asked", &i.not_asked, |o, of| {
+            o.text("name", text(of.name));
+            o.word("outcome", of.outcome.name());
+            o.number("statuscode", of.outcome.statuscode());
+            asked_probability(of.asked_probability, o);
         });
         o.list("bids", i.bids.iter().enumerate(), |o, (at, of)| {
             bid(i, of, o);
@@ -138,11 +140,26 @@ pub(super) fn show(record: &Record, version: u8, out: &mut String) {
             }
         });
         o.list("wins", &d.wins, |o, of| win(i, of, o));
+        if !record.house.is_empty() {
+            o.list("house", &record.house, |o, ad| {
+                if let Some(imp) = i.imps.get(usize::from(ad.imp)) {
+                    o.text("impid", text(imp.id));
+                }
+                o.number("price", ad.price);
+                o.word("cur", i.answer_currency);
+                o.text("crid", text(ad.crid));
+            });
+        }
         o.some_number("nbr", d.nbr.map(|nbr| nbr as u16));
         let answers: String = record.funds.iter().map(|a| letter(*a)).collect();
         o.word("funds", answers);
         cut(i, o);
     });
+}
+
+/// Of 10,000; what is sure is not said.
+fn asked_probability(probability: Probability, o: &mut Object<'_>) {
+    o.some_number("asked_probability", Some(probability.of_10_000()).filter(|_| !probability.is_always()));
 }
 
 fn letter(answer: Answer) -> char {
@@ -251,7 +268,7 @@ fn cut(i: &Inputs, o: &mut Object<'_>) {
     ];
     let imps = i.imps.iter().flat_map(|x| [("imp.id", x.id), ("imp.tagid", x.tagid)]);
     let deals = i.deals.iter().map(|d| ("deal.id", d.id));
-    let names = i.legs.iter().map(|l| l.name).chain(i.not_asked.iter().map(|n| n.0)).map(|name| ("dsp", name));
+    let names = i.legs.iter().map(|l| l.name).chain(i.not_asked.iter().map(|n| n.name)).map(|name| ("dsp", name));
     let bids = i.bids.iter().flat_map(|b| {
         [("bid.seat", b.seat), ("bid.id", b.id), ("bid.cid", b.cid), ("bid.crid", b.crid), ("bid.adomain", b.adomain)]
     });

@@ -7,7 +7,7 @@ use super::columns::{Columns, plain};
 use crate::{
     auction::{
         Delivery, Record,
-        input::{BidIn, Floor, Inputs, Kept, NO_DEAL},
+        input::{BidIn, Floor, Inputs, Kept, NO_DEAL, NotAsked},
     },
     config::RunnerUp,
     openrtb::codes::{Loss, Nbr, Outcome},
@@ -16,7 +16,7 @@ use crate::{
         user::User,
         when::utc,
     },
-    units::{Money, Multiplier},
+    units::{Money, Multiplier, Probability},
 };
 use std::fmt::Write;
 
@@ -34,7 +34,11 @@ pub fn report(record: &Record, deliveries: &[Delivery], out: &mut String) {
         ("DSPs not asked", not_asked(i)),
         ("bids", bids(record)),
         ("winners", winners(record)),
+        ("house ads", house(record)),
     ] {
+        if title == "house ads" && columns.is_empty() {
+            continue;
+        }
         if columns.is_empty() {
             let _ = writeln!(out, "{title}: none");
         } else {
@@ -202,6 +206,9 @@ fn asked(i: &Inputs) -> Columns {
                 remarks.push(format!("{n} {what}"));
             }
         }
+        if !leg.asked_probability.is_always() {
+            remarks.push(odds(leg.asked_probability));
+        }
         let offered = i.imps.iter().take(64).enumerate().filter(|(at, _)| leg.imps >> at & 1 == 1);
         if offered.clone().count() < i.imps.len() {
             let ids: Vec<_> = offered.map(|(_, imp)| text(i, imp.id)).collect();
@@ -222,10 +229,27 @@ fn asked(i: &Inputs) -> Columns {
     columns
 }
 
+/// A probability for people.
+fn odds(probability: Probability) -> String {
+    let n = probability.of_10_000();
+    format!("asked in {}.{:02} of 100 cases", n / 100, n % 100)
+}
+
 fn not_asked(i: &Inputs) -> Columns {
-    let mut columns = Columns::new(&["DSP", "why"]);
-    for (name, outcome) in &i.not_asked {
-        columns.row([text(i, *name), outcome.name().to_string()]);
+    let mut columns = Columns::new(&["DSP", "why", "remarks"]);
+    for NotAsked { name, outcome, asked_probability } in &i.not_asked {
+        let remark = if asked_probability.is_always() { String::new() } else { odds(*asked_probability) };
+        columns.row([text(i, *name), outcome.name().to_string(), remark]);
+    }
+    columns
+}
+
+fn house(record: &Record) -> Columns {
+    let mut columns = Columns::new(&["imp", ">price", "cur", "crid"]);
+    let i = &record.inputs;
+    for ad in &record.house {
+        let imp = i.imps.get(usize::from(ad.imp)).map_or(String::new(), |imp| text(i, imp.id));
+        columns.row([imp, ad.price.to_string(), i.answer_currency.to_string(), text(i, ad.crid)]);
     }
     columns
 }

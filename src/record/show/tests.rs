@@ -117,11 +117,12 @@ const V1: &str = include_str!("../../auction/record/v1.golden.txt");
 const V2: &str = include_str!("../../auction/record/v2.golden.txt");
 const V3: &str = include_str!("../../auction/record/v3.golden.txt");
 const V4: &str = include_str!("../../auction/record/v4.golden.txt");
+const V5: &str = include_str!("../../auction/record/v5.golden.txt");
 
 /// Records of every version as they were written, and as they are shown: one line each. `OUTCRY_BLESS` writes the lines.
 #[test]
 fn auctions_are_shown_in_openrtbs_terms() {
-    let golden = [V1, V2, V3, V4];
+    let golden = [V1, V2, V3, V4, V5];
     let mut lines = String::new();
     for line in golden.iter().flat_map(|text| text.lines()) {
         let bytes: Vec<u8> =
@@ -149,7 +150,7 @@ fn auctions_are_shown_in_openrtbs_terms() {
 #[test]
 fn auctions_are_reported_for_people() {
     let mut text = String::new();
-    for (at, line) in [V2, V3, V4].iter().flat_map(|text| text.lines()).enumerate() {
+    for (at, line) in [V2, V3, V4, V5].iter().flat_map(|text| text.lines()).enumerate() {
         let bytes: Vec<u8> =
             (0..line.len()).step_by(2).map(|at| u8::from_str_radix(&line[at..at + 2], 16).unwrap()).collect();
         let record = Record::decode(&bytes).unwrap();
@@ -198,6 +199,7 @@ fn an_auction_tells_what_is_not_whole() {
         bids_seen: 300,
         bids_unusable: 1,
         bids_dropped: 2,
+        asked_probability: crate::units::Probability::nearest(500),
     };
     let bid = BidIn {
         leg: 9,
