@@ -50,8 +50,8 @@ pub(super) struct Decided {
     durable_at: Option<u64>,
 }
 
-/// Who was asked to see whether it is back and has not answered is not waited for.
-fn leave_probes<T: Transport>(
+/// Who was asked to see whether it is back, or in spite of its trouble, and has not answered is not waited for.
+fn leave_unawaited<T: Transport>(
     flight: &mut Flight,
     egress: &mut Egress,
     metrics: &mut CoreMetrics,
@@ -79,7 +79,7 @@ impl Bidder {
     fn decide<T: Transport>(&mut self, key: Key, now: Now, t: &mut T) -> Option<Decided> {
         let Bidder { flights, snapshots, egress, metrics, recorder, auction, views, arena, spending, .. } = self;
         let flight = flights.get(key)?;
-        leave_probes(flight, egress, metrics, now.boot_ns, t);
+        leave_unawaited(flight, egress, metrics, now.boot_ns, t);
         let snapshot = snapshots[flight.snapshot].as_ref()?;
         let (sampled, began_ns) = (flight.sampled, flight.begun.boot_ns);
         let t0 = if sampled { t.precise_ns() } else { 0 };
@@ -98,6 +98,21 @@ impl Bidder {
         auction.decide(&mut spending.paying(start.event.seq, awaits_notice, now), arena, now.boot_ns);
         arena.reset();
         let decision = auction.decision();
+        let mut any = false;
+        for (at, (leg, of)) in legs.iter().zip(&auction.inputs().legs).enumerate() {
+            let bid = of.outcome == Some(Outcome::Bid);
+            any |= bid;
+            let took_ns = match leg.heard {
+                Heard::Answer(200 | 204) => Some(leg.done_ns.saturating_sub(leg.asked_ns)),
+                Heard::Failed(Outcome::Unawaited) => continue,
+                _ => None,
+            };
+            let won = bid && decision.wins.iter().any(|win| usize::from(win.leg) == at);
+            egress.told(snapshot.lanes[usize::from(leg.dsp.0)], took_ns, bid, won, now.boot_ns);
+        }
+        if flight.is_wanted {
+            egress.auction(any);
+        }
         for win in &decision.wins {
             let dsp = legs[win.leg as usize].dsp;
             metrics.dsp_won(snapshot.core.slot(dsp), 1, win.charge.0);

@@ -20,7 +20,10 @@ use outcry::{
         record::{Shape, bound},
     },
     config::resolved::Markup,
-    dsp::deadline::{self, Deadlines},
+    dsp::{
+        deadline::{self, Deadlines},
+        health::{Admitted, NotAdmitted},
+    },
     gate::{self, Room, Verdict},
     http1,
     openrtb::{
@@ -32,7 +35,7 @@ use outcry::{
         metrics::CoreMetrics,
         stages::StageTimes,
     },
-    units::{EventId, MS, Now, Probability, mix},
+    units::{EventId, MS, Now, mix},
 };
 
 /// The path went with a reload.
@@ -177,15 +180,22 @@ impl Bidder {
                 None
             };
             let lane = snapshot.lanes[ix.0 as usize];
-            let as_what = match not_asked.map_or_else(|| egress.admit(lane, now_ns), Err) {
-                Ok(as_what) => as_what,
-                Err(outcome) => {
-                    flight.not_asked(ix, outcome, Probability::ALWAYS);
+            flight.is_wanted |= not_asked.is_none();
+            let left_ns = until_ns.saturating_sub(now_ns);
+            let entropy = flight.entropy;
+            let admitted =
+                not_asked.map_or_else(|| egress.admit(lane, left_ns, entropy, now_ns), |why| Err(why.into()));
+            let Admitted { as_what, most_ns } = match admitted {
+                Ok(admitted) => admitted,
+                Err(NotAdmitted { outcome, probability }) => {
+                    flight.not_asked(ix, outcome, probability);
                     metrics.dsp_outcome(row, outcome, 0);
                     continue;
                 }
             };
+            let until_ns = until_ns.min(now_ns.saturating_add(most_ns));
             let leg = flight.ask(ix, imps, as_what, until_ns, now_ns);
+            flight.asked_with(leg, as_what.probability());
             metrics.dsp_asked(row);
             let asked = egress.ask(lane, token(key, leg), as_what, now_ns, t);
             let outcome = match asked {

@@ -17,12 +17,16 @@ use super::{
 use outcry::{
     dsp::{
         breaker::Admission,
-        health::{Health, Rules, Verdict},
+        demand::Demand,
+        health::{Admitted, Health, NotAdmitted, Rules, Verdict},
         pool::{Pool, Take},
     },
     limits,
     openrtb::codes::Outcome,
-    record::{labels::Counter, metrics::CoreMetrics},
+    record::{
+        labels::{Counter, DspLevel, Gauge},
+        metrics::CoreMetrics,
+    },
     units::{DspIx, MS, mix},
 };
 use std::{collections::VecDeque, net::SocketAddr};
@@ -143,6 +147,8 @@ struct Conn {
     sent_ns: u64,
     /// Nobody waits for the answer, but what it says of its sender's health is wanted until then; 0: it is not.
     watched_ns: u64,
+    /// As what it was asked for that answer.
+    as_what: Admission,
 }
 
 #[derive(Debug)]
@@ -177,6 +183,7 @@ pub struct Egress {
     scratch: Vec<Key>,
     answers: Answers,
     seed: u64,
+    demand: Demand,
 }
 
 impl Egress {
@@ -194,6 +201,7 @@ impl Egress {
             next_check_ns: 0,
             scratch: Vec::new(),
             answers: Answers::default(),
+            demand: Demand::default(),
         }
     }
 
@@ -649,7 +657,7 @@ impl Egress {
             let age = now_ns.saturating_sub(conn.since_ns);
             if conn.watched_ns > 0 && now_ns > conn.watched_ns {
                 let had_ns = std::mem::take(&mut conn.watched_ns).saturating_sub(conn.sent_ns);
-                lane.health.late(Admission::Probe, had_ns, now_ns);
+                lane.health.late(conn.as_what, had_ns, now_ns);
             }
             let open = lane.pool.open().saturating_sub(lane.leaving);
             let close = match conn.phase {

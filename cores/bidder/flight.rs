@@ -24,7 +24,7 @@ use outcry::{
 const LEGS: usize = 6;
 /// With so many answers still to come, those of one turn may be the last of them.
 const TOGETHER: usize = 2;
-/// With fewer healthy DSPs asked than this, probes are waited for as well.
+/// With fewer healthy DSPs asked than this, probes and troubled ones are waited for as well.
 const HEALTHY_ENOUGH: usize = 2;
 /// Bytes that are fetched together.
 const LINE: usize = 64;
@@ -128,8 +128,10 @@ pub struct Flight {
     body_at: usize,
     legs: Vec<Leg>,
     asked: usize,
-    /// Hardly anybody healthy was asked: probes are waited for too.
+    /// Hardly anybody healthy was asked: all are waited for.
     patient: bool,
+    /// Some DSP buys what is offered, and there was time to ask it.
+    pub is_wanted: bool,
     not_asked: Vec<(DspIx, Outcome, Probability)>,
     /// It is decided, and waits for markup.
     pub fetching: Option<Box<Fetching>>,
@@ -151,7 +153,7 @@ impl Flight {
         self.bytes = whole.bytes;
         self.trace = TraceId::parse(whole.head.traceparent.of(&self.bytes));
         self.asked = 0;
-        self.patient = false;
+        (self.patient, self.is_wanted) = (false, false);
         self.not_asked.clear();
     }
 
@@ -274,15 +276,15 @@ impl Flight {
         &self.legs[..self.asked]
     }
 
-    /// All have been asked: are the answers of probes to be waited for?
+    /// All have been asked: are those answers to be waited for too that are not as a rule?
     pub fn asked_all(&mut self) {
-        let healthy = self.legs().iter().filter(|l| l.as_what == Admission::Healthy).count();
+        let healthy = self.legs().iter().filter(|l| l.as_what.is_awaited()).count();
         self.patient = healthy < HEALTHY_ENOUGH;
     }
 
     /// Does any DSP still owe an answer that is waited for?
     pub fn is_waiting(&self) -> bool {
-        let awaited = |l: &Leg| l.heard == Heard::Waiting && (l.as_what == Admission::Healthy || self.patient);
+        let awaited = |l: &Leg| l.heard == Heard::Waiting && (l.as_what.is_awaited() || self.patient);
         self.legs().iter().any(awaited)
     }
 

@@ -2,7 +2,10 @@
 //! nobody else has a bid less for it.
 mod common;
 use common::{Server, bid_for, bidder, dsp, markup, outcomes};
-use outcry::openrtb::codes::Outcome;
+use outcry::{
+    openrtb::codes::Outcome,
+    record::{labels::DspLevel, totals::Totals},
+};
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -21,6 +24,8 @@ const CLIENTS: usize = 8;
 const AFTER_MAX: usize = 20;
 const FAILURES: usize = 5;
 const TIMEOUT: Duration = Duration::from_millis(300);
+/// What has not been seen by then will not be.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// When requests came in, and when their failure could be known.
 #[derive(Default)]
@@ -40,6 +45,13 @@ struct Broken {
     addr: SocketAddr,
     log: Arc<Mutex<Log>>,
     well: Arc<AtomicBool>,
+}
+
+impl Broken {
+    /// Requests that it has got.
+    fn came(&self) -> usize {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).came.len()
+    }
 }
 
 /// A DSP with a fault, until it is `well`.
@@ -109,6 +121,21 @@ fn ask_from_all(server: &Server, rounds: usize) {
     });
 }
 
+/// Clients ask, one round after the other, until `seen` holds: nothing sleeps, and no time is measured but that patience ends.
+fn ask_until(server: &Server, what: &str, mut seen: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !seen() {
+        assert!(begun.elapsed() < PATIENCE, "{what}: not seen");
+        ask_from_all(server, 1);
+    }
+}
+
+/// How often a DSP's breaker opened, on how many cores it is open, and half open.
+fn breaker(totals: &Totals, row: usize) -> (u64, u64, u64) {
+    let level = |level| totals.dsp_level(row, level);
+    (totals.dsp_opened(row), level(DspLevel::Open), level(DspLevel::HalfOpen))
+}
+
 fn count(seen: &[(Outcome, u64)], outcome: Outcome) -> usize {
     seen.iter().find(|(o, _)| *o == outcome).map_or(0, |(_, n)| *n as usize)
 }
@@ -137,11 +164,11 @@ fn isolated(fault: Fault) {
     assert!(log.came.len() <= FAILURES + CLIENTS + AFTER_MAX, "{} sent", log.came.len());
     assert!(count(&seen, Outcome::BreakerOpen) > (CLIENTS * ROUNDS) / 2, "{seen:?}");
     assert_eq!(seen.iter().map(|(_, n)| n).sum::<u64>(), all, "{seen:?}");
-    assert_eq!(totals.dsp_breaker(0), (1, 1));
+    assert_eq!(breaker(&totals, 0), (1, 1, 0));
     let mut wins = 0;
     for row in [1, 2] {
         assert_eq!(outcomes(&totals, row), [(Outcome::Bid, all)], "the others are asked and heard as ever");
-        assert_eq!(totals.dsp_breaker(row), (0, 0));
+        assert_eq!(breaker(&totals, row), (0, 0, 0));
         wins += totals.dsp_row(row).wins;
     }
     assert_eq!(wins, all);
@@ -170,22 +197,16 @@ fn a_dsp_that_recovers_is_back() {
     let server = Server::start_as(&[(ill.addr, keys), (dsp(bidder), HONEST), (dsp(bidder), HONEST)], RULES);
     ask_from_all(&server, 10);
     ill.well.store(true, Ordering::SeqCst);
-    let before = ill.log.lock().unwrap_or_else(PoisonError::into_inner).came.len();
+    let before = ill.came();
     // Open for 115 ms at most, three probes, then all.
-    for _ in 0..200 {
-        std::thread::sleep(Duration::from_millis(20));
-        ask_from_all(&server, 1);
-        if ill.log.lock().unwrap_or_else(PoisonError::into_inner).came.len() > before + 10 * CLIENTS {
-            break;
-        }
-    }
-    let came = ill.log.lock().unwrap_or_else(PoisonError::into_inner).came.len();
+    ask_until(&server, "asked as ever", || ill.came() > before + 10 * CLIENTS);
+    let came = ill.came();
     let totals = server.totals();
     let seen = outcomes(&totals, 0);
     println!("{before} sent before, {} after it was well: {seen:?}", came - before);
     assert!(count(&seen, Outcome::Bid) > 3 * CLIENTS, "{seen:?}");
-    let (opened, open) = totals.dsp_breaker(0);
-    assert!(opened >= 1 && open == 0, "{opened} {open}");
+    let (opened, open, half_open) = breaker(&totals, 0);
+    assert!(opened >= 1 && (open, half_open) == (0, 0), "{opened} {open} {half_open}");
 }
 
 /// What is sent to see whether a silent DSP is back holds nobody up.
@@ -195,17 +216,18 @@ fn a_probe_is_not_waited_for() {
     let keys = format!("timeout_ms = {}\nwarm = 1\nbreaker_open_ms = 50\n", TIMEOUT.as_millis());
     let server = Server::start_as(&[(ill.addr, &keys), (dsp(bidder), HONEST), (dsp(bidder), HONEST)], RULES);
     ask_from_all(&server, 2);
-    for _ in 0..60 {
-        std::thread::sleep(Duration::from_millis(20));
-        ask_from_all(&server, 1);
-    }
+    let (before, begun) = (ill.came(), Instant::now());
+    ask_until(&server, "three probes", || ill.came() >= before + 3);
+    // One at a time: each stays out for its whole timeout. Of what came before it was known, some may still be counted.
+    let most = begun.elapsed().as_millis() / TIMEOUT.as_millis() + 2;
+    assert!((ill.came() - before) as u128 <= most, "{} probes", ill.came() - before);
     let totals = server.totals();
     let seen = outcomes(&totals, 0);
     println!("{seen:?}");
     assert!(count(&seen, Outcome::Unawaited) >= 2, "{seen:?}");
     assert!(count(&seen, Outcome::Late) <= 3 * CLIENTS, "{seen:?}");
-    // One at a time: each stays out for its whole timeout.
-    assert!(ill.log.lock().unwrap_or_else(PoisonError::into_inner).came.len() <= 3 * CLIENTS + 60, "{seen:?}");
+    let (opened, open, half_open) = breaker(&totals, 0);
+    assert_eq!((opened, open + half_open), (1, 1), "it is open or half open, and opened once");
 }
 
 /// With hardly anybody else to ask, it is waited for: a bid more is worth its time.
@@ -215,10 +237,8 @@ fn a_probe_is_waited_for_where_one_other_is_asked_at_most() {
     let keys = "timeout_ms = 8000\nwarm = 1\nbreaker_open_ms = 100\n";
     let server = Server::start_as(&[(ill.addr, keys), (dsp(bidder), HONEST)], RULES);
     ask_from_all(&server, 4);
-    for _ in 0..20 {
-        std::thread::sleep(Duration::from_millis(20));
-        ask_from_all(&server, 1);
-    }
+    let before = ill.came();
+    ask_until(&server, "two probes", || ill.came() >= before + 2);
     let seen = outcomes(&server.totals(), 0);
     assert_eq!(count(&seen, Outcome::Unawaited), 0, "{seen:?}");
     assert!(count(&seen, Outcome::Reset) > FAILURES, "it was probed: {seen:?}");
@@ -232,14 +252,14 @@ fn a_dsp_that_wants_less_gets_less_and_stays() {
     let totals = server.totals();
     let seen = outcomes(&totals, 0);
     let (asked, spared) = (count(&seen, Outcome::BadStatus), count(&seen, Outcome::Throttled));
-    assert_eq!((asked + spared, totals.dsp_breaker(0)), (40 * CLIENTS, (0, 0)), "{seen:?}");
+    assert_eq!((asked + spared, breaker(&totals, 0)), (40 * CLIENTS, (0, 0, 0)), "{seen:?}");
     assert!(spared > 40 * CLIENTS / 4 && asked >= 5, "{seen:?}");
 }
 
 #[test]
 fn switched_off_a_dsp_is_asked_whatever_it_does() {
     let ill = broken(Fault::Resets);
-    let off = "timeout_ms = 8000\nwarm = 1\nbreaker = false\nin_flight_limit = false\n";
+    let off = "timeout_ms = 8000\nwarm = 1\nbreaker = false\nin_flight_limit = false\ntrouble = false\nlearned_time = false\nlearned_deadline = false\n";
     let server = Server::start_as(&[(ill.addr, off), (dsp(bidder), HONEST)], RULES);
     ask_from_all(&server, 10);
     let all = 10 * CLIENTS as u64;

@@ -71,10 +71,14 @@ fn check(may: &[(Hostile, &[Outcome])]) {
     use Outcome::Bid;
     let keys = |hostile: Hostile| match hostile {
         // Half of what the simulator takes between two bytes.
-        Short | Drip | Slow | Silent | Headed => "timeout_ms = 100\nwarm = 1\ngzip = true\nbreaker = false\n",
+        Short | Drip | Slow | Silent | Headed => {
+            "timeout_ms = 100\nwarm = 1\ngzip = true\nbreaker = false\ntrouble = false\nlearned_time = false\n"
+        }
         // A second answer on the only connection meets the next request more often.
-        Stale => "timeout_ms = 8000\nwarm = 1\nconnections = 1\ngzip = true\nbreaker = false\n",
-        _ => "timeout_ms = 8000\nwarm = 1\ngzip = true\nbreaker = false\n",
+        Stale => {
+            "timeout_ms = 8000\nwarm = 1\nconnections = 1\ngzip = true\nbreaker = false\ntrouble = false\nlearned_time = false\n"
+        }
+        _ => "timeout_ms = 8000\nwarm = 1\ngzip = true\nbreaker = false\ntrouble = false\nlearned_time = false\n",
     };
     let mut dsps: Vec<_> = may.iter().map(|(hostile, _)| (simulate(*hostile), keys(*hostile))).collect();
     dsps.push((dsp(bidder), "timeout_ms = 8000\nwarm = 1\n"));

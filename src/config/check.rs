@@ -14,11 +14,11 @@ use super::{
     suggest,
 };
 use crate::{
-    dsp::{breaker, health},
+    dsp::{breaker, health, learned, trouble},
     journal::PAGE,
     openrtb::request::Media,
     record::digest::digest,
-    units::{Currency, MS, Rate},
+    units::{Currency, MS, Probability, Rate},
 };
 use std::net::SocketAddr;
 use toml::de::{DeTable, DeValue};
@@ -565,6 +565,8 @@ impl Checker<'_, '_> {
     fn health(&mut self, table: Table<'_, '_>, timeout: &Got<u64>, connections: &Got<u64>) -> health::Rules {
         let fair = self.get(table, &schema::FAIR_MS).at_most(timeout);
         self.not_above("dsp.fair_ms", &fair, "dsp.timeout_ms", timeout);
+        let least = self.get(table, &schema::DEADLINE_LEAST_MS).at_most(timeout);
+        self.not_above("dsp.deadline_least_ms", &least, "dsp.timeout_ms", timeout);
         health::Rules {
             breaker: self.get(table, &schema::BREAKER).value,
             opens: breaker::Rules {
@@ -575,6 +577,17 @@ impl Checker<'_, '_> {
             fair_ns: fair.value * MS,
             limit: self.get(table, &schema::IN_FLIGHT_LIMIT).value,
             concurrency: connections.value,
+            trouble: trouble::Rules {
+                on: self.get(table, &schema::TROUBLE).value,
+                percent: self.get(table, &schema::TROUBLE_PERCENT).value as u32,
+                least: Probability::nearest(self.get(table, &schema::ASKED_PERCENT_LEAST).value * 100),
+            },
+            skips: self.get(table, &schema::LEARNED_TIME).value,
+            deadline: learned::Rules {
+                on: self.get(table, &schema::LEARNED_DEADLINE).value,
+                most_ns: timeout.value * MS,
+                least_ns: least.value * MS,
+            },
         }
     }
 

@@ -664,6 +664,44 @@ pub(super) const IN_FLIGHT_LIMIT: Key<Flag> = key(
     Flag,
     "Silent for longer than 99 of 100 of its answers take, it is asked no more once twice as many as usual are in flight, eight at least.",
 );
+pub(super) const TROUBLE: Key<Flag> = key(
+    "trouble",
+    Toml("true"),
+    Flag,
+    "Asked with a lower probability the more of its last answers failed or were late, each core judging for itself, and not waited for \
+     where two others are well.",
+);
+pub(super) const TROUBLE_PERCENT: Key<Whole> = key(
+    "trouble_percent",
+    Number(20),
+    count(1, 99),
+    "Above so many of 100, on a line down to asked_percent_least where all are.",
+);
+pub(super) const ASKED_PERCENT_LEAST: Key<Whole> = key(
+    "asked_percent_least",
+    Number(5),
+    count(5, 100),
+    "It is asked in so many of 100 cases at least, however troubled, and however short the time.",
+);
+pub(super) const LEARNED_TIME: Key<Flag> = key(
+    "learned_time",
+    Toml("true"),
+    Flag,
+    "Not asked, but in asked_percent_least of 100 cases, when less time is left than 95 of 100 of its answers take.",
+);
+pub(super) const LEARNED_DEADLINE: Key<Flag> = key(
+    "learned_deadline",
+    Toml("true"),
+    Flag,
+    "It gets less than timeout_ms, an eighth less at a time, while no answer wins that comes later and 95 of 100 come sooner; when one \
+     does win, or they become slower, it gets all again at once. One auction in 64 gives it all the time to see.",
+);
+pub(super) const DEADLINE_LEAST_MS: Key<Whole> = key(
+    "deadline_least_ms",
+    AtMost(35, "timeout_ms"),
+    ms(1, TMAX_MS_MAX),
+    "It never gets less than this for that reason.",
+);
 pub(super) const DSP_IDLE_MS: Key<Whole> =
     key("idle_ms", Number(60_000), ms(100, 24 * HOUR_MS), "An idle connection is closed after this.");
 pub(super) const GZIP: Key<Flag> = key("gzip", Toml("false"), Flag, "Offer it gzip for its answers.");
@@ -728,6 +766,12 @@ pub(super) const DSP: Section = Section {
         &BREAKER_OPEN_MS,
         &FAIR_MS,
         &IN_FLIGHT_LIMIT,
+        &TROUBLE,
+        &TROUBLE_PERCENT,
+        &ASKED_PERCENT_LEAST,
+        &LEARNED_TIME,
+        &LEARNED_DEADLINE,
+        &DEADLINE_LEAST_MS,
         &GZIP,
         &ANSWER_BYTES,
         &BUYERUID,

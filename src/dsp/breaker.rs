@@ -1,7 +1,7 @@
 //! Whether a DSP that fails is asked: closed (asked), open (not), half-open (one probe at a time).
 //! Owns: one core's opinion of one DSP. Runs on: each bidder core. Called by: [`super::health`].
 //! Never: knows what a failure is; lets two probes out at once; shares what it knows with another core.
-use crate::units::{MS, mix};
+use crate::units::{MS, Probability, mix};
 
 /// Probes that have to succeed, one after the other.
 pub const SUCCESSES: u32 = 3;
@@ -31,8 +31,25 @@ pub enum Admission {
     /// As any other.
     #[default]
     Healthy,
+    /// With this probability, in spite of its trouble or of the little time it has: as a healthy one, but not waited for.
+    Troubled(Probability),
     /// To see whether it is back: nobody should wait for the answer.
     Probe,
+}
+
+impl Admission {
+    /// With which probability it was let go.
+    pub fn probability(self) -> Probability {
+        match self {
+            Admission::Troubled(probability) => probability,
+            Admission::Healthy | Admission::Probe => Probability::ALWAYS,
+        }
+    }
+
+    /// Is the answer waited for, whoever else was asked?
+    pub fn is_awaited(self) -> bool {
+        self == Admission::Healthy
+    }
 }
 
 /// The three states.

@@ -1,12 +1,13 @@
 //! DSPs that fail and recover for an hour of virtual time: the healthy are never kept waiting, the dead are isolated, the
-//! recovered come back. Every failure prints its seed; `OUTCRY_SIM_RUNS=1000` runs more, `OUTCRY_SIM_SEED=7` one.
+//! troubled are asked less, the recovered come back, and deadlines that are learned stay quiet. Every failure prints its seed; `OUTCRY_SIM_RUNS=1000` runs more, `OUTCRY_SIM_SEED=7` one.
 use super::{
     breaker::{Admission, Rules as Opens, State},
-    health::{Health, Rules, Verdict},
+    health::{Health, Levels, Rules, Verdict},
+    learned, trouble,
 };
 use crate::{
     openrtb::codes::Outcome,
-    units::{MS, mix},
+    units::{MS, Probability, mix},
 };
 use std::{cmp::Reverse, collections::BinaryHeap};
 
@@ -23,6 +24,16 @@ pub(super) enum Planted {
     NeverBack,
     /// One request in fifty is refused for nothing.
     Starves,
+    /// Who fails now and then is asked as ever.
+    NeverTroubled,
+    /// Good answers are not minded.
+    StaysTroubled,
+    /// Who was too slow is never tried again.
+    NeverExplores,
+    /// Retry-After is not minded.
+    IgnoresRetryAfter,
+    /// Deadlines shrink without patience.
+    Hurries,
 }
 
 const S: u64 = 1_000 * MS;
@@ -32,12 +43,20 @@ const SHORT: u64 = 8 * MS;
 const MEAN_GAP: u64 = 20 * MS;
 /// Longest time from a recovery to the first request that is asked as any other: open for 34.5 s, three probes.
 const BACK: u64 = 36 * S;
+/// The same from trouble and slowness: by then it is asked always. At fifty requests a second; what is asked less often is
+/// known as much later.
+const QUIET: u64 = 120 * S;
+/// Seconds that one of them asks to be let alone for.
+const RETRY_AFTER_S: u32 = 30;
 const RULES: Rules = Rules {
     breaker: true,
     opens: Opens { failures: 5, percent: 50, open_ns: 30 * S },
     fair_ns: 35 * MS,
     limit: true,
     concurrency: 1_024,
+    trouble: trouble::Rules { on: true, percent: 20, least: Probability::nearest(500) },
+    skips: true,
+    deadline: learned::Rules { on: true, most_ns: TIMEOUT, least_ns: 35 * MS },
 };
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,21 +69,38 @@ enum Mood {
     Fails,
     Garbage,
     TooMany,
+    /// 503 with Retry-After.
+    NotNow,
+    /// A third of its answers is bad.
+    Flaky,
+    /// Two of five answers come too late.
+    Stutters,
 }
-const ILL: [Mood; 7] =
-    [Mood::Refuses, Mood::Resets, Mood::Silent, Mood::Slow, Mood::Fails, Mood::Garbage, Mood::TooMany];
+const ILL: [Mood; 10] = [
+    Mood::Refuses,
+    Mood::Resets,
+    Mood::Silent,
+    Mood::Slow,
+    Mood::Fails,
+    Mood::Garbage,
+    Mood::TooMany,
+    Mood::NotNow,
+    Mood::Flaky,
+    Mood::Stutters,
+];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum End {
     Failed,
-    Answered(u16),
+    /// With this status, after so long.
+    Answered(u16, u64),
     Garbage,
     Late(u64),
     Drained(u64),
 }
 
-/// When, which one, whose, how, and of a probe?
-type Ending = (u64, u64, usize, End, bool);
+/// When, which one, whose, how, and as what it was asked: its probability of 10,000; 0: as a probe.
+type Ending = (u64, u64, usize, End, u16);
 
 struct Rng(u64);
 
@@ -82,6 +118,13 @@ struct Dsp {
     mood: Mood,
     since_ns: u64,
     sent: u64,
+    /// In this mood: by chance not asked; and since it last asked to be let alone: when that was, all, and those asked.
+    withheld: u64,
+    alone: (u64, u64, u64),
+    /// Answers of a flaky one.
+    answers: u64,
+    /// When its deadline changed, the last of them.
+    changes: Vec<u64>,
     probes_out: u32,
     /// A second opinion: failures in a row, good probes; asked as usual?
     in_a_row: u32,
@@ -95,6 +138,9 @@ struct Seen {
     isolated: u64,
     back: u64,
     throttled: u64,
+    troubled: u64,
+    optimised_away: u64,
+    changes: u64,
 }
 
 fn run(seed: u64, planted: Option<Planted>, seen: &mut Seen) -> Result<(), String> {
@@ -113,12 +159,17 @@ fn run(seed: u64, planted: Option<Planted>, seen: &mut Seen) -> Result<(), Strin
             moods.reverse();
             let mut health = Health::new(RULES, r.below(u64::MAX));
             health.planted = planted;
+            health.hurry(planted == Some(Planted::Hurries));
             Dsp {
                 health,
                 moods,
                 mood: Mood::Well,
                 since_ns: 0,
                 sent: 0,
+                withheld: 0,
+                alone: (0, 0, 0),
+                answers: 0,
+                changes: Vec::new(),
                 probes_out: 0,
                 in_a_row: 0,
                 probed: 0,
@@ -130,12 +181,13 @@ fn run(seed: u64, planted: Option<Planted>, seen: &mut Seen) -> Result<(), Strin
     let (mut now, mut n) = (S, 0u64);
     while now < HOUR {
         let next = now + 1 + r.below(2 * MEAN_GAP);
-        while let Some(Reverse((at, _, d, end, probe))) = ends.peek().copied() {
+        while let Some(Reverse((at, i, d, end, as_what))) = ends.peek().copied() {
             if at > next {
                 break;
             }
             ends.pop();
-            dsps[d].ended(end, probe, at);
+            dsps[d].ended(end, as_what, i, at);
+            dsps[d].deadline_changes(at, seen).map_err(|e| format!("seed {seed}, DSP {d} at {} s: {e}", at / S))?;
         }
         now = next;
         // Now and then a minute of requests with hardly any time: nobody's fault.
@@ -145,34 +197,44 @@ fn run(seed: u64, planted: Option<Planted>, seen: &mut Seen) -> Result<(), Strin
                 && at <= now
             {
                 dsp.phase_ends(now, seen).map_err(|e| format!("seed {seed}, DSP {d} at {} s: {e}", now / S))?;
-                (dsp.mood, dsp.since_ns, dsp.sent) = (mood, now, 0);
+                (dsp.mood, dsp.since_ns, dsp.sent, dsp.withheld) = (mood, now, 0, 0);
                 dsp.moods.pop();
             }
-            let asked = dsp.asked(now, d, seen);
-            let Some(admission) = asked.map_err(|e| format!("seed {seed}, DSP {d} at {} ms: {e}", now / MS))? else {
+            let asked = dsp.asked((time, mix(seed ^ mix(now))), now, d, seen);
+            let Some((as_what, time)) = asked.map_err(|e| format!("seed {seed}, DSP {d} at {} ms: {e}", now / MS))?
+            else {
                 continue;
             };
             let took = (2 + r.below(18)) * MS + if r.below(100) == 0 { r.below(30) * MS } else { 0 };
             let (after, end) = match dsp.mood {
                 // A healthy one errs too, but for its first requests.
-                Mood::Well if r.below(500) == 0 && !dsp.isolated => (took, End::Answered(500)),
-                Mood::Well => (took, End::Answered([200, 204][r.below(2) as usize])),
+                Mood::Well if r.below(500) == 0 && !dsp.isolated => (took, End::Answered(500, took)),
+                Mood::Well => (took, End::Answered([200, 204][r.below(2) as usize], took)),
                 Mood::Refuses => (MS / 5, End::Failed),
                 Mood::Resets => (MS, End::Failed),
                 Mood::Silent => (u64::MAX, End::Failed),
-                Mood::Slow => (500 * MS, End::Answered(200)),
-                Mood::Fails => (took, End::Answered([500, 503][r.below(2) as usize])),
+                Mood::Slow => (500 * MS, End::Answered(200, 500 * MS)),
+                Mood::Fails => (took, End::Answered([500, 503][r.below(2) as usize], took)),
                 Mood::Garbage => (took, End::Garbage),
-                Mood::TooMany => (took, End::Answered(429)),
+                Mood::TooMany => (took, End::Answered(429, took)),
+                Mood::NotNow => (took, End::Answered(NOT_NOW, took)),
+                Mood::Flaky => {
+                    dsp.answers += 1;
+                    (took, End::Answered(if dsp.answers.is_multiple_of(3) { 500 } else { 200 }, took))
+                }
+                Mood::Stutters => {
+                    dsp.answers += 1;
+                    let took = if dsp.answers % 5 < 2 { 90 * MS } else { took };
+                    (took, End::Answered(200, took))
+                }
             };
-            let probe = admission == Admission::Probe;
             n += 1;
             if after <= time {
-                ends.push(Reverse((now + after, n, d, end, probe)));
+                ends.push(Reverse((now + after, n, d, end, as_what)));
             } else {
-                ends.push(Reverse((now + time, n, d, End::Late(time), probe)));
+                ends.push(Reverse((now + time, n, d, End::Late(time), as_what)));
                 if after < 1_000 * MS {
-                    ends.push(Reverse((now + after, n, d, End::Drained(after), probe)));
+                    ends.push(Reverse((now + after, n, d, End::Drained(after), as_what)));
                 }
             }
         }
@@ -180,56 +242,123 @@ fn run(seed: u64, planted: Option<Planted>, seen: &mut Seen) -> Result<(), Strin
     Ok(())
 }
 
+/// Stands for a 503 with Retry-After.
+const NOT_NOW: u16 = 999;
+
 impl Dsp {
-    fn asked(&mut self, now: u64, d: usize, seen: &mut Seen) -> Result<Option<Admission>, String> {
+    /// As what it is asked, and how long it has.
+    fn asked(
+        &mut self,
+        (time, entropy): (u64, u64),
+        now: u64,
+        d: usize,
+        seen: &mut Seen,
+    ) -> Result<Option<(u16, u64)>, String> {
         let well = self.mood == Mood::Well && (d < 2 || now > self.since_ns + BACK);
-        match self.health.admit(now) {
+        let quiet = self.mood == Mood::Well && (d < 2 || now > self.since_ns + QUIET);
+        let answer = self.health.admit(time, entropy, now);
+        // From two seconds on: what was under way is over, and before it may grow again.
+        let alone = self.alone.0 + 2 * S..self.alone.0 + u64::from(RETRY_AFTER_S - 1) * S;
+        if self.alone.0 > 0 && alone.contains(&now) {
+            self.alone.1 += 1;
+            self.alone.2 += u64::from(answer.is_ok());
+            if self.alone.1 > 200 && self.alone.2 * 4 > self.alone.1 {
+                return Err(format!("{} of {} are sent to one that wants none", self.alone.2, self.alone.1));
+            }
+        }
+        match answer.map_err(|not| (not.outcome, not)) {
             // For a while after it wanted less, one that is well gets less.
-            Err(Outcome::Throttled) if d >= 2 => {
+            Err((Outcome::Throttled, _)) if d >= 2 && !quiet => {
                 seen.throttled += 1;
                 Ok(None)
             }
-            Err(outcome) if well => Err(format!("a healthy one is not asked: {}", outcome.name())),
+            Err((Outcome::OptimisedAway, not)) if time == SHORT || !quiet => {
+                seen.optimised_away += 1;
+                self.withheld += 1;
+                if not.probability < Probability::nearest(25) {
+                    return Err(format!("asked with {:?}", not.probability));
+                }
+                Ok(None)
+            }
+            Err((Outcome::Troubled, not)) if d >= 2 && !quiet => {
+                seen.troubled += 1;
+                self.withheld += 1;
+                if not.probability < RULES.trouble.least {
+                    return Err(format!("asked with {:?}", not.probability));
+                }
+                Ok(None)
+            }
+            Err((outcome, _)) if well => Err(format!("a healthy one is not asked: {}", outcome.name())),
             Err(_) => Ok(None),
-            Ok(admission) => {
+            Ok(admitted) => {
                 self.sent += 1;
-                match admission {
+                let as_what = match admitted.as_what {
                     Admission::Probe => {
                         self.probes_out += 1;
                         if self.probes_out > 1 {
                             return Err(format!("{} probes at once", self.probes_out));
                         }
+                        0
                     }
-                    Admission::Healthy if self.isolated => return Err("asked after its fifth failure".to_owned()),
-                    Admission::Healthy => {}
-                }
+                    _ if self.isolated => return Err("asked after its fifth failure".to_owned()),
+                    as_what => as_what.probability().of_10_000(),
+                };
                 self.health.began(now);
-                Ok(Some(admission))
+                Ok(Some((as_what, time.min(admitted.most_ns))))
             }
         }
     }
 
-    fn ended(&mut self, end: End, probe: bool, now: u64) {
-        let as_what = if probe { Admission::Probe } else { Admission::Healthy };
+    /// No more changes in a minute than is said.
+    fn deadline_changes(&mut self, now: u64, seen: &mut Seen) -> Result<(), String> {
+        let (_, before, levels) = self.health.take_report();
+        if before.cut_ns == levels.cut_ns {
+            return Ok(());
+        }
+        seen.changes += 1;
+        self.changes.push(now);
+        let lately = self.changes.iter().rev().take_while(|at| **at + 60 * S > now).count();
+        match lately <= learned::CHANGES_PER_MINUTE_MAX {
+            true => Ok(()),
+            false => Err(format!("{lately} changes of its deadline in a minute")),
+        }
+    }
+
+    fn ended(&mut self, end: End, as_what: u16, i: u64, now: u64) {
+        let probe = as_what == 0;
+        let as_what = match as_what {
+            0 => Admission::Probe,
+            10_000 => Admission::Healthy,
+            n => Admission::Troubled(Probability::nearest(n.into())),
+        };
         let took = 10 * MS;
         let (good, fair) = match end {
-            End::Drained(after) => return self.health.drained(after, now),
+            End::Drained(after) => return self.health.drained(as_what, after, now),
             End::Failed => (false, true),
             End::Garbage => (false, true),
-            End::Answered(status) => (status < 500, true),
+            End::Answered(status, _) => (status < 500 || status == NOT_NOW, true),
             End::Late(had) => (false, had > SHORT),
         };
         match end {
             End::Failed => self.health.failed(as_what, now),
             End::Garbage => self.health.answered(Verdict::of(200, None, Some(b"<html>")), as_what, took, now),
-            End::Answered(status) => {
+            End::Answered(NOT_NOW, took) => {
+                self.alone = (now, 0, 0);
+                let verdict = Verdict::of(503, Some(RETRY_AFTER_S), None);
+                self.health.answered(verdict, as_what, took, now);
+            }
+            End::Answered(status, took) => {
                 self.health.answered(Verdict::of(status, None, Some(b"{}")), as_what, took, now);
+                // What comes within 25 ms may win; a bid that comes later hardly ever does.
+                let won = status == 200 && (took < 25 * MS && i.is_multiple_of(3) || i % 2_000 == 7);
+                self.health.told(Some(took), status == 200, won, now);
             }
             End::Late(had) => self.health.late(as_what, had, now),
             End::Drained(_) => {}
         }
         self.probes_out -= u32::from(probe);
-        if !fair || end == End::Answered(429) && !probe {
+        let less = matches!(end, End::Answered(429 | NOT_NOW, _));
+        if !fair || less && !probe {
             return;
         }
         match (good, probe) {
@@ -265,11 +394,22 @@ impl Dsp {
                     return Err(format!("left alone for wanting less: {} of {asked}", self.sent));
                 }
             }
-            Mood::TooMany => {}
+            Mood::TooMany | Mood::NotNow => {}
+            Mood::Flaky | Mood::Stutters => {
+                // Once it is known: less, and not nothing.
+                if lasted > 60 * S && self.withheld == 0 && state == State::Closed {
+                    return Err(format!("{:?} for {} s and asked as ever", self.mood, lasted / S));
+                }
+                let all = self.sent + self.withheld;
+                if all > 1_000 && self.sent * 30 < all {
+                    return Err(format!("{:?} and asked {} of {all} times", self.mood, self.sent));
+                }
+            }
             mood => {
                 seen.phases += 1;
                 // Those that fail before it opens, those in flight by then, and a probe each 25 s.
-                let most = 5 + 20 + lasted / (25 * S) + 1;
+                // One that is late in a minute that has no time says nothing: fifteen of those.
+                let most = 5 + 20 + lasted / (25 * S) + 1 + 15;
                 // Half of a phase may pass with requests that have no time.
                 if mood != Mood::Silent && mood != Mood::Slow && lasted > 5 * S || lasted > 80 * S {
                     if self.sent > most + if mood == Mood::Silent || mood == Mood::Slow { 62 * 50 } else { 0 } {
@@ -299,16 +439,34 @@ fn an_hour_of_dsps_that_fail_and_recover() {
     }
     println!("{} hours: {seen:?}", seeds().count());
     assert!(seen.isolated > 20 && seen.back > 20 && seen.throttled > 0, "{seen:?}");
+    assert!(seen.troubled > 0 && seen.optimised_away > 0 && seen.changes > 20, "{seen:?}");
 }
 
 #[test]
 fn planted_faults_are_found() {
     use Planted::*;
-    for fault in [NeverOpens, AnyTimeoutCounts, ProbesInBursts, NeverBack, Starves] {
+    let faults = [
+        NeverOpens,
+        AnyTimeoutCounts,
+        ProbesInBursts,
+        NeverBack,
+        Starves,
+        NeverTroubled,
+        StaysTroubled,
+        NeverExplores,
+        IgnoresRetryAfter,
+        Hurries,
+    ];
+    for fault in faults {
         let found = (0..20).find_map(|seed| run(seed, Some(fault), &mut Seen::default()).err());
         println!("{fault:?}: {found:?}");
         assert!(found.is_some(), "{fault:?} was not found");
     }
+}
+
+/// Of a request that has all of its time.
+fn as_what(health: &mut Health, now_ns: u64) -> Result<Admission, Outcome> {
+    health.admit(TIMEOUT, now_ns, now_ns).map(|admitted| admitted.as_what).map_err(|not| not.outcome)
 }
 
 #[test]
@@ -324,13 +482,13 @@ fn silence_is_suspected_before_the_first_timeout() {
             pending.pop_front();
             health.answered(Verdict::Good, Admission::Healthy, 20 * MS, now);
         }
-        match health.admit(now) {
+        match health.admit(TIMEOUT, i, now) {
             Ok(_) => {
                 health.began(now);
                 pending.push_back(now + 20 * MS);
                 sent_in_silence += u64::from(i > 3_000);
             }
-            Err(outcome) => assert_eq!((outcome, now > 4 * S), (Outcome::InFlight, true), "at {} ms", now / MS),
+            Err(not) => assert_eq!((not.outcome, now > 4 * S), (Outcome::InFlight, true), "at {} ms", now / MS),
         }
     }
     assert!((10..35).contains(&sent_in_silence), "{sent_in_silence} of 69 in the time before the first timeout");
@@ -342,13 +500,13 @@ fn a_burst_is_not_silence() {
     let mut health = Health::new(RULES, 1);
     for i in 0..100 {
         let now = (1 + i) * S;
-        assert_eq!(health.admit(now), Ok(Admission::Healthy));
+        assert_eq!(as_what(&mut health, now), Ok(Admission::Healthy));
         health.began(now);
         health.answered(Verdict::Good, Admission::Healthy, 10 * MS, now + 10 * MS);
     }
     let now = 200 * S;
     for i in 0..500 {
-        assert_eq!(health.admit(now + i), Ok(Admission::Healthy), "request {i} of a burst");
+        assert_eq!(as_what(&mut health, now + i), Ok(Admission::Healthy), "request {i} of a burst");
         health.began(now + i);
     }
 }
@@ -383,13 +541,13 @@ fn switched_off_it_asks_whatever_comes() {
         health.began(S);
         health.failed(Admission::Healthy, S);
     });
-    assert_eq!((health.admit(S), health.take_turns()), (Err(Outcome::BreakerOpen), (1, 0)));
+    assert_eq!((as_what(&mut health, S), health.take_report().0), (Err(Outcome::BreakerOpen), 1));
     health.configure(Rules::OFF);
-    assert_eq!((health.admit(S), health.take_turns()), (Ok(Admission::Healthy), (0, 1)));
+    assert_eq!((as_what(&mut health, S), health.take_report().2), (Ok(Admission::Healthy), Levels::default()));
     for _ in 0..1_000 {
         health.began(S);
         health.failed(Admission::Healthy, S);
         (0..3).for_each(|_| health.began(S));
-        assert_eq!(health.admit(S), Ok(Admission::Healthy));
+        assert_eq!(as_what(&mut health, S), Ok(Admission::Healthy));
     }
 }

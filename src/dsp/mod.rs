@@ -1,9 +1,12 @@
 //! Which DSPs to ask, with how much time, over which connection.
 pub mod breaker;
 pub mod deadline;
+pub mod demand;
 pub mod health;
 #[cfg(test)]
 mod health_tests;
+pub mod learned;
 pub mod pool;
 pub mod throttle;
 pub mod times;
+pub mod trouble;

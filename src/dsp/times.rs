@@ -11,6 +11,8 @@ const UNIT: u32 = 14;
 const FULL: u32 = 1_024;
 /// Before so many nothing is said.
 const LEARNED: u32 = 32;
+/// For more no answer speaks, so that one alone is no quantile.
+const SPEAKS_FOR_MAX: u32 = 20;
 /// The quantiles are worked out anew after so many answers.
 const EVERY: u32 = 16;
 
@@ -32,12 +34,13 @@ impl Default for AnswerTimes {
 }
 
 impl AnswerTimes {
-    /// An answer took so long.
-    pub fn add(&mut self, ns: u64) {
-        // At most FULL of them are counted, which a cell holds.
-        self.cells[cell(ns)] += 1;
-        self.total += 1;
-        self.since += 1;
+    /// An answer took so long, and speaks for so many, at most [`SPEAKS_FOR_MAX`].
+    pub fn add(&mut self, ns: u64, speaks_for: u32) {
+        let n = speaks_for.clamp(1, SPEAKS_FOR_MAX);
+        // Not many more than FULL of them are counted, which a cell holds.
+        self.cells[cell(ns)] += n as u16;
+        self.total += n;
+        self.since += n;
         if self.total >= FULL {
             self.cells.iter_mut().for_each(|n| *n /= 2);
             self.total = self.cells.iter().map(|n| u32::from(*n)).sum();
@@ -110,13 +113,13 @@ mod tests {
     fn quantiles_are_learned_and_forgotten() {
         let mut t = AnswerTimes::default();
         let uniform = |i: u64| mix(i) % (100 * MS);
-        (0..LEARNED as u64 - 1).for_each(|i| t.add(uniform(i)));
+        (0..LEARNED as u64 - 1).for_each(|i| t.add(uniform(i), 1));
         assert_eq!((t.p95_ns(), t.p99_ns()), (None, None));
-        (0..5_000).for_each(|i| t.add(uniform(i)));
+        (0..5_000).for_each(|i| t.add(uniform(i), 1));
         let (p95, p99) = (t.p95_ns().unwrap_or(0) / MS, t.p99_ns().unwrap_or(0) / MS);
         assert!((90..=107).contains(&p95) && (95..=113).contains(&p99), "{p95} {p99}");
         // It has become fast: after some thousand answers nothing is left of the old ones.
-        (0..4_000).for_each(|i| t.add(2 * MS + i % 1_000));
+        (0..4_000).for_each(|i| t.add(2 * MS + i % 1_000, 1));
         assert!(t.p99_ns().is_some_and(|ns| ns < 3 * MS), "{t:?}");
     }
 }

@@ -204,13 +204,17 @@ pub enum Outcome {
     InFlight,
     /// Not asked: it wants fewer requests.
     Throttled,
-    /// Asked to see whether it is back, and not waited for.
+    /// Asked to see whether it is back, or in spite of its trouble, and not waited for.
     Unawaited,
+    /// Not asked: so much of what it says is bad or late that it is asked with a lower probability.
+    Troubled,
+    /// Not asked: it has less time than its answers take ("request blocked - optimized").
+    OptimisedAway,
 }
 
 impl Outcome {
     /// All of them, in order of their discriminants.
-    pub const ALL: [Outcome; 24] = [
+    pub const ALL: [Outcome; 26] = [
         Outcome::Bid,
         Outcome::NoBid,
         Outcome::Late,
@@ -235,6 +239,8 @@ impl Outcome {
         Outcome::InFlight,
         Outcome::Throttled,
         Outcome::Unawaited,
+        Outcome::Troubled,
+        Outcome::OptimisedAway,
     ];
 
     /// The `statuscode` of the `seatnonbid` extension.
@@ -243,6 +249,7 @@ impl Outcome {
             Outcome::Bid | Outcome::NoBid => 0,
             Outcome::Late | Outcome::Unawaited => 101,
             Outcome::BreakerOpen | Outcome::InFlight | Outcome::Throttled => 203,
+            Outcome::Troubled | Outcome::OptimisedAway => 203,
             Outcome::PoolExhausted | Outcome::ConnectRefused | Outcome::Reset => 103,
             Outcome::BadStatus | Outcome::Internal => 100,
             Outcome::NotEligible | Outcome::NoTime => 203,
@@ -286,6 +293,8 @@ impl Outcome {
             Outcome::InFlight => "in_flight",
             Outcome::Throttled => "throttled",
             Outcome::Unawaited => "unawaited",
+            Outcome::Troubled => "troubled",
+            Outcome::OptimisedAway => "optimised_away",
         }
     }
 }
@@ -303,6 +312,7 @@ mod tests {
         let places =
             [Outcome::Internal, Outcome::BreakerOpen, Outcome::InFlight, Outcome::Throttled, Outcome::Unawaited];
         assert_eq!(places.map(|o| o as u8), [19, 20, 21, 22, 23]);
+        assert_eq!([Outcome::Troubled, Outcome::OptimisedAway].map(|o| o as u8), [24, 25]);
     }
 
     /// Kept complete by the compiler: a new reason fails here first.

@@ -2,7 +2,7 @@
 //! Owns: nothing. Runs on: control, when it is asked for `/metrics`. Called by: `control/admin`.
 //! Never: a float; sums of nanoseconds and nano-units are written exactly.
 use super::{
-    labels::{AnswerKind, Delivered, DspResult, LossReason, Refusal, Stage},
+    labels::{AnswerKind, Delivered, DspLevel, DspResult, LossReason, Refusal, Stage},
     metrics::{Spread, Times},
     money::MoneyFigures,
     table::{Kind, METRICS, Metric, Source, Unit},
@@ -149,8 +149,19 @@ impl Page<'_> {
                 self.each_dsp(|page, dsp, i| page.times("dsp", dsp, t.sum.dsps[i].elapsed.times));
             }
             Source::DspPoolWait => self.each_dsp(|page, dsp, i| page.times("dsp", dsp, t.sum.dsps[i].pool_wait)),
-            Source::DspOpened => self.each_dsp(|page, dsp, i| page.labelled("dsp", dsp, t.dsp_breaker(i).0)),
-            Source::DspOpen => self.each_dsp(|page, dsp, i| page.labelled("dsp", dsp, t.dsp_breaker(i).1)),
+            Source::DspOpened => self.each_dsp(|page, dsp, i| page.labelled("dsp", dsp, t.dsp_opened(i))),
+            Source::DspLevel(level) => {
+                self.each_dsp(|page, dsp, i| page.labelled("dsp", dsp, t.dsp_level(i, level)));
+            }
+            Source::DspAskedShare => self.each_dsp(|page, dsp, i| {
+                // Of 10,000; as billionths.
+                let withheld = i128::from(t.dsp_level(i, DspLevel::Withheld)) * 100_000;
+                page.labelled("dsp", dsp, Nanos(1_000_000_000 - withheld / i128::from(t.cores_seen().max(1))));
+            }),
+            Source::DspCut => self.each_dsp(|page, dsp, i| {
+                let cut = i128::from(t.dsp_level(i, DspLevel::Cut));
+                page.labelled("dsp", dsp, Nanos(cut / i128::from(t.cores_seen().max(1))));
+            }),
             Source::DspResults => self.each_dsp(Page::dsp_results),
             Source::DspQuantiles(quantiles) => self.each_dsp(|page, dsp, i| {
                 for (text, q) in quantiles {
@@ -264,17 +275,17 @@ mod tests {
     }
 
     #[test]
-    fn at_most_425_series_with_five_dsps() {
+    fn at_most_460_series_with_five_dsps() {
         let mut totals = some();
         let text = page(&totals, &["a", "b", "c", "d", "e"]);
-        assert!(series(&text) <= 425, "{} series", series(&text));
+        assert!(series(&text) <= 460, "{} series", series(&text));
         // The shared row comes on top only when a sixth DSP was there.
         let mut m = CoreMetrics::new(5);
         m.dsp_asked(DspIx(5));
         totals.merge(0, &m);
         let more = page(&totals, &["a", "b", "c", "d", "e"]);
-        assert_eq!(series(&more), series(&text) + 20);
-        assert!(series(&more) <= 425, "{} series", series(&more));
+        assert_eq!(series(&more), series(&text) + 23);
+        assert!(series(&more) <= 460, "{} series", series(&more));
     }
 
     #[test]

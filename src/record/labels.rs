@@ -96,6 +96,10 @@ closed! {
         ReloadsApplied = "applied",
         /// Configurations refused at reload.
         ReloadsRefused = "refused",
+        /// Times that bids of all DSPs at once fell far below what they usually are.
+        DemandAlerts = "demand_alerts",
+        /// Auctions that nobody won and that were answered with house ads.
+        HouseAnswers = "house_answers",
         /// Connections to DSPs made.
         DspOpened = "opened",
         /// Connections to DSPs that ended.
@@ -186,6 +190,8 @@ closed! {
         IoFallback = "io_fallback",
         /// `Config::id` of the configuration that new auctions use.
         ConfigId = "config_id",
+        /// 1: bids are far from what they usually are, of all DSPs at once.
+        DemandAlert = "demand_alert",
     }
 }
 
@@ -462,6 +468,20 @@ impl LossReason {
 }
 
 closed! {
+    /// How it stands with a DSP on one core, as numbers that add up over cores.
+    DspLevel {
+        /// 1: its breaker is open.
+        Open = "open",
+        /// 1: it is probed.
+        HalfOpen = "half_open",
+        /// What is missing from asking it always, of 10,000.
+        Withheld = "withheld",
+        /// By how many nanoseconds its deadline is shorter than it may be.
+        Cut = "cut",
+    }
+}
+
+closed! {
     /// What became of an answer.
     Delivered {
         /// Written before its deadline.
@@ -537,6 +557,7 @@ impl DspResult {
             O::Reset => DspResult::Reset,
             O::BadStatus => DspResult::BadStatus,
             O::NotEligible | O::NoTime | O::BreakerOpen | O::InFlight | O::Throttled => DspResult::NotAsked,
+            O::Troubled | O::OptimisedAway => DspResult::NotAsked,
             O::Internal => DspResult::Internal,
             O::BadHttp
             | O::TooLarge

@@ -3,7 +3,7 @@
 //! Called by: `bidder/*`. Never: allocates after [`CoreMetrics::new`], locks, reads a clock, refuses a value.
 //! Full: a time beyond a histogram's range is counted at its end; a DSP beyond the rows is counted in the last,
 //! shared one.
-use super::labels::{AnswerKind, Counter, Delivered, Gauge, LossReason, Refusal, Stage};
+use super::labels::{AnswerKind, Counter, Delivered, DspLevel, Gauge, LossReason, Refusal, Stage};
 use crate::{
     openrtb::codes::{Loss, Outcome},
     units::DspIx,
@@ -92,9 +92,10 @@ pub(super) struct DspCounts {
     pub(super) charge_nanos: i128,
     pub(super) elapsed: Spread,
     pub(super) pool_wait: Times,
-    /// Its breaker opened and closed so often. What opened and did not close is open, on as many cores.
+    /// Its breaker opened so often.
     pub(super) opened: u64,
-    pub(super) closed: u64,
+    /// By how much its levels have changed: the sum of all is how they stand.
+    pub(super) levels: [i64; DspLevel::COUNT],
 }
 
 impl DspCounts {
@@ -107,7 +108,7 @@ impl DspCounts {
             elapsed: Spread::new(narrow()),
             pool_wait: Times::default(),
             opened: 0,
-            closed: 0,
+            levels: [0; DspLevel::COUNT],
         }
     }
 
@@ -119,7 +120,9 @@ impl DspCounts {
         self.elapsed.merge(&other.elapsed);
         self.pool_wait.merge(&other.pool_wait);
         self.opened += other.opened;
-        self.closed += other.closed;
+        for (to, from) in self.levels.iter_mut().zip(&other.levels) {
+            *to += from;
+        }
     }
 
     fn reset(&mut self) {
@@ -129,7 +132,8 @@ impl DspCounts {
         self.charge_nanos = 0;
         self.elapsed.reset();
         self.pool_wait = Times::default();
-        (self.opened, self.closed) = (0, 0);
+        self.opened = 0;
+        self.levels.fill(0);
     }
 }
 
@@ -230,6 +234,8 @@ impl CoreMetrics {
                 | Outcome::InFlight
                 | Outcome::Throttled
                 | Outcome::Unawaited
+                | Outcome::Troubled
+                | Outcome::OptimisedAway
         );
         if !never_sent {
             dsp.elapsed.add(elapsed_ns);
@@ -250,11 +256,14 @@ impl CoreMetrics {
         self.dsp(d).pool_wait.add(ns);
     }
 
-    /// The DSP's breaker opened and closed so often.
-    pub fn breaker(&mut self, d: DspIx, opened: u64, closed: u64) {
-        let dsp = self.dsp(d);
-        dsp.opened += opened;
-        dsp.closed += closed;
+    /// The DSP's breaker opened so often.
+    pub fn breaker(&mut self, d: DspIx, opened: u64) {
+        self.dsp(d).opened += opened;
+    }
+
+    /// A level of the DSP on this core changed by so much.
+    pub fn dsp_level(&mut self, d: DspIx, level: DspLevel, by: i64) {
+        self.dsp(d).levels[level as usize] += by;
     }
 
     /// A bid lost. `Won` is not counted.

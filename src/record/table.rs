@@ -1,7 +1,7 @@
 //! Every metric there is: name, type, unit, help, labels. What is not in [`METRICS`] is not exposed, and a test
 //! finds what is counted but not in it.
 //! Owns: nothing. Runs on: control renders it. Never: a label that is not a closed enum, names of DSPs apart.
-use super::labels::{Counter, Gauge, Journal, Money, Ship};
+use super::labels::{Counter, DspLevel, Gauge, Journal, Money, Ship};
 
 /// Prometheus' types.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,8 +87,12 @@ pub enum Source {
     DspPoolWait,
     /// Per DSP.
     DspOpened,
-    /// Per DSP.
-    DspOpen,
+    /// Per DSP, over all cores.
+    DspLevel(DspLevel),
+    /// Per DSP: of all that its health is asked about, averaged over cores.
+    DspAskedShare,
+    /// Per DSP, averaged over cores.
+    DspCut,
     /// One series.
     Journal(Journal),
     /// A series per label value.
@@ -137,7 +141,7 @@ const OWN_US: &[u64] = &[25, 50, 100, 250, 500, 1_000, 3_000, 5_000, 10_000, 25_
 /// A commit is due every 20 ms unless set otherwise; a power cut takes what is younger.
 const COMMIT_US: &[u64] = &[5_000, 25_000, 100_000, 1_000_000, 5_000_000];
 
-/// All of them, in the order they are exposed. With five DSPs at most 425 series: each one is stored by somebody
+/// All of them, in the order they are exposed. With five DSPs at most 460 series: each one is stored by somebody
 /// for weeks, from every machine. Of them 49 tell of money: 20 are the invariants, since an alarm has to name the one that broke.
 pub const METRICS: &[Metric] = {
     use self::{Counter as C, Gauge as G, Journal as J, Money as M, Ship as S};
@@ -282,8 +286,50 @@ pub const METRICS: &[Metric] = {
             "outcry_dsp_breaker_open",
             Gauge,
             Count,
-            "Cores on which a DSP's breaker is not closed: it is not asked, or probed.",
-            Source::DspOpen,
+            "Cores on which a DSP's breaker is open: it is not asked.",
+            Source::DspLevel(DspLevel::Open),
+        ),
+        row(
+            "outcry_dsp_breaker_half_open",
+            Gauge,
+            Count,
+            "Cores on which a DSP's breaker is half open: single requests probe it.",
+            Source::DspLevel(DspLevel::HalfOpen),
+        ),
+        row(
+            "outcry_dsp_asked_share",
+            Gauge,
+            Count,
+            "With which probability a DSP is asked whose breaker is closed, less than 1 if it is troubled; mean of all cores.",
+            Source::DspAskedShare,
+        ),
+        row(
+            "outcry_dsp_deadline_cut_seconds",
+            Gauge,
+            Seconds,
+            "By how much a DSP's learned deadline is shorter than its timeout_ms; mean of all cores.",
+            Source::DspCut,
+        ),
+        row(
+            "outcry_demand_alert",
+            Gauge,
+            Count,
+            "Cores on which bids of all DSPs at once are far below what they usually are.",
+            Source::Gauge(G::DemandAlert, Fold::Sum),
+        ),
+        row(
+            "outcry_demand_alerts_total",
+            Counter,
+            Count,
+            "Times that this began, on any core.",
+            Source::Counter(C::DemandAlerts),
+        ),
+        row(
+            "outcry_house_answers_total",
+            Counter,
+            Count,
+            "Auctions that nobody won, answered with house ads.",
+            Source::Counter(C::HouseAnswers),
         ),
         row(
             "outcry_dsp_connections",

@@ -2,7 +2,7 @@
 //! Owns: one [`CoreMetrics`] as the sum, each core's last levels. Runs on: flush merges; control reads a copy.
 //! Called by: `flush`, `control`, the demo's table. Never: grows after [`Totals::new`].
 use super::{
-    labels::{AnswerKind, Counter, Delivered, DspResult, Gauge, Journal, LossReason, Refusal, Stage},
+    labels::{AnswerKind, Counter, Delivered, DspLevel, DspResult, Gauge, Journal, LossReason, Refusal, Stage},
     metrics::{CoreMetrics, Spread, Times},
     table::Fold,
 };
@@ -174,9 +174,14 @@ impl Totals {
         self.sum.dsps.get(i).map_or(0, |d| d.outcomes[o as usize])
     }
 
-    /// How often the breaker of the DSP in row `i` opened, and on how many cores it is not closed.
-    pub fn dsp_breaker(&self, i: usize) -> (u64, u64) {
-        self.sum.dsps.get(i).map_or((0, 0), |d| (d.opened, d.opened.saturating_sub(d.closed)))
+    /// How often the breaker of the DSP in row `i` opened.
+    pub fn dsp_opened(&self, i: usize) -> u64 {
+        self.sum.dsps.get(i).map_or(0, |d| d.opened)
+    }
+
+    /// A level of the DSP in row `i`, summed over all cores.
+    pub fn dsp_level(&self, i: usize, level: DspLevel) -> u64 {
+        self.sum.dsps.get(i).map_or(0, |d| d.levels[level as usize].max(0) as u64)
     }
 
     /// How often asking any DSP ended so.

@@ -1,16 +1,36 @@
 //! How calls begin and end as far as their DSP's health goes: admitted, given up, left, failed, judged.
 //! Owns: nothing, it is egress's. Runs on: each bidder core. Never: decides; `outcry::dsp::health` does.
 use super::{
-    Admission, CoreMetrics, Counter, Done, Egress, Key, NO_ROW, Outcome, Phase, Reply, Sock, Transport, Verdict,
+    Admission, Admitted, CoreMetrics, Counter, Done, DspLevel, Egress, Gauge, Key, NO_ROW, NotAdmitted, Outcome, Phase,
+    Reply, Sock, Transport, Verdict,
 };
 
 impl Egress {
-    /// May this DSP be asked, and as what? Whoever is told so [asks](Egress::ask).
+    /// May this DSP be asked for an auction that has `left_ns` for it, and as what? Whoever is told so [asks](Egress::ask).
     ///
     /// # Errors
     /// Why not.
-    pub fn admit(&mut self, lane: u16, now_ns: u64) -> Result<Admission, Outcome> {
-        self.lanes.get_mut(usize::from(lane)).map_or(Ok(Admission::Healthy), |lane| lane.health.admit(now_ns))
+    pub fn admit(&mut self, lane: u16, left_ns: u64, entropy: u64, now_ns: u64) -> Result<Admitted, NotAdmitted> {
+        let lane = self.lanes.get_mut(usize::from(lane)).ok_or(Outcome::Internal)?;
+        lane.health.admit(left_ns, entropy, now_ns)
+    }
+
+    /// What a DSP that was asked said in an auction that is decided: was there a bid, and did it win? `took_ns`: from asking it to
+    /// its answer; none: none came.
+    pub fn told(&mut self, lane: u16, took_ns: Option<u64>, bid: bool, won: bool, now_ns: u64) {
+        if let Some(lane) = self.lanes.get_mut(usize::from(lane)) {
+            lane.health.told(took_ns, bid, won, now_ns);
+        }
+    }
+
+    /// An auction is decided in which some DSP could have bid, and did any?
+    pub fn auction(&mut self, bid: bool) {
+        self.demand.add(bid);
+    }
+
+    /// Bids of all DSPs at once are far below what they usually are.
+    pub fn is_alert(&self) -> bool {
+        self.demand.is_alert()
     }
 
     /// The caller does not want the answer any more. Says whether the call ever left, with the time it was sent.
@@ -50,7 +70,7 @@ impl Egress {
             Some(ix) => {
                 if let Some((_, conn)) = self.conns.at(ix) {
                     conn.phase = Phase::Draining;
-                    conn.since_ns = now_ns;
+                    (conn.since_ns, conn.as_what) = (now_ns, as_what);
                 }
                 metrics.count(Counter::DspDrained);
                 lane.health.late(as_what, now_ns.saturating_sub(sent_ns), now_ns);
@@ -60,7 +80,7 @@ impl Egress {
         }
     }
 
-    /// The auction of a probe is over. Whoever was sent it may answer until `until_ns`: nobody reads that, but it counts.
+    /// The auction of who is not waited for is over. Whoever was sent it may answer until `until_ns`: nobody reads that, but it counts.
     /// When it was sent; none: it never left.
     pub fn leave<T: Transport>(
         &mut self,
@@ -77,6 +97,7 @@ impl Egress {
                 self.calls.free(key);
                 let (_, conn) = self.conns.at(ix)?;
                 (conn.phase, conn.since_ns, conn.watched_ns) = (Phase::Draining, now_ns, until_ns.max(now_ns));
+                conn.as_what = as_what;
                 self.next_check_ns = self.next_check_ns.min(conn.watched_ns + 1);
                 metrics.count(Counter::DspDrained);
                 Some(sent_ns)
@@ -102,12 +123,31 @@ impl Egress {
         }
     }
 
-    /// What opened and closed since the last time.
+    /// Once a second: is demand what it usually is; and what has changed of DSPs' health since the last time.
     pub fn report_health(&mut self, metrics: &mut CoreMetrics) {
+        let before = self.demand.alerts();
+        let dsps = self.lanes.iter_mut().filter(|lane| lane.target.row != NO_ROW);
+        self.demand.turn(dsps.map(|lane| {
+            let is_out = lane.health.is_out();
+            (&mut lane.health.bids, is_out)
+        }));
+        metrics.add(Counter::DemandAlerts, self.demand.alerts() - before);
+        metrics.gauge(Gauge::DemandAlert, u64::from(self.demand.is_alert()));
         for lane in self.lanes.iter_mut().filter(|lane| lane.target.row != NO_ROW) {
-            let (opened, closed) = lane.health.take_turns();
-            if opened + closed > 0 {
-                metrics.breaker(lane.target.row, opened, closed);
+            let (opened, before, now) = lane.health.take_report();
+            if opened > 0 {
+                metrics.breaker(lane.target.row, opened);
+            }
+            if before == now {
+                continue;
+            }
+            for (level, before, now) in [
+                (DspLevel::Open, before.open.into(), now.open.into()),
+                (DspLevel::HalfOpen, before.half_open.into(), now.half_open.into()),
+                (DspLevel::Withheld, i64::from(before.withheld), i64::from(now.withheld)),
+                (DspLevel::Cut, before.cut_ns as i64, now.cut_ns as i64),
+            ] {
+                metrics.dsp_level(lane.target.row, level, now - before);
             }
         }
     }
@@ -132,19 +172,20 @@ impl Egress {
         let Some((_, conn)) = self.conns.at(ix) else { return };
         let (lane, watched_ns) = (conn.lane, std::mem::take(&mut conn.watched_ns));
         let took_ns = now_ns.saturating_sub(conn.sent_ns);
+        let was = conn.as_what;
         let as_what = match call {
             Some(key) => self.calls.peek(key).map(|call| call.as_what),
-            None => Some(Admission::Probe).filter(|_| watched_ns > 0),
+            None => Some(was).filter(|_| watched_ns > 0),
         };
         let health = &mut self.lanes[usize::from(lane)].health;
         match (as_what, verdict) {
             (Some(as_what), Some(_)) if call.is_none() && now_ns > watched_ns => {
                 health.late(as_what, took_ns, now_ns);
-                health.drained(took_ns, now_ns);
+                health.drained(as_what, took_ns, now_ns);
             }
             (Some(as_what), Some(verdict)) => health.answered(verdict, as_what, took_ns, now_ns),
             (Some(as_what), None) => health.failed(as_what, now_ns),
-            (None, Some(_)) => health.drained(took_ns, now_ns),
+            (None, Some(_)) => health.drained(was, took_ns, now_ns),
             (None, None) => {}
         }
         self.shut(lane, now_ns);
