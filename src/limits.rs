@@ -30,6 +30,10 @@ pub const JSON_DEPTH_MAX: usize = 64;
 
 /// Longest string that the decision record keeps of a bid or an impression; longer ones are cut with a mark.
 pub const RECORD_TEXT_MAX: usize = 128;
+/// House ads in one configuration.
+pub const HOUSE_ADS_MAX: usize = 32;
+/// Longest markup of one, in characters.
+pub const HOUSE_ADM_MAX: usize = 16_384;
 /// Longest `crid` of a house ad: it stands in the record in a winner's place.
 pub const HOUSE_CRID_MAX: usize = 40;
 /// Longest encoded decision record: a head; each impression, deal, DSP asked or not, bid (with its five texts,

@@ -43,7 +43,7 @@ pub(super) struct Timed {
 /// An auction that was decided and recorded, and has to be answered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Decided {
-    /// Something won.
+    /// Something won, or is answered in its place.
     pub(super) bid: bool,
     followup: Followup,
     /// What of the record has to be on disk before the answer leaves.
@@ -125,6 +125,10 @@ impl Bidder {
             metrics.loss(*loss);
         }
         metrics.losses(Loss::TooMany, auction.inputs().bids_dropped());
+        let house = auction.fall_back(&start, egress.is_alert());
+        if house {
+            metrics.count(Counter::HouseAnswers);
+        }
         if sampled {
             let mut stages = flight.stages;
             let decided_ns = t.precise_ns();
@@ -143,7 +147,7 @@ impl Bidder {
         let durable_at = recorder.durable_at();
         metrics.count(Counter::Records);
         metrics.add(Counter::RecordBytes, bytes as u64);
-        Some(Decided { bid, followup, durable_at })
+        Some(Decided { bid: bid || house, followup, durable_at })
     }
 
     /// Answers an auction that was decided, with the markup that was fetched for it.

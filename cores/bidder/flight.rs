@@ -218,6 +218,7 @@ impl Flight {
             trace: self.trace,
             entropy: self.entropy,
             seals: &snapshot.core.seals,
+            house: &snapshot.house,
         }
     }
 

@@ -6,7 +6,7 @@ use super::{
     noticing,
 };
 use outcry::{
-    auction::record,
+    auction::{House, record},
     config::Config,
     dsp::health::Rules,
     http1,
@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub notice_lanes: Vec<u16>,
     /// Our node of the supply chain as JSON.
     pub schain_node: Option<Vec<u8>>,
+    /// What is answered where nobody wins.
+    pub house: Vec<House>,
     /// Bytes of the DSPs' names in a record.
     pub names: usize,
     /// Auctions in flight that began with it.
@@ -84,7 +86,8 @@ impl Snapshot {
         let notice_lanes = lanes.split_off(dsps.len());
         let schain_node = core.config.auction.schain.as_ref().map(splice::prepare_schain_node);
         let names = record::room::names(&core.config.dsps);
-        Snapshot { heads, lanes, notice_lanes, schain_node, names, uses: 0, core }
+        let house = core.config.house.iter().map(House::prepare).collect();
+        Snapshot { heads, lanes, notice_lanes, schain_node, house, names, uses: 0, core }
     }
 
     /// The configuration.

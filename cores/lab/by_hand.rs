@@ -59,5 +59,6 @@ pub fn start<'a>(config: &'a Config, exchange: usize, request: &'a Request, body
         trace: None,
         entropy: 7,
         seals: &[],
+        house: &[],
     }
 }

@@ -20,7 +20,8 @@ use crate::{
 use std::io::Write;
 
 impl Auction {
-    /// Writes the answer of a decided auction: the bid response when something won, else [`Auction::write_no_bid`].
+    /// Writes the answer of a decided auction: the bid response when something won, or of house ads, else
+    /// [`Auction::write_no_bid`].
     /// `bidid` is the event id. All prices are in [`super::Decision::answer_currency`]. With `notices` the bids' notice URLs are
     /// ours, as far as one of ours can carry the DSP's.
     pub fn write_answer(
@@ -31,6 +32,9 @@ impl Auction {
         out: &mut Vec<u8>,
     ) {
         let decision = self.decision();
+        if decision.wins.is_empty() && !self.record().house.is_empty() {
+            return self.write_house(s, out);
+        }
         if decision.wins.is_empty() {
             return self.write_no_bid(s, decision.nbr.unwrap_or(Nbr::NoBids), out);
         }
@@ -218,7 +222,7 @@ enum What {
     Nothing,
 }
 
-fn separate(first: &mut bool, out: &mut Vec<u8>) {
+pub(super) fn separate(first: &mut bool, out: &mut Vec<u8>) {
     if !std::mem::take(first) {
         out.push(b',');
     }

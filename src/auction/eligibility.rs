@@ -34,7 +34,8 @@ pub(super) struct Rules {
 
 /// One bid and where it came from.
 pub(super) struct Offer<'a> {
-    pub(super) dsp: &'a Dsp,
+    /// None: a house ad, which has no seat and no URLs.
+    pub(super) dsp: Option<&'a Dsp>,
     pub(super) response: &'a Response,
     pub(super) bytes: &'a [u8],
     pub(super) bid: &'a Bid,
@@ -102,7 +103,8 @@ impl Rules {
         if bid.exp_s > 0 && bid.exp_s < needed_s {
             return Err(Loss::Expired);
         }
-        if s.exchange.notices == Wrapping::WrapOrRefuse && !carries(bid, o.bytes, o.dsp) {
+        let carried = || o.dsp.is_none_or(|dsp| carries(bid, o.bytes, dsp));
+        if s.exchange.notices == Wrapping::WrapOrRefuse && !carried() {
             return Err(Loss::NoticeUrl);
         }
         Ok((deal, media))
@@ -111,7 +113,8 @@ impl Rules {
     /// `wseat`, `bseat` (section 3.2.1) and the seats that the configuration gives the DSP.
     fn seat(&mut self, s: &Start<'_>, o: &Offer<'_>) -> Result<(), Loss> {
         let (r, seat) = (s.request, o.bid.seat);
-        let ours = o.dsp.seats.is_empty() || o.dsp.seats.iter().any(|name| seat.is(o.bytes, name.as_bytes()));
+        let seats = o.dsp.map_or(&[][..], |dsp| &dsp.seats);
+        let ours = seats.is_empty() || seats.iter().any(|name| seat.is(o.bytes, name.as_bytes()));
         let listed = r.wseat.len == 0 || self.set.has(List::Wseat, seat, o.bytes);
         let barred = r.bseat.len > 0 && self.set.has(List::Bseat, seat, o.bytes);
         if ours && listed && !barred { Ok(()) } else { Err(Loss::SeatBlocked) }

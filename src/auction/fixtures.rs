@@ -155,6 +155,7 @@ impl Fix {
             trace: self.trace,
             entropy: self.entropy,
             seals: &self.seals,
+            house: &[],
         }
     }
 

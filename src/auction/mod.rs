@@ -22,6 +22,7 @@ mod eligibility;
 #[cfg(test)]
 mod fixtures;
 pub mod funds;
+pub mod house;
 pub mod input;
 mod macros;
 mod markup;
@@ -37,6 +38,7 @@ pub use clearing::{Decision, Win};
 pub use delivery::Delivery;
 pub use echo::names_another;
 pub use funds::{Account, Answer, Funds, Place, Ticket, Unlimited};
+pub use house::House;
 pub use macros::{Later, fill_later, price_vector};
 pub use noticed::{BUYER_MAX, OurNotices, Tally, buyer, expires_s};
 pub use offer::Offers;
@@ -110,6 +112,8 @@ pub struct Start<'a> {
     pub entropy: u64,
     /// What each DSP of the configuration reads prices with; none where it is not there.
     pub seals: &'a [Option<Seal>],
+    /// What is answered where nobody wins.
+    pub house: &'a [house::House],
 }
 
 /// Where the winners' answers lie until ours is written.
@@ -391,7 +395,7 @@ impl Auction {
         let mut last_seat = None;
         for (index, bid) in response.bids.iter().take(heard).enumerate() {
             let imp = imp_of(s, bid, bytes, offered);
-            let offer = Offer { dsp, response, bytes, bid };
+            let offer = Offer { dsp: Some(dsp), response, bytes, bid };
             let shape = eligibility::shape(&offer);
             let judged = match (&refusal, imp) {
                 (Some((_, loss)), _) => Err(*loss),

@@ -47,6 +47,8 @@ pub struct Record {
 /// A house ad in the place of a winner. It is no part of the decision, which is that there is no winner.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HouseAd {
+    /// Its place in the running configuration; not in the encoded record.
+    pub ad: u8,
     /// The impression, in the request's order.
     pub imp: u8,
     /// What the answer says, CPM in the answer's currency.

@@ -300,6 +300,8 @@ impl Checker<'_, '_> {
         let exchanges = self.exchanges(&exchanges, &rates, notices.url.is_some());
         let dsps = self.sections(top, "dsp");
         let dsps = self.dsps(&dsps, &rates, &dsp_ms, &dsp_min_ms);
+        let house = self.sections(top, "house");
+        let house = self.house(&house);
         Config {
             id,
             hash: 0,
@@ -322,6 +324,7 @@ impl Checker<'_, '_> {
             rates: rates.value,
             exchanges,
             dsps,
+            house,
         }
     }
 
@@ -493,7 +496,7 @@ impl Checker<'_, '_> {
     }
 
     /// A value that another section of the kind has too.
-    fn once(&mut self, key: &str, got: &Got<String>, seen: &mut Vec<(String, usize)>) {
+    pub(super) fn once(&mut self, key: &str, got: &Got<String>, seen: &mut Vec<(String, usize)>) {
         if !got.sound {
             return;
         }

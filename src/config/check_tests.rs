@@ -391,3 +391,17 @@ proptest! {
         let _ = load(&text, 1);
     }
 }
+
+#[test]
+fn house_ads() {
+    let ad =
+        |more: &str| format!("[[house]]\ncrid = \"a\"\nmedia = \"banner\"\nadm = \"<b>\"\nmax_price = \"0.1\"\n{more}");
+    let house = load(&ad("w = 300\nh = 250\nadomain = [\"own.example\"]\n"), 1).unwrap().house;
+    assert_eq!((house.len(), house[0].size, house[0].max_price), (1, (300, 250), Cpm(100_000)));
+    check(&ad(""), &[(1, "house.w", None)]);
+    check(&format!("{0}{0}", ad("w = 1\nh = 1\n")), &[(9, "house.crid", None)]);
+    check(
+        "[[house]]\ncrid = \"a\"\nmedia = \"banne\"\nadm = \"x\"\nmax_price = 1\n",
+        &[(3, "house.media", Some("\"banner\""))],
+    );
+}

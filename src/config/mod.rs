@@ -10,6 +10,7 @@ mod address;
 pub mod budgets;
 mod check;
 pub mod explanation;
+mod house;
 pub mod kafka;
 mod kind;
 mod mistake;

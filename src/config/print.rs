@@ -16,8 +16,8 @@ pub fn default_toml() -> String {
 }
 
 fn section(section: &Section, out: &mut String) {
-    // DSPs and our node of the supply chain exist only when they are told; the default exchange exists.
-    let example = section.shape == Shape::Optional || section.path == "dsp";
+    // DSPs, house ads and our node of the supply chain exist only when they are told; the default exchange exists.
+    let example = section.shape == Shape::Optional || matches!(section.path, "dsp" | "house");
     if !section.path.is_empty() {
         out.push('\n');
     }

@@ -52,6 +52,8 @@ pub struct Config {
     pub exchanges: Vec<Exchange>,
     /// Who is asked for bids.
     pub dsps: Vec<Dsp>,
+    /// What is answered where nobody wins.
+    pub house: Vec<HouseAd>,
 }
 
 /// Which CPUs do what; `None` and empty mean "from the topology".
@@ -410,6 +412,37 @@ pub struct Dsp {
     pub notice_hosts: Vec<(String, u16)>,
     /// Where the keys are under which it reads prices; `None`: it reads them plain.
     pub price_keys: Option<PathBuf>,
+}
+
+/// An ad of the operator's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HouseAd {
+    /// Its `crid`.
+    pub crid: String,
+    /// What it is.
+    pub media: Media,
+    /// `w` and `h`, 0 when not said.
+    pub size: (u32, u32),
+    /// `dur`, 0 when not said.
+    pub duration_s: u32,
+    /// `adm`
+    pub adm: String,
+    /// `adomain`
+    pub adomain: Vec<String>,
+    /// Not answered where the floor is above this, in the accounting currency.
+    pub max_price: Cpm,
+    /// When it is answered.
+    pub when: HouseWhen,
+}
+
+/// When a house ad is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum HouseWhen {
+    /// Whenever nobody wins anything of a request.
+    #[default]
+    NoWinner,
+    /// Then, and only while demand is far below what it usually is.
+    Alert,
 }
 
 /// Which `user.buyeruid` a DSP sees.

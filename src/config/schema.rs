@@ -3,6 +3,7 @@
 //! Owns: constants. Called by: `check` and `print`.
 use super::{
     address::{Authority, Domain, Headers, Socket, Url, UrlPath},
+    house::HOUSE,
     kafka::KAFKA,
     kind::{Choice, CurrencyCode, Dir, Flag, Kind, List, Name, Price, Rates, Text, Whole},
     notices::NOTICES,
@@ -790,7 +791,7 @@ pub(super) static FILE: Section = Section {
     shape: Shape::Once,
     meaning: "Outcry's configuration: every key with its default. All keys may be left out but those of [[dsp]].",
     keys: &[&NODE, &REGION, &STATE_DIR, &LISTEN, &ADMIN, &IO_DRIVER, &STOP_MS],
-    sections: &[&CPUS, &HTTP, &AUCTION, &RECORD, &RAW, &BUDGET, &NOTICES, &KAFKA, &RATES, &EXCHANGE, &DSP],
+    sections: &[&CPUS, &HTTP, &AUCTION, &RECORD, &RAW, &BUDGET, &NOTICES, &KAFKA, &RATES, &EXCHANGE, &DSP, &HOUSE],
 };
 
 const _: () = assert!(Currency::USD.0[0] == b'U', "the fallbacks of `rates` and `currencies` say USD");

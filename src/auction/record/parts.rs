@@ -469,7 +469,7 @@ impl<'a> Decoder<'a> {
         if usize::from(imp) >= self.i.imps.len() || usize::from(length) > HOUSE_CRID_MAX {
             return Err(RecordError::Value);
         }
-        Ok(HouseAd { imp, price, crid: self.text(length)? })
+        Ok(HouseAd { ad: 0, imp, price, crid: self.text(length)? })
     }
 
     fn leg(&mut self) -> Read<Leg> {

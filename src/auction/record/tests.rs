@@ -165,7 +165,7 @@ fn chances(a: &mut Auction, seed: u64) {
     if record.decision.wins.is_empty() {
         for imp in 0..record.inputs.imps.len() as u8 {
             let crid = record.inputs.keep_bytes(&b"h".repeat(HOUSE_CRID_MAX - usize::from(imp) % 3));
-            record.house.push(HouseAd { imp, price: Cpm(i64::from(imp) + 1), crid });
+            record.house.push(HouseAd { ad: 0, imp, price: Cpm(i64::from(imp) + 1), crid });
         }
     }
 }

@@ -1,7 +1,7 @@
 //! An exchange that writes random records, and a list of all its wins beside it. What goes home without a notice is said by the
 //! sums that the exchange itself keeps ([`Holds`]), so the two know nothing of each other.
 use crate::{
-    auction::{Delivery, Record, delivery, delivery::Freed, record},
+    auction::{Delivery, Record, delivery, delivery::Freed, input::Kept, record, record::HouseAd},
     billing::{
         bill::{Of as Under, Part},
         tests::Rows,
@@ -19,7 +19,7 @@ use crate::{
         told::{NOTICE_VERSION, Name, Notice},
     },
     record::frame::{self, Header, Kind},
-    units::{Currency, EventId, MS, Money, Now, mix},
+    units::{Cpm, Currency, EventId, MS, Money, Now, mix},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -232,6 +232,11 @@ impl World {
         }
         if new.iter().any(|w| w.charge > Money(0)) {
             self.moving.insert(self.frames.len(), Kind::Auction);
+        }
+        // House ads are nobody's: they change nothing of all this.
+        if self.draw(4) == 0 {
+            let crid = Kept::default();
+            record.house.push(HouseAd { ad: 0, imp: 0, price: Cpm(9_000_000), crid });
         }
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
