@@ -21,11 +21,12 @@ use crate::{
     ship::{Shipping, reach::Reach, run::ShipError},
     state::{self, StateError},
     topology,
+    trust::{self, TrustError},
     wiring::{WiringError, wire},
 };
 use outcry::{
     budget::{event::Level, server::Server},
-    config::{self, Config, Durability, IoDriver, Mistake, plan},
+    config::{self, Config, Durability, IoDriver, Mistake, TlsRules, plan},
     messages::{CoreConfig, CoreNotices},
     notice::{holds::Holds, sealed::Seal},
     record::slots::{DspSlots, rows_for},
@@ -76,6 +77,9 @@ pub enum BootError {
     /// The keys of notice URLs.
     #[error(transparent)]
     NoticeKeys(#[from] NoticeKeysError),
+    /// Whose word DSPs' certificates need.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// Which notices were taken.
     #[error(transparent)]
     Notices(#[from] NoticesError),
@@ -263,6 +267,13 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
     let first = core_config(&config, &mut slots, start, &accounts)?;
     for why in accounts.unknown(&config) {
         say(&why);
+    }
+    for dsp in config.dsps.iter().filter(|dsp| dsp.tls == Some(TlsRules::Anybody)) {
+        say(&format!(
+            "WARNING: dsp {} is asked whatever its certificate says: anybody between us can read requests and bid in its place \
+             (danger_accept_any_certificate = true)",
+            dsp.name
+        ));
     }
     let mut listen = config.listen;
     let mut doors = Vec::new();
@@ -556,7 +567,9 @@ fn core_config(
     let dsp_slots = slots.assign(config.dsps.iter().map(|d| d.name.as_str()));
     let policies = accounts.policies(config);
     let (epoch, node) = (start.epoch, start.node);
-    Ok(Box::new(CoreConfig { config: config.clone(), dsp_addrs, dsp_slots, policies, epoch, node, seals, notices }))
+    let (dsp_tls, trusts) = trust::load(config)?;
+    let config = config.clone();
+    Ok(Box::new(CoreConfig { config, dsp_addrs, dsp_tls, trusts, dsp_slots, policies, epoch, node, seals, notices }))
 }
 
 /// What a reload may change is all but what threads were built on.

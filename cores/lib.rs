@@ -44,4 +44,5 @@ pub mod state;
 #[cfg(feature = "tiers")]
 pub mod tiers;
 pub mod topology;
+pub mod trust;
 pub mod wiring;

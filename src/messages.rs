@@ -116,6 +116,10 @@ pub struct CoreConfig {
     pub config: Config,
     /// Where each DSP of `config.dsps` is reached: its name was resolved by control, as a core must not wait for it.
     pub dsp_addrs: Vec<SocketAddr>,
+    /// How each DSP of `config.dsps` that is reached by TLS proves who it is.
+    pub dsp_tls: Vec<Option<Tls>>,
+    /// Whose word is believed for it; each stands here once.
+    pub trusts: Vec<Trust>,
     /// The row of the metrics each DSP of `config.dsps` counts in; rows outlive configurations. Control fills it.
     pub dsp_slots: Vec<DspIx>,
     /// What is done with bids of each DSP of `config.dsps` that name no account; the ledger knows the accounts' numbers.
@@ -128,6 +132,35 @@ pub struct CoreConfig {
     pub seals: Vec<Option<Seal>>,
     /// What notice URLs of ours need; `None`: there are none.
     pub notices: Option<CoreNotices>,
+}
+
+/// What a DSP's certificate has to say.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tls {
+    /// The name, or the address, that it is for.
+    pub name: String,
+    /// Who has to have signed it, of [`CoreConfig::trusts`]; `None`: nobody, it is not looked at.
+    pub trust: Option<usize>,
+}
+
+/// Authorities, read and parsed by control: a core only takes them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Trust {
+    /// XXH3 of all of them: those that were and those that come are compared by it.
+    pub digest: u64,
+    /// At least one.
+    pub anchors: Vec<Anchor>,
+}
+
+/// What is needed of an authority's certificate, each part as it stands there, DER (RFC 5280).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Anchor {
+    /// `subject`
+    pub subject: Vec<u8>,
+    /// `subjectPublicKeyInfo`
+    pub key: Vec<u8>,
+    /// `NameConstraints`, if it has any.
+    pub constraints: Option<Vec<u8>>,
 }
 
 /// What a core needs to sign notice URLs, to read them, and to tell DSPs.

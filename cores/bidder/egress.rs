@@ -7,6 +7,8 @@
 //! Nothing outside this file knows that HTTP/1.1 carries one request per connection: callers hold a [`Key`] of a
 //! *call*, so a multiplexed transport can take its place. What is pending goes out at the end of the loop turn.
 mod health;
+mod secure;
+pub mod tls;
 
 use super::{
     buffers::Buffers,
@@ -18,6 +20,7 @@ use outcry::{
     dsp::{
         breaker::Admission,
         demand::Demand,
+        handshakes::Pace,
         health::{Admitted, Health, NotAdmitted, Rules, Verdict},
         pool::{Pool, Take},
     },
@@ -29,7 +32,7 @@ use outcry::{
     },
     units::{DspIx, MS, mix},
 };
-use std::{collections::VecDeque, net::SocketAddr};
+use std::{collections::VecDeque, net::SocketAddr, rc::Rc};
 
 /// Kept of each size of requests' buffers: those of a turn.
 const REQUEST_BYTES_KEPT: usize = 2 << 20;
@@ -51,6 +54,8 @@ pub struct Target {
     pub row: DspIx,
     /// Where it listens.
     pub addr: SocketAddr,
+    /// How it is reached by TLS; `None`: it is not.
+    pub tls: Option<Rc<tls::Client>>,
     /// Connections kept open without need, and at most.
     pub warm: usize,
     /// At most.
@@ -117,6 +122,7 @@ struct Call {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum Phase {
+    /// Until it can be written to: with TLS, until the handshake is over.
     #[default]
     Connecting,
     Idle,
@@ -126,6 +132,8 @@ enum Phase {
     Draining,
     /// To be closed; nothing it says counts.
     Closing,
+    /// The same, and it never was a connection: its handshake failed.
+    Unmade,
 }
 
 #[derive(Debug, Default)]
@@ -135,6 +143,10 @@ struct Conn {
     since_ns: u64,
     /// Which address of the DSP it was made to.
     address: u32,
+    /// It is encrypted.
+    tls: Option<Box<tls::Session>>,
+    /// An auction had it made.
+    for_auction: bool,
     /// What was read of an answer that does not come in one piece.
     partial: Option<Box<Partial>>,
     out: Vec<u8>,
@@ -184,6 +196,12 @@ pub struct Egress {
     answers: Answers,
     seed: u64,
     demand: Demand,
+    /// Connections whose handshake can go on.
+    shaking: VecDeque<Key>,
+    pace: Pace,
+    /// Of the connection that is being read: what it said, and what of it is no whole record.
+    plain: Vec<u8>,
+    records: Vec<u8>,
 }
 
 impl Egress {
@@ -202,6 +220,10 @@ impl Egress {
             scratch: Vec::new(),
             answers: Answers::default(),
             demand: Demand::default(),
+            shaking: VecDeque::new(),
+            pace: Pace::default(),
+            plain: Vec::new(),
+            records: Vec::new(),
         }
     }
 
@@ -224,9 +246,15 @@ impl Egress {
     fn lane(&mut self, name: &str, target: &Target) -> u16 {
         if let Some(at) = self.lanes.iter().position(|l| l.name == name) {
             let lane = &mut self.lanes[at];
-            lane.address += u32::from(lane.target.addr != target.addr);
+            let tls = match (&lane.target.tls, &target.tls) {
+                (Some(old), Some(new)) if old.is_like(new) => Some(Rc::clone(old)),
+                (_, new) => new.clone(),
+            };
+            let secured = |tls: &Option<Rc<tls::Client>>| tls.as_ref().map(Rc::as_ptr);
+            let moved = lane.target.addr != target.addr || secured(&lane.target.tls) != secured(&tls);
+            lane.address += u32::from(moved);
             lane.pool.resize(target.warm, target.connections);
-            lane.target = target.clone();
+            lane.target = Target { tls, ..target.clone() };
             lane.health.configure(target.health);
             return at as u16;
         }
@@ -305,7 +333,7 @@ impl Egress {
         }
         self.lanes[lane_ix as usize].waiting.push_back(key);
         if take == Take::Open {
-            self.open(lane_ix, now_ns, t);
+            self.open(lane_ix, true, now_ns, t);
         }
         Some(Asked::Waits(key))
     }
@@ -355,7 +383,8 @@ impl Egress {
         }
     }
 
-    fn open<T: Transport>(&mut self, lane_ix: u16, now_ns: u64, t: &mut T) {
+    /// `for_auction`: one found none free.
+    fn open<T: Transport>(&mut self, lane_ix: u16, for_auction: bool, now_ns: u64, t: &mut T) {
         let lane = &mut self.lanes[lane_ix as usize];
         let Some(key) = self.conns.take() else {
             lane.pool.connect_failed();
@@ -364,7 +393,7 @@ impl Egress {
         let (addr, address) = (lane.target.addr, lane.address);
         let conn = self.conns.get(key).expect("just taken");
         // A slot's buffers went with its last user.
-        *conn = Conn { lane: lane_ix, address, since_ns: now_ns, ..Conn::default() };
+        *conn = Conn { lane: lane_ix, address, for_auction, since_ns: now_ns, ..Conn::default() };
         t.connect(Sock::Dsp(key.ix), addr);
     }
 
@@ -373,6 +402,14 @@ impl Egress {
         let Some((key, conn)) = self.conns.at(ix) else { return Next::Close };
         let dsp = conn.lane as usize;
         let lane = &mut self.lanes[dsp];
+        // Hosts of notices have nothing warm, and no auction waits for them but for a winner's markup.
+        if std::mem::take(&mut conn.for_auction) && lane.target.row != NO_ROW {
+            metrics.count(Counter::AuctionOpened);
+        }
+        if ok && lane.target.tls.is_some() {
+            self.begin_tls(key, now_ns);
+            return Next::Read;
+        }
         if ok {
             metrics.count(Counter::DspOpened);
             lane.pool.connected();
@@ -442,6 +479,21 @@ impl Egress {
         buffers: &mut Buffers,
         metrics: &mut CoreMetrics,
     ) -> (Next, Option<Done>) {
+        match self.conns.peek_at(ix) {
+            Some(conn) if conn.tls.is_some() => self.on_records(ix, read, now_ns, buffers, metrics),
+            _ => self.on_plain(ix, read, now_ns, buffers, metrics),
+        }
+    }
+
+    /// The same, of what can be read.
+    fn on_plain(
+        &mut self,
+        ix: u32,
+        read: Result<&[u8], ()>,
+        now_ns: u64,
+        buffers: &mut Buffers,
+        metrics: &mut CoreMetrics,
+    ) -> (Next, Option<Done>) {
         let Some((_, conn)) = self.conns.at(ix) else { return (Next::Close, None) };
         if conn.dirty {
             // Its request has not left: whatever this is, it is no answer to that.
@@ -463,7 +515,7 @@ impl Egress {
                 conn.phase = Phase::Closing;
                 return (Next::Close, None);
             }
-            Phase::Connecting | Phase::Closing => return (Next::Close, None),
+            Phase::Connecting | Phase::Closing | Phase::Unmade => return (Next::Close, None),
         };
         if let Some(call) = call.and_then(|k| self.calls.get(k))
             && call.first_byte_ns == 0
@@ -557,7 +609,7 @@ impl Egress {
                 }
             }
             Phase::Draining => self.judge(ix, None, None, now_ns),
-            Phase::Connecting | Phase::Closing => {}
+            Phase::Connecting | Phase::Closing | Phase::Unmade => {}
         }
     }
 
@@ -570,6 +622,7 @@ impl Egress {
 
     /// The socket is gone, whoever closed it.
     pub fn on_closed(&mut self, ix: u32, now_ns: u64, buffers: &mut Buffers, metrics: &mut CoreMetrics) {
+        self.end_tls(ix, now_ns, buffers, metrics);
         let Some((key, conn)) = self.conns.at(ix) else { return };
         let (phase, dsp) = (conn.phase, conn.lane as usize);
         self.requests.put(std::mem::take(&mut conn.out));
@@ -595,8 +648,11 @@ impl Egress {
                     self.judge(ix, None, None, now_ns);
                 }
             }
+            Phase::Unmade => {}
         }
-        metrics.count(Counter::DspClosed);
+        if phase != Phase::Unmade {
+            metrics.count(Counter::DspClosed);
+        }
         self.conns.free(key);
         self.answers.forget(partial, buffers);
         // Who waited for a connection may have waited for this one.
@@ -615,6 +671,8 @@ impl Egress {
             let bytes = std::mem::take(&mut conn.out);
             if bytes.is_empty() || matches!(conn.phase, Phase::Closing) {
                 requests.put(bytes);
+            } else if let Some(session) = &mut conn.tls {
+                secure::send(session, key, bytes, requests, t);
             } else {
                 t.send(Sock::Dsp(key.ix), bytes);
             }
@@ -623,7 +681,7 @@ impl Egress {
     }
 
     /// Now and then: opens what is missing, closes what idled or drained too long.
-    pub fn tick<T: Transport>(&mut self, now_ns: u64, t: &mut T) {
+    pub fn tick<T: Transport>(&mut self, now_ns: u64, metrics: &mut CoreMetrics, t: &mut T) {
         if now_ns < self.next_check_ns {
             return;
         }
@@ -646,12 +704,13 @@ impl Egress {
                 open += 1;
             }
             for _ in 0..open {
-                self.open(dsp as u16, now_ns, t);
+                self.open(dsp as u16, false, now_ns, t);
             }
         }
         let mut keys = std::mem::take(&mut self.scratch);
         keys.extend(self.conns.keys());
         for key in keys.drain(..) {
+            self.unmake_late(key, now_ns, metrics, t);
             let Some(conn) = self.conns.get(key) else { continue };
             let lane = &mut self.lanes[conn.lane as usize];
             let age = now_ns.saturating_sub(conn.since_ns);
@@ -667,7 +726,7 @@ impl Egress {
                         || (age > lane.target.idle_ns && open > lane.target.warm)
                 }
                 Phase::Draining => age > DRAIN_NS,
-                Phase::Connecting | Phase::Busy(_) | Phase::Closing => false,
+                Phase::Connecting | Phase::Busy(_) | Phase::Closing | Phase::Unmade => false,
             };
             if close {
                 if conn.phase == Phase::Idle {

@@ -473,7 +473,7 @@ impl Bidder {
             self.refuse(client, place, &refused, Refusee::default(), now);
         }
         self.slow = slow;
-        self.egress.tick(now.boot_ns, t);
+        self.egress.tick(now.boot_ns, &mut self.metrics, t);
         self.failed_calls(now, t);
         self.write_ready(now, t);
         self.egress.flush(t);
@@ -483,6 +483,8 @@ impl Bidder {
         self.ingress.flush(now.boot_ns, t, &mut self.buffers);
         self.tell(now, t);
         self.egress.flush(t);
+        self.egress.shake(now.boot_ns, &mut self.metrics, t);
+        self.failed_calls(now, t);
         self.deliveries(now);
         self.spending.end_turn(now, self.recorder.frames());
         self.times(now, t);
@@ -490,7 +492,10 @@ impl Bidder {
 
     /// Anything that will need a turn soon: auctions in flight, answers that wait for the disk.
     pub fn is_busy(&self) -> bool {
-        self.flights.count() > 0 || self.telling.count() > 0 || self.ingress.waits_for_disk()
+        self.flights.count() > 0
+            || self.telling.count() > 0
+            || self.ingress.waits_for_disk()
+            || self.egress.is_shaking()
     }
 
     /// Levels, and what the money's ledger counted, for the once-a-second delta.
@@ -503,6 +508,8 @@ impl Bidder {
         self.metrics.gauge(Gauge::AuctionsInFlight, self.flights.count() as u64);
         self.metrics.gauge(Gauge::DspConnections, open as u64);
         self.metrics.gauge(Gauge::DspIdle, idle as u64);
+        let unverified = self.snapshots[self.current].as_ref().map_or(0, |s| s.config().unverified());
+        self.metrics.gauge(Gauge::TlsUnverified, unverified as u64);
         self.spending.count(&mut self.metrics);
     }
 }

@@ -2,7 +2,7 @@
 //! Owns: the copy. Runs on: each bidder core. Never: shared; an auction in flight keeps the one it began with, and
 //! a copy nobody uses any more goes back to control by ring, so that control frees it.
 use super::{
-    egress::{Egress, NO_ROW, Target},
+    egress::{Egress, NO_ROW, Target, tls},
     noticing,
 };
 use outcry::{
@@ -14,6 +14,7 @@ use outcry::{
     openrtb::{splice, text::Span},
     units::{DspIx, ExchangeIx, MS},
 };
+use std::rc::Rc;
 
 /// An idle connection to a host that takes notices is closed after this.
 const NOTICE_IDLE_NS: u64 = 30_000 * MS;
@@ -58,6 +59,7 @@ impl Snapshot {
                 let target = Target {
                     row: NO_ROW,
                     addr: *addr,
+                    tls: None,
                     warm: 0,
                     connections: rules.connections,
                     idle_ns: NOTICE_IDLE_NS,
@@ -68,12 +70,18 @@ impl Snapshot {
                 (format!("notices {host}:{port}"), target)
             })
             .collect();
+        let verifiers = tls::Verifiers::new(&core.trusts);
+        let clients = |asked| tls::Client::new(asked, &verifiers).map(Rc::new);
         let targets = dsps.iter().zip(&core.dsp_addrs).enumerate().map(|(i, (d, addr))| {
+            let tls = core.dsp_tls.get(i).and_then(|asked| clients(asked.as_ref()?));
+            // Never in the clear instead.
+            let reachable = d.tls.is_none() || tls.is_some();
             let target = Target {
                 row: core.slot(DspIx(i as u16)),
                 addr: *addr,
-                warm: d.warm,
-                connections: d.connections,
+                tls,
+                warm: if reachable { d.warm } else { 0 },
+                connections: if reachable { d.connections } else { 0 },
                 idle_ns: d.idle_ms * MS,
                 answer_bytes: d.answer_bytes,
                 health: d.health,

@@ -25,6 +25,8 @@ pub fn core_config(text: &str, id: u64) -> Box<CoreConfig> {
     Box::new(CoreConfig {
         config,
         dsp_addrs,
+        dsp_tls: Vec::new(),
+        trusts: Vec::new(),
         dsp_slots,
         policies: Vec::new(),
         epoch: 1,

@@ -189,6 +189,7 @@ pub(super) fn dsp(name: &str) -> Dsp {
         host: "localhost".into(),
         port: 1,
         path: "/".into(),
+        tls: None,
         headers: Vec::new(),
         media: Media::ALL,
         seats: Vec::new(),

@@ -118,13 +118,15 @@ impl Kind for UrlPath {
 /// An endpoint, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(super) struct Endpoint {
+    /// Reached by TLS.
+    pub(super) secure: bool,
     pub(super) host: String,
     pub(super) port: u16,
     /// Path and query.
     pub(super) path: String,
 }
 
-/// `http://host[:port][/path][?query]`.
+/// `http[s]://host[:port][/path][?query]`.
 pub(super) struct Url;
 
 /// Longest URL of a DSP.
@@ -139,15 +141,9 @@ impl Kind for Url {
             Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
             None => (String::new(), word),
         };
-        match (scheme.as_str(), endpoint(rest)) {
-            ("http", Some(endpoint)) if word.len() <= URL_MAX => Some(endpoint),
-            // Never a hint to drop the encryption: that is the operator's to decide.
-            ("https", _) => {
-                let (at, found) = (found.span().start, quoted(word));
-                let allowed = format!("{}; https is not yet supported", self.allowed());
-                wrong.push(Wrong { at, entry: None, found, allowed, nearest: None });
-                None
-            }
+        let secure = scheme == "https";
+        match (scheme.as_str(), endpoint(rest, if secure { "443" } else { "80" })) {
+            ("http" | "https", Some(endpoint)) if word.len() <= URL_MAX => Some(Endpoint { secure, ..endpoint }),
             ("", Some(_)) if word.len() <= URL_MAX && !word.starts_with('/') => {
                 self.refuse(found, Some(quoted(&format!("http://{word}"))), wrong)
             }
@@ -156,7 +152,7 @@ impl Kind for Url {
     }
 
     fn allowed(&self) -> String {
-        "http://host:port/path".to_owned()
+        "http://host:port/path or https://host:port/path".to_owned()
     }
 
     fn stand_in(&self) -> Endpoint {
@@ -164,18 +160,18 @@ impl Kind for Url {
     }
 }
 
-/// Takes what follows `http://` apart. Port 80 and path `/` when absent.
-fn endpoint(rest: &str) -> Option<Endpoint> {
+/// Takes what follows `http://` apart. This port and path `/` when absent.
+fn endpoint(rest: &str, default_port: &str) -> Option<Endpoint> {
     let at = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(at);
     let (host, port) = match authority.strip_prefix('[') {
         Some(inside) => {
             let (host, port) = inside.split_once(']')?;
             host.parse::<std::net::Ipv6Addr>().ok()?;
-            (host.to_owned(), port.strip_prefix(':').or(port.is_empty().then_some("80"))?)
+            (host.to_owned(), port.strip_prefix(':').or(port.is_empty().then_some(default_port))?)
         }
         None => {
-            let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
+            let (host, port) = authority.split_once(':').unwrap_or((authority, default_port));
             let host = host.to_ascii_lowercase();
             // Digits and dots alone are an IPv4 address or a mistake, never a name.
             let numeric = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
@@ -190,7 +186,7 @@ fn endpoint(rest: &str) -> Option<Endpoint> {
         return None;
     }
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    Some(Endpoint { host, port, path })
+    Some(Endpoint { secure: false, host, port, path })
 }
 
 /// What notice URLs begin with: `http[s]://host[:port][/path]`.
@@ -206,7 +202,8 @@ impl Kind for Base {
         let word = text(found).unwrap_or_default();
         let rest = word.strip_prefix("https://").or_else(|| word.strip_prefix("http://"));
         // A token follows: nothing may stand behind the path.
-        let plain = rest.is_some_and(|rest| endpoint(rest).is_some_and(|e| !e.path.contains(['?', '"', '\\', '$'])));
+        let plain =
+            rest.is_some_and(|rest| endpoint(rest, "80").is_some_and(|e| !e.path.contains(['?', '"', '\\', '$'])));
         let bare = word.trim_end_matches('/');
         match plain && word.len() <= BASE_MAX {
             true if bare.len() == word.len() && !word.ends_with("/notice") => Some(word.to_owned()),
@@ -238,11 +235,11 @@ impl Kind for Authority {
 
     fn read(&self, found: &Found<'_>, wrong: &mut Vec<Wrong>) -> Option<(String, u16)> {
         let word = text(found).unwrap_or_default();
-        match endpoint(word) {
+        match endpoint(word, "80") {
             Some(e) if !word.contains(['/', '?']) => Some((e.host, e.port)),
             _ => {
                 let nearest = word.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or(rest));
-                let nearest = nearest.filter(|n| endpoint(n).is_some()).map(quoted);
+                let nearest = nearest.filter(|n| endpoint(n, "80").is_some()).map(quoted);
                 self.refuse(found, nearest, wrong)
             }
         }
@@ -267,7 +264,7 @@ impl Kind for Peer {
     fn read(&self, found: &Found<'_>, wrong: &mut Vec<Wrong>) -> Option<(u32, (String, u16))> {
         let (node, place) = text(found).unwrap_or_default().split_once('=').unwrap_or_default();
         let node = (node.len() == 8).then(|| u32::from_str_radix(node, 16).ok()).flatten();
-        match (node, endpoint(place)) {
+        match (node, endpoint(place, "80")) {
             (Some(node), Some(e)) if !place.contains(['/', '?']) => Some((node, (e.host, e.port))),
             _ => self.refuse(found, None, wrong),
         }
@@ -392,7 +389,7 @@ mod tests {
             ("", None),
         ];
         for (text, want) in rows {
-            let got = endpoint(text);
+            let got = endpoint(text, "80");
             assert_eq!(got.as_ref().map(|e| (e.host.as_str(), e.port, e.path.as_str())), *want, "{text}");
         }
     }

@@ -9,7 +9,9 @@ use super::{
     kind::{Kind, Placed, Wrong},
     mistake::{Mistake, quoted},
     raw::{Found, Mended, Places, Raw, describe, mend},
-    resolved::{AuctionRules, BudgetRules, Config, Cpus, Dsp, Http, RateTable, RawRules, RecordRules, SchainNode},
+    resolved::{
+        AuctionRules, BudgetRules, Config, Cpus, Dsp, Http, RateTable, RawRules, RecordRules, SchainNode, TlsRules,
+    },
     schema::{self, Fallback, Key, Section, Shape},
     suggest,
 };
@@ -521,7 +523,8 @@ impl Checker<'_, '_> {
         for &table in tables {
             let name = self.get(table, &schema::DSP_NAME);
             self.once("dsp.name", &name, &mut names);
-            let Endpoint { host, port, path } = self.get(table, &schema::URL).value;
+            let Endpoint { secure, host, port, path } = self.get(table, &schema::URL).value;
+            let tls = self.tls(table, secure);
             let hosts = self.find(table, &schema::NOTICE_HOSTS);
             let hosts = hosts.map(|hosts| hosts.value.into_iter().map(|host| host.value).collect());
             let timeout = self.get(table, &schema::TIMEOUT_MS).at_most(dsp_ms);
@@ -540,10 +543,12 @@ impl Checker<'_, '_> {
             let seats = self.get(table, &schema::SEATS).value;
             out.push(Dsp {
                 name: name.value,
-                notice_hosts: hosts.unwrap_or_else(|| vec![(host.clone(), port)]),
+                // Notices are told in the clear: not to a port where that is not understood.
+                notice_hosts: hosts.unwrap_or_else(|| Vec::from_iter((!secure).then(|| (host.clone(), port)))),
                 host,
                 port,
                 path,
+                tls,
                 headers: self.get(table, &schema::HEADERS).value,
                 media: media.iter().fold(Media::default(), |all, m| all.with(m.value)),
                 seats: seats.into_iter().map(|s| s.value).collect(),
@@ -563,6 +568,30 @@ impl Checker<'_, '_> {
         }
         self.one_key_a_host(tables, &out);
         out
+    }
+
+    fn tls(&mut self, table: Table<'_, '_>, secure: bool) -> Option<TlsRules> {
+        let file = self.find(table, &schema::CA_FILE);
+        let anybody = self.get(table, &schema::ANY_CERTIFICATE);
+        let (file_at, any_at) = (file.as_ref().map(|f| f.at), anybody.value.then_some(anybody.at));
+        let mut refuse = |at: Option<usize>, key: &str, found: &str, allowed: &str| {
+            if let Some(at) = at {
+                self.rule(at, format!("dsp.{key}"), found.to_owned(), allowed.to_owned(), None);
+            }
+        };
+        if !secure {
+            let (found, allowed) = ("a url that is not https", "a url with https, or this key left out");
+            refuse(file_at, "ca_file", found, allowed);
+            refuse(any_at, "danger_accept_any_certificate", found, allowed);
+        } else if file_at.is_some() {
+            refuse(any_at, "danger_accept_any_certificate", "a ca_file beside it", "one of the two");
+        }
+        match (file, anybody.value) {
+            _ if !secure => None,
+            (Some(file), _) => Some(TlsRules::File(file.value)),
+            (None, true) => Some(TlsRules::Anybody),
+            (None, false) => Some(TlsRules::System),
+        }
     }
 
     fn health(&mut self, table: Table<'_, '_>, timeout: &Got<u64>, connections: &Got<u64>) -> health::Rules {

@@ -258,9 +258,21 @@ fn dsps() {
     let url = |u: &str| format!("[[dsp]]\nname = \"a\"\nurl = \"{u}\"");
     check(&url("dsp.example/bid"), &[(3, "dsp.url", Some("\"http://dsp.example/bid\""))]);
     check(&url("ftp://dsp.example/bid"), &[(3, "dsp.url", None)]);
-    check(&url("https://dsp.example/bid"), &[(3, "dsp.url", None)]);
-    let https = load(&url("https://dsp.example/bid"), 1).unwrap_err();
-    assert!(https[0].allowed.contains("https is not yet supported"), "{}", https[0]);
+    let tls = |u: &str, more: &str| {
+        let config = load(&format!("{}\n{more}", url(u)), 1).unwrap();
+        (config.dsps[0].port, config.dsps[0].tls.clone())
+    };
+    assert_eq!(tls("http://dsp.example/bid", ""), (80, None));
+    assert_eq!(tls("https://dsp.example/bid", ""), (443, Some(TlsRules::System)));
+    assert_eq!(tls("HTTPS://[::1]/bid", ""), (443, Some(TlsRules::System)));
+    let file = "ca_file = \"/etc/ca.pem\"";
+    assert_eq!(tls("https://dsp.example:8443/bid", file), (8443, Some(TlsRules::File("/etc/ca.pem".into()))));
+    let anybody = "danger_accept_any_certificate = true";
+    assert_eq!(tls("https://dsp.example/bid", anybody), (443, Some(TlsRules::Anybody)));
+    check(&format!("{}\n{file}\n{anybody}", url("https://a/")), &[(5, "dsp.danger_accept_any_certificate", None)]);
+    check_dsp(file, &[(1, "dsp.ca_file", None)]);
+    check_dsp(anybody, &[(1, "dsp.danger_accept_any_certificate", None)]);
+    check_dsp("danger_accept_any_certificate = false", &[]);
     check_dsp("media = [\"vidoe\", \"banner\"]", &[(1, "dsp.media", Some("\"video\""))]);
     check_dsp("media = []", &[(1, "dsp.media", None)]);
     check_dsp("media = \"video\"", &[(1, "dsp.media", Some("[\"video\"]"))]);
@@ -346,7 +358,7 @@ path = "openrtb2"
 
 [[dsp]]
 name = "d"
-url = "https://dsp.example/bid"
+url = "ftp://dsp.example/bid"
 timeout_ms = 96
 media = ["banner", "vido"]
 "#;

@@ -149,6 +149,11 @@ pub struct RawRules {
 }
 
 impl Config {
+    /// DSPs that are asked whatever their certificate says.
+    pub fn unverified(&self) -> usize {
+        self.dsps.iter().filter(|d| d.tls == Some(TlsRules::Anybody)).count()
+    }
+
     /// Connections of one core to DSPs at most: for requests, and to those hosts that take notices if any are told.
     pub fn dsp_connections(&self) -> usize {
         let requests: usize = self.dsps.iter().map(|d| d.connections).sum();
@@ -380,6 +385,8 @@ pub struct Dsp {
     pub port: u16,
     /// Path and query of its endpoint.
     pub path: String,
+    /// How it is reached by TLS; `None`: it is not.
+    pub tls: Option<TlsRules>,
     /// Headers sent with every request besides ours: (name, value).
     pub headers: Vec<(String, String)>,
     /// What it buys.
@@ -443,6 +450,17 @@ pub enum HouseWhen {
     NoWinner,
     /// Then, and only while demand is far below what it usually is.
     Alert,
+}
+
+/// Whom a DSP's certificate has to be from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum TlsRules {
+    /// One of the system's authorities.
+    System,
+    /// One of those in this file, PEM.
+    File(PathBuf),
+    /// Anybody: the connection is encrypted, and to whom is not known.
+    Anybody,
 }
 
 /// Which `user.buyeruid` a DSP sees.

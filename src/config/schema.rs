@@ -581,8 +581,24 @@ pub(super) const EXCHANGE: Section = Section {
 
 pub(super) const DSP_NAME: Key<Name> =
     key("name", Required("\"dsp-1\""), Name, "Its name in metrics, records and buyeruids; survives reloads.");
-pub(super) const URL: Key<Url> =
-    key("url", Required("\"http://dsp.example:9000/bid\""), Url, "Its endpoint; port 80 when it names none.");
+pub(super) const URL: Key<Url> = key(
+    "url",
+    Required("\"https://dsp.example/bid\""),
+    Url,
+    "Its endpoint; port 80, of https 443, when it names none.",
+);
+pub(super) const CA_FILE: Key<Dir> = key(
+    "ca_file",
+    Unset("\"/etc/outcry/dsp-1-ca.pem\""),
+    Dir,
+    "Of https: the file with the authorities' certificates, PEM, one of which has to have signed this DSP's; unset: the system's.",
+);
+pub(super) const ANY_CERTIFICATE: Key<Flag> = key(
+    "danger_accept_any_certificate",
+    Toml("false"),
+    Flag,
+    "Of https: true asks whoever answers, whatever its certificate says: anybody in between can read requests and bid. For tests.",
+);
 pub(super) const HEADERS: Key<Headers> = key(
     "headers",
     Toml("{}"),
@@ -753,6 +769,8 @@ pub(super) const DSP: Section = Section {
     keys: &[
         &DSP_NAME,
         &URL,
+        &CA_FILE,
+        &ANY_CERTIFICATE,
         &HEADERS,
         &MEDIA,
         &SEATS,

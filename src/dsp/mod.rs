@@ -2,6 +2,7 @@
 pub mod breaker;
 pub mod deadline;
 pub mod demand;
+pub mod handshakes;
 pub mod health;
 #[cfg(test)]
 mod health_tests;

@@ -210,11 +210,13 @@ pub enum Outcome {
     Troubled,
     /// Not asked: it has less time than its answers take ("request blocked - optimized").
     OptimisedAway,
+    /// There was no connection: TLS was not agreed upon, or its certificate is not to be believed.
+    TlsFailed,
 }
 
 impl Outcome {
     /// All of them, in order of their discriminants.
-    pub const ALL: [Outcome; 26] = [
+    pub const ALL: [Outcome; 27] = [
         Outcome::Bid,
         Outcome::NoBid,
         Outcome::Late,
@@ -241,6 +243,7 @@ impl Outcome {
         Outcome::Unawaited,
         Outcome::Troubled,
         Outcome::OptimisedAway,
+        Outcome::TlsFailed,
     ];
 
     /// The `statuscode` of the `seatnonbid` extension.
@@ -250,7 +253,7 @@ impl Outcome {
             Outcome::Late | Outcome::Unawaited => 101,
             Outcome::BreakerOpen | Outcome::InFlight | Outcome::Throttled => 203,
             Outcome::Troubled | Outcome::OptimisedAway => 203,
-            Outcome::PoolExhausted | Outcome::ConnectRefused | Outcome::Reset => 103,
+            Outcome::PoolExhausted | Outcome::ConnectRefused | Outcome::TlsFailed | Outcome::Reset => 103,
             Outcome::BadStatus | Outcome::Internal => 100,
             Outcome::NotEligible | Outcome::NoTime => 203,
             Outcome::BadHttp
@@ -295,6 +298,7 @@ impl Outcome {
             Outcome::Unawaited => "unawaited",
             Outcome::Troubled => "troubled",
             Outcome::OptimisedAway => "optimised_away",
+            Outcome::TlsFailed => "tls_failed",
         }
     }
 }
@@ -312,7 +316,8 @@ mod tests {
         let places =
             [Outcome::Internal, Outcome::BreakerOpen, Outcome::InFlight, Outcome::Throttled, Outcome::Unawaited];
         assert_eq!(places.map(|o| o as u8), [19, 20, 21, 22, 23]);
-        assert_eq!([Outcome::Troubled, Outcome::OptimisedAway].map(|o| o as u8), [24, 25]);
+        let places = [Outcome::Troubled, Outcome::OptimisedAway, Outcome::TlsFailed];
+        assert_eq!(places.map(|o| o as u8), [24, 25, 26]);
     }
 
     /// Kept complete by the compiler: a new reason fails here first.

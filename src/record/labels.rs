@@ -108,6 +108,22 @@ closed! {
         DspFailed = "failed",
         /// Connections to DSPs on which an answer that came too late was read to its end and thrown away.
         DspDrained = "drained",
+        /// Connections to DSPs that an auction had made because it found none free.
+        AuctionOpened = "opened",
+        /// TLS handshakes that an auction waited for.
+        AuctionHandshakes = "handshake",
+        /// TLS handshakes with DSPs from the beginning.
+        TlsFull = "full",
+        /// TLS handshakes with DSPs that went on from an earlier connection's.
+        TlsResumed = "resumed",
+        /// TLS with a DSP failed: its certificate has expired, is for another name, or nobody whom we believe signed it.
+        TlsFailedCertificate = "certificate",
+        /// What came was no TLS, or none that we speak.
+        TlsFailedProtocol = "protocol",
+        /// It was closed before the handshake was over.
+        TlsFailedClosed = "closed",
+        /// The handshake was not over in time.
+        TlsFailedTimeout = "timeout",
         /// Books of a core's leases that did not add up; the account was stopped on it.
         BudgetViolations = "violations",
         /// Grants that came too late, or of accounts that a core had no room for.
@@ -186,6 +202,8 @@ closed! {
         DspConnections = "open",
         /// Connections to DSPs without a request.
         DspIdle = "idle",
+        /// DSPs that are asked whatever their certificate says.
+        TlsUnverified = "tls_unverified",
         /// 1: this core runs on epoll because io_uring was not to be had.
         IoFallback = "io_fallback",
         /// `Config::id` of the configuration that new auctions use.
@@ -553,7 +571,7 @@ impl DspResult {
             O::Bid => DspResult::Bid,
             O::NoBid => DspResult::NoBid,
             O::Late | O::Unawaited => DspResult::Late,
-            O::PoolExhausted | O::ConnectRefused => DspResult::Unreachable,
+            O::PoolExhausted | O::ConnectRefused | O::TlsFailed => DspResult::Unreachable,
             O::Reset => DspResult::Reset,
             O::BadStatus => DspResult::BadStatus,
             O::NotEligible | O::NoTime | O::BreakerOpen | O::InFlight | O::Throttled => DspResult::NotAsked,

@@ -229,6 +229,7 @@ impl CoreMetrics {
                 | Outcome::NoTime
                 | Outcome::PoolExhausted
                 | Outcome::ConnectRefused
+                | Outcome::TlsFailed
                 | Outcome::Internal
                 | Outcome::BreakerOpen
                 | Outcome::InFlight

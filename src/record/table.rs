@@ -141,7 +141,7 @@ const OWN_US: &[u64] = &[25, 50, 100, 250, 500, 1_000, 3_000, 5_000, 10_000, 25_
 /// A commit is due every 20 ms unless set otherwise; a power cut takes what is younger.
 const COMMIT_US: &[u64] = &[5_000, 25_000, 100_000, 1_000_000, 5_000_000];
 
-/// All of them, in the order they are exposed. With five DSPs at most 460 series: each one is stored by somebody
+/// All of them, in the order they are exposed. With five DSPs at most 490 series: each one is stored by somebody
 /// for weeks, from every machine. Of them 49 tell of money: 20 are the invariants, since an alarm has to name the one that broke.
 pub const METRICS: &[Metric] = {
     use self::{Counter as C, Gauge as G, Journal as J, Money as M, Ship as S};
@@ -344,6 +344,37 @@ pub const METRICS: &[Metric] = {
             Count,
             "Connections to DSPs by what happened to them.",
             Source::Counters("event", &[C::DspOpened, C::DspClosed, C::DspFailed, C::DspDrained]),
+        ),
+        row(
+            "outcry_dsp_auction_path_total",
+            Counter,
+            Count,
+            "Connections that auctions had made to DSPs, and TLS handshakes that they waited for: none once pools are warm.",
+            Source::Counters("event", &[C::AuctionOpened, C::AuctionHandshakes]),
+        ),
+        row(
+            "outcry_dsp_tls_handshakes_total",
+            Counter,
+            Count,
+            "TLS handshakes with DSPs: from the beginning, or from an earlier connection's.",
+            Source::Counters("kind", &[C::TlsFull, C::TlsResumed]),
+        ),
+        row(
+            "outcry_dsp_tls_failed_total",
+            Counter,
+            Count,
+            "TLS handshakes with DSPs that failed, by reason.",
+            Source::Counters(
+                "reason",
+                &[C::TlsFailedCertificate, C::TlsFailedProtocol, C::TlsFailedClosed, C::TlsFailedTimeout],
+            ),
+        ),
+        row(
+            "outcry_dsp_tls_unverified",
+            Gauge,
+            Count,
+            "DSPs that are asked whatever their certificate says (danger_accept_any_certificate): anybody could be them.",
+            Source::Gauge(G::TlsUnverified, Fold::Max),
         ),
         row("outcry_turns_total", Counter, Count, "Turns of the bidder cores' loops.", Source::Counter(C::Turns)),
         row(

@@ -1,6 +1,7 @@
 //! A real exchange in this process, with a real DSP behind it, for tests over sockets.
 #![allow(dead_code, unreachable_pub)] // each test file uses its part
 mod client;
+pub mod tls;
 
 pub use client::*;
 use outcry::{openrtb::codes::Outcome, record::totals::Totals};
@@ -31,15 +32,15 @@ pub fn dsp(answer: Dsp) -> SocketAddr {
     let addr = listener.local_addr().expect("addr");
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
+            let _ = stream.set_nodelay(true);
             std::thread::spawn(move || serve(stream, answer));
         }
     });
     addr
 }
 
-fn serve(stream: TcpStream, answer: Dsp) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut out = stream.try_clone()?;
+/// Answers every request of a connection.
+pub fn serve(stream: impl Read + Write, answer: Dsp) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     loop {
         let mut length = 0;
@@ -60,7 +61,8 @@ fn serve(stream: TcpStream, answer: Dsp) -> io::Result<()> {
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
         let request = serde_json::from_slice(&body).map_err(io::Error::other)?;
-        out.write_all(&answer(&request))?;
+        reader.get_mut().write_all(&answer(&request))?;
+        reader.get_mut().flush()?;
     }
 }
 
@@ -125,20 +127,27 @@ impl Server {
 
     /// With DSPs that listen there, each with keys of its own, lines of TOML.
     pub fn start_as(dsps: &[(SocketAddr, &str)], more: &str) -> Server {
+        let dsps: Vec<_> = dsps.iter().map(|(addr, keys)| (format!("http://{addr}/bid"), *keys)).collect();
+        Server::start_urls(&dsps, more)
+    }
+
+    /// The same, by URLs.
+    pub fn start_urls(dsps: &[(String, &str)], more: &str) -> Server {
         let dir = std::env::temp_dir().join(format!(
             "outcry-test-{}-{}",
             std::process::id(),
             NEXT.fetch_add(1, Ordering::Relaxed)
         ));
+        let (top, sections) = more.split_at(more.find('[').unwrap_or(0));
         let mut text = format!(
-            "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nstate_dir = \"{}\"\n[cpus]\nbidder_count = 1\n{more}",
+            "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nstate_dir = \"{}\"\n{top}[cpus]\nbidder_count = 1\n{sections}",
             dir.display()
         );
         if !more.contains("[record]") {
             text += &format!("\n[record]\n{SMALL}");
         }
-        for (i, (addr, keys)) in dsps.iter().enumerate() {
-            text += &format!("\n[[dsp]]\nname = \"dsp-{i}\"\nurl = \"http://{addr}/bid\"\n{keys}\n");
+        for (i, (url, keys)) in dsps.iter().enumerate() {
+            text += &format!("\n[[dsp]]\nname = \"dsp-{i}\"\nurl = \"{url}\"\n{keys}\n");
         }
         let exchange = boot::start(&text).unwrap_or_else(|e| panic!("{e}"));
         let (addr, admin) = (exchange.listen(), exchange.admin());

@@ -1,0 +1,195 @@
+//! DSPs behind TLS, over real sockets: who is believed, who is not, and that nobody else has a bid less for it.
+mod common;
+use common::{
+    Server, bid_for, bidder, markup, ok, outcomes,
+    tls::{Authority, dsp, listen, server},
+};
+use outcry::{
+    openrtb::codes::Outcome,
+    record::{
+        labels::{Counter, Gauge},
+        table::Fold,
+        totals::Totals,
+    },
+};
+use rustls::{
+    ServerConfig,
+    version::{TLS12, TLS13},
+};
+use std::{
+    io::{Read, Write},
+    net::SocketAddr,
+};
+
+/// Deadlines that a busy machine keeps.
+const RULES: &str = "[auction]\ntmax_max_ms = 10000\ntmax_default_ms = 10000\ndsp_ms = 8000\n";
+const HONEST: &str = "timeout_ms = 8000\nwarm = 2\n";
+const ROUNDS: usize = 40;
+
+fn url(addr: SocketAddr) -> String {
+    format!("https://{addr}/bid")
+}
+
+/// A DSP of 127.0.0.1 that this authority vouches for.
+fn honest(by: &Authority) -> SocketAddr {
+    dsp(server(by.sign("127.0.0.1", false), &[&TLS13, &TLS12], b"http/1.1"), bidder)
+}
+
+/// So many auctions, one after the other, each with a bid.
+fn auctions(server: &Server, rounds: usize) {
+    let mut conn = server.connect();
+    for round in 0..rounds {
+        let answer = bid_for(&mut conn, &format!("r-{round}"));
+        assert!(markup(&answer).contains("x.example"), "{answer}");
+    }
+}
+
+fn only_bids(totals: &Totals, row: usize, rounds: usize) {
+    assert_eq!(outcomes(totals, row), [(Outcome::Bid, rounds as u64)], "dsp-{row}");
+}
+
+/// Both versions, both drivers, a name and an address.
+#[test]
+fn bids_come_over_tls() {
+    for driver in ["auto", "epoll"] {
+        let by = Authority::new();
+        let keys = format!("{HONEST}{}", by.keys());
+        let old = dsp(server(by.sign("localhost", false), &[&TLS12], b"http/1.1"), bidder);
+        let named = format!("https://localhost:{}/bid", old.port());
+        let dsps = [(url(honest(&by)), keys.as_str()), (named, keys.as_str())];
+        let exchange = Server::start_urls(&dsps, &format!("io_driver = \"{driver}\"\n{RULES}"));
+        auctions(&exchange, ROUNDS);
+        let totals = exchange.totals();
+        only_bids(&totals, 0, ROUNDS);
+        only_bids(&totals, 1, ROUNDS);
+        assert_eq!((totals.counter(Counter::AuctionOpened), totals.counter(Counter::AuctionHandshakes)), (0, 0));
+        assert_eq!(totals.gauge(Gauge::TlsUnverified, Fold::Max), 0);
+    }
+}
+
+/// More than one record, more than one read.
+fn talkative(request: &serde_json::Value) -> Vec<u8> {
+    let answer = String::from_utf8(bidder(request)).expect("text");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+    ok(&body.replace("ad ", &"ad ".repeat(200)))
+}
+
+/// Closed behind each answer: each connection goes on from an earlier one's handshake.
+fn short(request: &serde_json::Value) -> Vec<u8> {
+    let answer = String::from_utf8(bidder(request)).expect("text");
+    answer.replacen("\r\n", "\r\nConnection: close\r\n", 1).into_bytes()
+}
+
+#[test]
+fn long_answers_and_short_connections() {
+    let by = Authority::new();
+    let keys = format!("{HONEST}{}", by.keys());
+    let [long, short] = [talkative, short]
+        .map(|answer: common::Dsp| dsp(server(by.sign("127.0.0.1", false), &[&TLS13, &TLS12], b"http/1.1"), answer));
+    let exchange = Server::start_urls(&[(url(long), &keys), (url(short), &keys)], RULES);
+    auctions(&exchange, ROUNDS);
+    let totals = exchange.totals();
+    only_bids(&totals, 0, ROUNDS);
+    only_bids(&totals, 1, ROUNDS);
+    let (full, resumed) = (totals.counter(Counter::TlsFull), totals.counter(Counter::TlsResumed));
+    println!("{full} handshakes from the beginning, {resumed} went on");
+    assert!(resumed >= ROUNDS as u64 && full <= 4, "{full} full, {resumed} resumed");
+}
+
+/// What is wrong with somebody who wants to be asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Rogue {
+    Expired,
+    WrongName,
+    SelfSigned,
+    OtherProtocol,
+    Garbage,
+    PlainHttp,
+    Closes,
+    Hangs,
+}
+
+/// Whoever sends it a request fails the test.
+fn asked(request: &serde_json::Value) -> Vec<u8> {
+    panic!("a request went to somebody who is not to be believed: {request}")
+}
+
+fn rogue(what: Rogue, by: &Authority) -> SocketAddr {
+    let tls = |config: ServerConfig| dsp(config, asked);
+    let believed = |name, expired| by.sign(name, expired);
+    match what {
+        Rogue::Expired => tls(server(believed("127.0.0.1", true), &[&TLS13], b"http/1.1")),
+        Rogue::WrongName => tls(server(believed("other.example", false), &[&TLS13], b"http/1.1")),
+        Rogue::SelfSigned => tls(server(Authority::new().sign("127.0.0.1", false), &[&TLS13], b"http/1.1")),
+        Rogue::OtherProtocol => tls(server(believed("127.0.0.1", false), &[&TLS13], b"h2")),
+        Rogue::Garbage => listen(|mut stream| {
+            let _ = stream.write_all(&[0x5a; 4096]);
+            let _ = stream.read(&mut [0; 4096]);
+        }),
+        Rogue::PlainHttp => listen(|mut stream| {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(&ok("{}"));
+        }),
+        Rogue::Closes => listen(|mut stream| {
+            let _ = stream.read(&mut [0; 4096]);
+        }),
+        Rogue::Hangs => listen(|mut stream| while stream.read(&mut [0; 4096]).is_ok_and(|n| n > 0) {}),
+    }
+}
+
+/// Each fails closed, is named by its reason, is left alone by its breaker, and takes no bid from the others.
+#[test]
+fn nobody_is_asked_who_cannot_prove_who_he_is() {
+    for (what, reason) in [
+        (Rogue::Expired, Counter::TlsFailedCertificate),
+        (Rogue::WrongName, Counter::TlsFailedCertificate),
+        (Rogue::SelfSigned, Counter::TlsFailedCertificate),
+        (Rogue::OtherProtocol, Counter::TlsFailedProtocol),
+        (Rogue::Garbage, Counter::TlsFailedProtocol),
+        (Rogue::PlainHttp, Counter::TlsFailedProtocol),
+        (Rogue::Closes, Counter::TlsFailedClosed),
+        (Rogue::Hangs, Counter::TlsFailedTimeout),
+    ] {
+        let by = Authority::new();
+        let (ill, well) = (format!("timeout_ms = 50\nwarm = 1\n{}", by.keys()), format!("{HONEST}{}", by.keys()));
+        let dsps = [
+            (url(rogue(what, &by)), ill.as_str()),
+            (url(honest(&by)), well.as_str()),
+            (format!("http://{}/bid", common::dsp(bidder)), HONEST),
+        ];
+        let exchange = Server::start_urls(&dsps, RULES);
+        auctions(&exchange, ROUNDS);
+        let totals = exchange.totals();
+        let seen = outcomes(&totals, 0);
+        println!("{what:?}: {seen:?}, {} failed", totals.counter(reason));
+        only_bids(&totals, 1, ROUNDS);
+        only_bids(&totals, 2, ROUNDS);
+        assert!(totals.counter(reason) > 0, "{what:?}");
+        let failed = [
+            Counter::TlsFailedCertificate,
+            Counter::TlsFailedProtocol,
+            Counter::TlsFailedClosed,
+            Counter::TlsFailedTimeout,
+        ];
+        for other in failed.into_iter().filter(|other| *other != reason) {
+            assert_eq!(totals.counter(other), 0, "{what:?}: {}", other.name());
+        }
+        // Who hangs has the auction's time out before its own; a connection is what it lacks.
+        let expected = if what == Rogue::Hangs { Outcome::PoolExhausted } else { Outcome::TlsFailed };
+        assert!(seen.iter().all(|(o, _)| [expected, Outcome::BreakerOpen].contains(o)), "{what:?}: {seen:?}");
+        assert!(seen.iter().any(|(o, n)| *o == expected && *n == 5), "{what:?}: {seen:?}");
+        assert_eq!(totals.dsp_breaker(0).0, 1, "{what:?}");
+    }
+}
+
+/// Who says so asks whoever answers, and is seen to.
+#[test]
+fn a_loud_key_believes_anybody() {
+    let stranger = dsp(server(Authority::new().sign("other.example", true), &[&TLS13], b"http/1.1"), bidder);
+    let keys = format!("{HONEST}danger_accept_any_certificate = true\n");
+    let exchange = Server::start_urls(&[(url(stranger), &keys)], RULES);
+    auctions(&exchange, ROUNDS);
+    let totals = exchange.totals();
+    only_bids(&totals, 0, ROUNDS);
+    assert_eq!(totals.gauge(Gauge::TlsUnverified, Fold::Max), 1);
+}
