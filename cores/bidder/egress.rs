@@ -177,6 +177,8 @@ struct Lane {
     retry_ns: u64,
     /// Idle connections that this look at them closes: they still count as open.
     leaving: usize,
+    /// It stands in [`Egress::low`].
+    low: bool,
 }
 
 /// Everything a bidder core has to do with DSPs' sockets.
@@ -196,6 +198,8 @@ pub struct Egress {
     answers: Answers,
     seed: u64,
     demand: Demand,
+    /// Lanes with too few idle connections: to be filled when all that is pending has gone out.
+    low: Vec<u16>,
     /// Connections whose handshake can go on.
     shaking: VecDeque<Key>,
     pace: Pace,
@@ -220,6 +224,7 @@ impl Egress {
             scratch: Vec::new(),
             answers: Answers::default(),
             demand: Demand::default(),
+            low: Vec::new(),
             shaking: VecDeque::new(),
             pace: Pace::default(),
             plain: Vec::new(),
@@ -267,6 +272,7 @@ impl Egress {
             waiting: VecDeque::new(),
             retry_ns: 0,
             leaving: 0,
+            low: false,
         });
         (self.lanes.len() - 1) as u16
     }
@@ -328,6 +334,10 @@ impl Egress {
         let call = self.calls.get(key).expect("just taken");
         *call = Call { token, lane: lane_ix, asked_ns: now_ns, as_what, ..Call::default() };
         if let Take::Idle(conn) = take {
+            let lane = &mut self.lanes[usize::from(lane_ix)];
+            if lane.pool.is_low() && !std::mem::replace(&mut lane.low, true) {
+                self.low.push(lane_ix);
+            }
             self.put_on(key, conn, now_ns);
             return Some(Asked::Ready(key));
         }
@@ -680,6 +690,20 @@ impl Egress {
         });
     }
 
+    /// When all that is pending has gone out: whatever auctions took of the warm ones is made anew, so that the next finds
+    /// some too.
+    pub fn refill<T: Transport>(&mut self, now_ns: u64, t: &mut T) {
+        while let Some(lane_ix) = self.low.pop() {
+            let Some(lane) = self.lanes.get_mut(usize::from(lane_ix)) else { continue };
+            lane.low = false;
+            // Whom nothing can be made to is looked at by the tick.
+            let open = if now_ns >= lane.retry_ns { lane.pool.top_up(lane.waiting.len()) } else { 0 };
+            for _ in 0..open {
+                self.open(lane_ix, false, now_ns, t);
+            }
+        }
+    }
+
     /// Now and then: opens what is missing, closes what idled or drained too long.
     pub fn tick<T: Transport>(&mut self, now_ns: u64, metrics: &mut CoreMetrics, t: &mut T) {
         if now_ns < self.next_check_ns {
@@ -692,7 +716,7 @@ impl Egress {
             let waiting = lane.waiting.len();
             let mut open = 0;
             if now_ns >= lane.retry_ns {
-                open += lane.pool.top_up();
+                open += lane.pool.top_up(waiting);
             } else {
                 self.next_check_ns = self.next_check_ns.min(lane.retry_ns);
             }
@@ -723,7 +747,7 @@ impl Egress {
                 Phase::Idle => {
                     conn.address != lane.address
                         || open > lane.target.connections
-                        || (age > lane.target.idle_ns && open > lane.target.warm)
+                        || (age > lane.target.idle_ns && lane.pool.has_spare())
                 }
                 Phase::Draining => age > DRAIN_NS,
                 Phase::Connecting | Phase::Busy(_) | Phase::Closing | Phase::Unmade => false,

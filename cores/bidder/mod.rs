@@ -483,6 +483,7 @@ impl Bidder {
         self.ingress.flush(now.boot_ns, t, &mut self.buffers);
         self.tell(now, t);
         self.egress.flush(t);
+        self.egress.refill(now.boot_ns, t);
         self.egress.shake(now.boot_ns, &mut self.metrics, t);
         self.failed_calls(now, t);
         self.deliveries(now);

@@ -18,6 +18,8 @@ use std::{
 /// Deadlines that a busy machine keeps: only what is meant to be late is late.
 const RULES: &str = "[auction]\ntmax_max_ms = 10000\ntmax_default_ms = 10000\ndsp_ms = 8000\n";
 const CALM: &str = "timeout_ms = 8000\nwarm = 1\n";
+/// Every request on the same connection, as long as it lasts.
+const ONE: &str = "timeout_ms = 8000\nwarm = 1\nconnections = 1\n";
 
 /// What a DSP was asked.
 struct Asked {
@@ -192,7 +194,7 @@ const ROUNDS: usize = 3;
 
 /// All faults in one auction, several times, beside a DSP that does it right.
 fn check(rows: &[Row]) {
-    let keys: Vec<String> = rows.iter().map(|r| format!("{CALM}{}", r.keys)).collect();
+    let keys: Vec<String> = rows.iter().map(|r| format!("{ONE}{}", r.keys)).collect();
     let mut dsps: Vec<(SocketAddr, &str)> = rows.iter().zip(&keys).map(|(r, k)| (r.dsp.addr, k.as_str())).collect();
     dsps.push((dsp(bidder), CALM));
     assert!(dsps.len() <= outcry::limits::ASKED_MAX, "one of them would not be asked");
@@ -464,7 +466,7 @@ fn a_connection_that_is_closed_as_it_is_asked_costs_one_bid() {
         0 => out.write_all(&ok(&asked.bid())).map(|()| Then::Stay),
         _ => Ok(Then::Close),
     });
-    let server = Server::start_as(&[(stale.addr, CALM)], RULES);
+    let server = Server::start_as(&[(stale.addr, ONE)], RULES);
     let mut conn = server.connect();
     for round in 0..3 {
         markup_for(&mut conn, &format!("a-{round}"));
@@ -489,7 +491,7 @@ fn an_answer_may_come_in_any_pieces() {
         })
     });
     for dsp in &dsps {
-        let server = Server::start_as(&[(dsp.addr, CALM)], RULES);
+        let server = Server::start_as(&[(dsp.addr, ONE)], RULES);
         let mut conn = server.connect();
         for round in 0..12 {
             let markup = markup_for(&mut conn, &format!("r-{round}"));

@@ -637,7 +637,7 @@ pub(super) const WARM: Key<Whole> = key(
     "warm",
     AtMost(4, "connections"),
     count(0, limits::DSP_CONNECTIONS_MAX),
-    "Connections of one bidder core that are made before the first auction.",
+    "Idle connections of one bidder core, made before the first auction and again as auctions take them: so many more at once find one.",
 );
 pub(super) const DSP_CONNECTIONS: Key<Whole> = key(
     "connections",

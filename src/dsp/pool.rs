@@ -2,6 +2,9 @@
 //! Owns: who is idle, how many there are, how many may be. Runs on: each bidder core.
 //! Never: holds a request; a full pool says so and the caller waits or gives up.
 //! LIFO, so that few sockets stay hot: a send on a cold one costs half as much again.
+//!
+//! So many are warm as are idle: whoever takes one is followed by another that is made, for whoever comes next. What is in use at
+//! the peak and the warm ones stay open until they idle.
 
 /// What a caller that needs a connection is to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,7 +28,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// At most `max` connections, `warm` of them kept open without need.
+    /// At most `max` connections, `warm` of them idle.
     pub fn new(warm: usize, max: usize) -> Pool {
         Pool { idle: Vec::with_capacity(max.min(1024)), open: 0, connecting: 0, max, warm: warm.min(max) }
     }
@@ -57,11 +60,23 @@ impl Pool {
         may
     }
 
-    /// How many to open so that the warm ones are there; they count as connecting from now.
-    pub fn top_up(&mut self) -> usize {
-        let missing = self.warm.saturating_sub(self.open + self.connecting);
+    /// Are there fewer idle ones than there should be, and may more be made?
+    #[inline]
+    pub fn is_low(&self) -> bool {
+        self.idle.len() < self.warm && self.open + self.connecting < self.max
+    }
+
+    /// How many to open so that the warm ones are there when `waiting` callers have theirs; they count as connecting from now.
+    pub fn top_up(&mut self, waiting: usize) -> usize {
+        let missing = (self.warm + waiting).saturating_sub(self.idle.len() + self.connecting);
+        let missing = missing.min(self.max.saturating_sub(self.open + self.connecting));
         self.connecting += missing;
         missing
+    }
+
+    /// May an idle one that nobody needed for long be closed?
+    pub fn has_spare(&self) -> bool {
+        self.idle.len() > self.warm
     }
 
     /// A connection that [`Take::Open`] or [`Pool::top_up`] asked for is there, in use.
@@ -139,10 +154,31 @@ mod tests {
     #[test]
     fn one_connection_is_opened_for_each_who_waits() {
         let mut p = Pool::new(3, 10);
-        assert_eq!(p.top_up(), 3);
-        assert_eq!(p.top_up(), 0, "they are on their way");
+        assert_eq!(p.top_up(0), 3);
+        assert_eq!(p.top_up(0), 0, "they are on their way");
         assert_eq!(p.take(0), Take::Full, "one of the three is for this caller");
         assert_eq!(p.take(3), Take::Open);
+    }
+
+    /// One more caller at a time than ever before: each finds a connection, because the one before him left a spare behind.
+    #[test]
+    fn a_spare_follows_each_that_is_taken() {
+        let mut p = Pool::new(2, 9);
+        let mut next = 0;
+        let mut refill = |p: &mut Pool| {
+            for _ in 0..p.top_up(0) {
+                p.connected();
+                assert!(p.give_back(next));
+                next += 1;
+            }
+        };
+        refill(&mut p);
+        for taken in 0..9 {
+            assert!(matches!(p.take(0), Take::Idle(_)), "the {taken}th");
+            assert_eq!(p.is_low(), taken < 7);
+            refill(&mut p);
+        }
+        assert_eq!((p.open(), p.take(0)), (9, Take::Full), "no more than may be");
     }
 
     proptest! {
@@ -154,7 +190,11 @@ mod tests {
             for (step, n) in steps {
                 match step {
                     0 => { if let Take::Idle(c) = p.take(n) { prop_assert!(!in_use.contains(&c)); in_use.push(c); } }
-                    1 => { p.top_up(); }
+                    1 => {
+                        p.top_up(n);
+                        let all_open = p.open() + p.connecting() == max;
+                        prop_assert!(all_open || p.idle() + p.connecting() >= 2.min(max) + n);
+                    }
                     2 if p.connecting() > 0 => { p.connected(); in_use.push(next); next += 1; }
                     3 if p.connecting() > 0 => p.connect_failed(),
                     4 if !in_use.is_empty() => {
