@@ -217,7 +217,7 @@ fn nobody_is_asked_who_cannot_prove_who_he_is() {
         let expected = if what == Rogue::Hangs { Outcome::PoolExhausted } else { Outcome::TlsFailed };
         assert!(seen.iter().all(|(o, _)| [expected, Outcome::BreakerOpen].contains(o)), "{what:?}: {seen:?}");
         assert!(seen.iter().any(|(o, n)| *o == expected && *n == 5), "{what:?}: {seen:?}");
-        assert_eq!(totals.dsp_breaker(0).0, 1, "{what:?}");
+        assert_eq!(totals.dsp_opened(0), 1, "{what:?}");
     }
 }
 
