@@ -34,7 +34,6 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// Where its exchange keeps its state: the directory above, if it lies where an exchange puts it.
-    #[cfg(feature = "tiers")]
     pub(crate) fn state_dir(&self) -> &Path {
         let path = self.dir.path();
         path.parent().filter(|_| path.ends_with("journal")).unwrap_or(path)

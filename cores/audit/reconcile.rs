@@ -108,14 +108,12 @@ pub(super) fn run(args: &ReconcileArgs) -> Result<bool, AuditError> {
 fn others(args: &ReconcileArgs, books: &Books, journal: &mut Journal) -> Result<Vec<OfRecords>, AuditError> {
     let mut others = Vec::new();
     if let Some(config) = &args.config {
-        others.push(told::of_kafka(config, books)?);
+        others.push(told::of_kafka(config, books, journal.state_dir())?);
     }
     #[cfg(feature = "tiers")]
     if let Some(url) = &args.tiers {
         others.push(told::of_rows(url, books, journal)?);
     }
-    // Only rows are compared with where frames stand.
-    let _ = journal;
     Ok(others)
 }
 

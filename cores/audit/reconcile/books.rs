@@ -103,6 +103,10 @@ pub(super) struct Books {
     pub(super) node: u32,
     /// When the last frame was made that was read, milliseconds since 1970.
     pub(super) last_ms: u64,
+    /// Where it stands: segment and offset.
+    pub(super) last: (u64, u64),
+    /// Of each start and writer the highest number that was read: what is sent later belongs to no sum here.
+    read_up_to: BTreeMap<(u32, u16), u64>,
 }
 
 impl Books {
@@ -148,6 +152,12 @@ impl Books {
         (from..until).contains(&key.period)
     }
 
+    /// Had this frame been written when the journal was read?
+    pub(super) fn was_there(&self, epoch: u32, writer: u32, seq: u64) -> bool {
+        let upto = u16::try_from(writer).ok().and_then(|writer| self.read_up_to.get(&(epoch, writer)));
+        upto.is_none_or(|upto| seq <= *upto)
+    }
+
     /// Frames of the day's auctions are among these.
     pub(super) fn range(&self) -> Range {
         let begins = u64::from(self.day) * DAY_MS;
@@ -161,6 +171,9 @@ impl Books {
         let range = self.range();
         let mut whole = billed::walked(journal, range, &mut settling, &mut |frame, came, spot| {
             self.last_ms = self.last_ms.max(spot.ms);
+            self.last = self.last.max((spot.segment, spot.offset));
+            let upto = self.read_up_to.entry((frame.header.epoch, frame.header.writer)).or_default();
+            *upto = (*upto).max(frame.header.seq);
             match came {
                 None => lapse_of(frame).iter().for_each(|lapse| self.lapse(lapse)),
                 Some(Came::Late { noticed, first }) => drop(late.add(*noticed, *first)),

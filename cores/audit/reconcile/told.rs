@@ -7,6 +7,7 @@ use crate::{
     ship::{
         client,
         reading::{Reading, header},
+        run::begun,
     },
 };
 use outcry::{
@@ -14,14 +15,20 @@ use outcry::{
         sources::{Moved, Said, Who},
         told::Told,
     },
-    ship::{events::Topic, schema::Event},
+    ship::{cursor::Position, events::Topic, schema::Event},
 };
 use prost::Message as _;
 use rdkafka::message::Message as _;
 use std::{
     collections::{BTreeMap, HashSet},
     path::Path,
+    time::{Duration, Instant},
 };
+
+/// Longest that the shipper is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often its cursor is looked at.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A place, by its records.
 pub(super) struct OfRecords {
@@ -58,9 +65,11 @@ impl Source for OfRecords {
     }
 }
 
-/// What Kafka's messages say. An exchange that runs has sent them some moments later.
-pub(super) fn of_kafka(config: &Path, books: &Books) -> Result<OfRecords, AuditError> {
+/// What Kafka's messages say. An exchange that runs sends them some moments later: what was read of its journal is waited for, what is
+/// there beyond that is left out.
+pub(super) fn of_kafka(config: &Path, books: &Books, state_dir: &Path) -> Result<OfRecords, AuditError> {
     let rules = kafka::rules(config)?;
+    wait(books, state_dir);
     let names = Topic::ALL.map(|topic| client::name(&rules, topic));
     // What moved money of the day was sent after it began; clocks of machines may differ by a little.
     let from_ms = books.range().begins().map(|ms| ms.saturating_sub(60_000));
@@ -76,7 +85,7 @@ pub(super) fn of_kafka(config: &Path, books: &Books) -> Result<OfRecords, AuditE
             return Ok(());
         }
         match Event::decode(message.payload().unwrap_or_default()) {
-            Ok(event) if event.node != books.node => {}
+            Ok(event) if event.node != books.node || !books.was_there(event.epoch, event.writer, event.seq) => {}
             Ok(event) => {
                 if !seen.contains(&event.id) {
                     whole &= told.message(&event, &|line| books.holds(line));
@@ -94,6 +103,29 @@ pub(super) fn of_kafka(config: &Path, books: &Books) -> Result<OfRecords, AuditE
         say(format_args!("messages of this node are none of ours: what they moved is not counted"));
     }
     Ok(OfRecords { name: "kafka", moved: told.finish(books.last_ms), coming: BTreeMap::new(), whole })
+}
+
+/// Until the shipper says that Kafka has what was read of the journal. Where there is no cursor, or it does not move, what is missing
+/// is a difference, and shown as one.
+fn wait(books: &Books, state_dir: &Path) {
+    let (segment, offset) = books.last;
+    let until = Instant::now() + PATIENCE;
+    let mut told = false;
+    while let Ok(at) = begun(state_dir, books.node)
+        && at != Position::default()
+        && (at.segment, at.offset) <= (segment, offset)
+    {
+        if Instant::now() >= until {
+            return say(format_args!(
+                "Kafka is known to have the journal up to {}:{}, what was read of it ends at {segment}:{offset}: the rest is missing there",
+                at.segment, at.offset
+            ));
+        }
+        if !std::mem::replace(&mut told, true) {
+            say(format_args!("the rest of the journal is on its way to Kafka"));
+        }
+        std::thread::sleep(LOOK);
+    }
 }
 
 #[cfg(feature = "tiers")]
