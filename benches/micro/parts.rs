@@ -5,6 +5,7 @@ use bumpalo::Bump;
 use outcry::{
     auction::{Answers, Auction, Offers, Record, Start, Unlimited},
     config::BuyerUid,
+    dsp::targets::Targets,
     http1::{self, HeadLimits, HeadScan, Parsed, ResponseExtra},
     messages::CoreConfig,
     openrtb::{
@@ -51,6 +52,7 @@ pub(crate) const NOTHING: Count = Count { begin: false, judge: false, decide: fa
 
 pub(crate) struct Parts {
     config: Box<CoreConfig>,
+    targets: Targets,
     dsps: Bidder,
     arena: Bump,
     scan: HeadScan,
@@ -76,8 +78,10 @@ impl Answers for Heard<'_> {
 
 impl Parts {
     pub(crate) fn new() -> Parts {
+        let config = core_config();
         Parts {
-            config: core_config(),
+            targets: Targets::new(&config.config.dsps, &config.config.rates),
+            config,
             dsps: Bidder::new(true, 700),
             arena: Bump::with_capacity(16 * 1024),
             scan: HeadScan::default(),
@@ -161,7 +165,7 @@ impl Parts {
     pub(crate) fn auction(&mut self, body: &[u8], count: Count) {
         self.read(body);
         self.hear(false, body);
-        let Parts { config, arena, request, auction, answers, views, out, .. } = self;
+        let Parts { config, targets, arena, request, auction, answers, views, out, .. } = self;
         let config = &config.config;
         let start = Start {
             arrival_ns: 1_000,
@@ -172,9 +176,9 @@ impl Parts {
             ..by_hand::start(config, 0, request, body)
         };
         counted(count.begin, || auction.begin(&start));
+        let offers = Offers::of(&start, targets);
         for (i, dsp) in config.dsps.iter().enumerate() {
-            let imps = Offers::of(&start).to(&start, dsp);
-            auction.ask(DspIx(i as u16), &dsp.name, imps, 2_000);
+            auction.ask(DspIx(i as u16), &dsp.name, offers.to(i), 2_000);
         }
         counted(count.judge, || {
             for (i, dsp) in config.dsps.iter().enumerate() {

@@ -166,14 +166,18 @@ impl Bidder {
         let Some(flight) = flights.get(key) else { return };
         let Some(snapshot) = snapshots[flight.snapshot].as_ref() else { return };
         let rules = &snapshot.config().auction;
-        let offers = Offers::of(&flight.start(snapshot));
+        let offers = Offers::of(&flight.start(snapshot), &snapshot.targets);
         for ix in snapshot.dsps() {
             let dsp = &snapshot.config().dsps[ix.0 as usize];
-            let imps = offers.to(&flight.start(snapshot), dsp);
+            let at = usize::from(ix.0);
             let until_ns = deadlines.map_or(now_ns, |d| d.of_dsp(dsp.timeout_ms, now_ns));
             let row = snapshot.core.slot(ix);
-            let not_asked = if imps == 0 || !flight.may_ask() {
+            let not_asked = if offers.eligible >> at & 1 == 0 {
                 Some(Outcome::NotEligible)
+            } else if offers.wanted >> at & 1 == 0 {
+                Some(Outcome::NotTargeted)
+            } else if !flight.may_ask() {
+                Some(Outcome::NotChosen)
             } else if until_ns.saturating_sub(now_ns) < u64::from(rules.dsp_min_ms) * MS {
                 Some(Outcome::NoTime)
             } else {
@@ -194,7 +198,7 @@ impl Bidder {
                 }
             };
             let until_ns = until_ns.min(now_ns.saturating_add(most_ns));
-            let leg = flight.ask(ix, imps, as_what, until_ns, now_ns);
+            let leg = flight.ask(ix, offers.to(at), as_what, until_ns, now_ns);
             flight.asked_with(leg, as_what.probability());
             metrics.dsp_asked(row);
             let asked = egress.ask(lane, token(key, leg), as_what, now_ns, t);

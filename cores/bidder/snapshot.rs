@@ -8,7 +8,7 @@ use super::{
 use outcry::{
     auction::{House, record},
     config::Config,
-    dsp::health::Rules,
+    dsp::{health::Rules, targets::Targets},
     http1,
     messages::CoreConfig,
     openrtb::{splice, text::Span},
@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub heads: Vec<Vec<u8>>,
     /// Per DSP: its lane of egress.
     pub lanes: Vec<u16>,
+    /// What each DSP wants.
+    pub targets: Targets,
     /// Per host that takes notices: its lane of egress.
     pub notice_lanes: Vec<u16>,
     /// Our node of the supply chain as JSON.
@@ -95,7 +97,8 @@ impl Snapshot {
         let schain_node = core.config.auction.schain.as_ref().map(splice::prepare_schain_node);
         let names = record::room::names(&core.config.dsps);
         let house = core.config.house.iter().map(House::prepare).collect();
-        Snapshot { heads, lanes, notice_lanes, schain_node, house, names, uses: 0, core }
+        let targets = Targets::new(&core.config.dsps, &core.config.rates);
+        Snapshot { heads, lanes, targets, notice_lanes, schain_node, house, names, uses: 0, core }
     }
 
     /// The configuration.

@@ -4,6 +4,7 @@
 use outcry::{
     auction::{Answers, Auction, Offers, Start, Unlimited, replay},
     config::{self, Config},
+    dsp::targets::Targets,
     openrtb::{
         codes::{Loss, Outcome},
         request::Request,
@@ -88,7 +89,7 @@ fn run(config: &Config, name: &str, bytes: &[u8], auction: &mut Auction, outcome
     let start = by_hand::start(config, 0, &request, &body);
     let dsp = &config.dsps[0];
     auction.begin(&start);
-    let imps = Offers::of(&start).to(&start, dsp);
+    let imps = Offers::of(&start, &Targets::new(&config.dsps, &config.rates)).to(0);
     assert_eq!(imps.count_ones() as usize, request.imps.len(), "{name}: the DSP is offered everything");
     let leg = auction.ask(DspIx(0), &dsp.name, imps, 1_000 * MS);
     let read = response.parse(bytes).map_err(|_| ());

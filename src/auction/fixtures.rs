@@ -4,6 +4,7 @@ use crate::{
     config::resolved::{
         AuctionRules, BuyerUid, Dsp, Exchange, Markup, NoBidStyle, Position, RateTable, RunnerUp, Settle, Wrapping,
     },
+    dsp::targets::Buys,
     notice::sealed::Seal,
     openrtb::{
         request::{Deal, Imp, Media, Request, Run},
@@ -194,6 +195,7 @@ pub(super) fn dsp(name: &str) -> Dsp {
         media: Media::ALL,
         seats: Vec::new(),
         currencies: Vec::new(),
+        buys: Buys::default(),
         timeout_ms: 70,
         warm: 0,
         connections: 1,

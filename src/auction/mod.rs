@@ -28,6 +28,8 @@ mod macros;
 mod markup;
 mod noticed;
 mod offer;
+#[cfg(test)]
+mod offer_tests;
 pub mod record;
 mod secure;
 #[cfg(test)]

@@ -1,66 +1,89 @@
-//! What of a request a DSP may be offered.
-//! Owns: nothing. Runs on: each bidder core, once a DSP. Called by: `bidder/asking`. Never: looks at bids.
+//! What of a request each DSP may be offered: the one place that says so.
+//! Owns: nothing. Runs on: each bidder core, once an auction. Called by: `bidder/asking`. Never: looks at bids, or at one DSP
+//! after the other: what DSPs state is compiled to sets ([`Targets`]).
 use super::{Start, has_rate};
 use crate::{
-    config::resolved::Dsp,
+    dsp::targets::{Set, Targets},
     limits::IMPS_MAX,
-    openrtb::text::Text,
+    openrtb::request::{Deal, Imp},
     units::{Cpm, Currency},
 };
 
-/// What of a request can be sold, whoever buys it.
+/// What of a request can be offered, and to whom.
 #[derive(Clone, Copy, Debug)]
 pub struct Offers {
-    /// The answer's prices can be said.
-    answerable: bool,
-    /// Impressions that are sold without a deal too, as bits.
-    open: u64,
+    /// DSPs that may buy something of it: media, seats, floors and currencies allow it. All others are
+    /// [`NotEligible`](crate::openrtb::codes::Outcome::NotEligible).
+    pub eligible: Set,
+    /// Of those, the ones that state they want it. The others are
+    /// [`NotTargeted`](crate::openrtb::codes::Outcome::NotTargeted).
+    pub wanted: Set,
+    /// Of those, the ones one of whose deals it has: they are asked before others.
+    pub on_deal: Set,
+    imps: [Set; IMPS_MAX],
+    count: usize,
 }
 
 impl Offers {
-    /// Of this request.
-    pub fn of(s: &Start<'_>) -> Offers {
-        let mut open = 0;
-        for (at, imp) in s.request.imps.iter().take(IMPS_MAX).enumerate() {
-            let medium = |(_, floor, currency)| computable(s, floor, currency);
-            let sold = computable(s, imp.bidfloor, imp.bidfloorcur) || imp.media_floor.is_some_and(medium);
-            open |= u64::from(!imp.private_auction && sold) << at;
+    /// Of this request, to the DSPs of `targets`. Nobody is offered media it does not buy, refused impressions, those of private
+    /// auctions none of whose deals its seats may use, floors that cannot be computed, and anything when the request lists none
+    /// of its seats.
+    pub fn of(s: &Start<'_>, targets: &Targets) -> Offers {
+        let r = s.request;
+        let mut offers = Offers { eligible: 0, wanted: 0, on_deal: 0, imps: [0; IMPS_MAX], count: 0 };
+        if super::answer_currency(s).1.is_none() {
+            return offers;
         }
-        Offers { answerable: super::answer_currency(s).1.is_some(), open }
+        let (wseat, bseat) = (r.wseat.of(&r.texts), r.bseat.of(&r.texts));
+        let seated = targets.priced & targets.seated([wseat, &[]], bseat, s.body);
+        let wants = targets.of_request(r, s.body);
+        offers.count = r.imps.len().min(IMPS_MAX);
+        for (imp, out) in r.imps.iter().zip(&mut offers.imps) {
+            if imp.refused.is_some() {
+                continue;
+            }
+            let deals = imp.deals.of(&r.deals);
+            let usable = |d: &Deal| match computable(s, d.bidfloor, d.bidfloorcur) {
+                true => seated & targets.seated([wseat, d.wseat.of(&r.texts)], bseat, s.body),
+                false => 0,
+            };
+            let (buys, fits) = targets.of_imp(imp, r);
+            let may = match is_open(s, imp) {
+                true => seated & buys,
+                false => deals.iter().fold(0, |set, d| set | usable(d)) & buys,
+            };
+            let mut wanted = may & wants & fits;
+            if targets.lists_deals() != 0 {
+                let theirs = deals.iter().fold(0, |set, d| {
+                    let named = targets.of_deal(d.id, s.body);
+                    if named == 0 { set } else { set | named & usable(d) }
+                });
+                let theirs = theirs & may;
+                if imp.private_auction {
+                    wanted &= !targets.lists_deals();
+                }
+                wanted |= theirs;
+                offers.on_deal |= theirs;
+            }
+            *out = wanted;
+            offers.eligible |= may;
+            offers.wanted |= wanted;
+        }
+        offers
     }
 
-    /// The impressions that a DSP may be offered, as bits; 0: it is
-    /// [`NotEligible`](crate::openrtb::codes::Outcome::NotEligible). Left out are media it does not buy, refused
-    /// impressions, those of private auctions none of whose deals its seats may use, floors that cannot be computed, and
-    /// everything when the request lists none of its seats.
-    pub fn to(&self, s: &Start<'_>, dsp: &Dsp) -> u64 {
-        let r = s.request;
-        if !self.answerable || !dsp.currencies.is_empty() && !dsp.currencies.iter().any(|c| has_rate(s, *c)) {
-            return 0;
-        }
-        // No seats configured: any, so some may be allowed.
-        let some_seat = |allowed: &dyn Fn(&str) -> bool| dsp.seats.is_empty() || dsp.seats.iter().any(|x| allowed(x));
-        let listed = |seat: &str, list: &[Text]| list.iter().any(|t| t.is(s.body, seat.as_bytes()));
-        let (wseat, bseat) = (r.wseat.of(&r.texts), r.bseat.of(&r.texts));
-        let allowed = |seat: &str| (wseat.is_empty() || listed(seat, wseat)) && !listed(seat, bseat);
-        if !some_seat(&allowed) {
-            return 0;
-        }
-        let mut imps = 0;
-        for (at, imp) in r.imps.iter().take(IMPS_MAX).enumerate() {
-            let on_deal = || {
-                imp.deals.of(&r.deals).iter().any(|d| {
-                    let wseat = d.wseat.of(&r.texts);
-                    computable(s, d.bidfloor, d.bidfloorcur)
-                        && some_seat(&|seat| allowed(seat) && (wseat.is_empty() || listed(seat, wseat)))
-                })
-            };
-            if imp.refused.is_none() && imp.media.meets(dsp.media) && (self.open >> at & 1 == 1 || on_deal()) {
-                imps |= 1 << at;
-            }
-        }
-        imps
+    /// The impressions that the DSP at this place of the configuration is offered, as bits.
+    #[inline]
+    pub fn to(&self, dsp: usize) -> u64 {
+        let imps = self.imps[..self.count].iter().enumerate();
+        imps.fold(0, |imps, (at, set)| imps | (set >> dsp & 1) << at)
     }
+}
+
+/// Sold without a deal too.
+fn is_open(s: &Start<'_>, imp: &Imp) -> bool {
+    let medium = |(_, floor, currency)| computable(s, floor, currency);
+    !imp.private_auction && (computable(s, imp.bidfloor, imp.bidfloorcur) || imp.media_floor.is_some_and(medium))
 }
 
 /// Nothing is nothing in every currency.

@@ -250,56 +250,6 @@ fn a_leg_has_one_outcome() {
 }
 
 #[test]
-fn offers() {
-    let check = |name: &str, want: u64, change: &dyn Fn(&mut Fix)| {
-        let mut fix = Fix::new();
-        for _ in 0..3 {
-            fix.imp("0.1");
-        }
-        change(&mut fix);
-        assert_eq!(Offers::of(&fix.start()).to(&fix.start(), &fix.dsps[0]), want, "{name}");
-    };
-    let private = |f: &mut Fix, seat: &str| {
-        let wseat = f.texts(&[seat]);
-        f.deal("d", "1", 0).wseat = wseat;
-        f.request.imps[2].private_auction = true;
-    };
-    check("all", 0b111, &|_| {});
-    check("media", 0b010, &|f| {
-        f.dsps[0].media = Media::VIDEO;
-        f.request.imps[1].media = Media::VIDEO.with(Media::BANNER);
-    });
-    check("refused", 0b110, &|f| f.request.imps[0].refused = Some(ImpRefusal::DynamicPod));
-    check("private without deals", 0b110, &|f| f.request.imps[0].private_auction = true);
-    check("private, any seat", 0b111, &|f| private(f, "s1"));
-    check("private, its seat", 0b111, &|f| {
-        f.dsps[0].seats = vec!["s0".into(), "s1".into()];
-        private(f, "s1");
-    });
-    check("private, another's seat", 0b011, &|f| {
-        f.dsps[0].seats = vec!["s1".into()];
-        private(f, "s2");
-    });
-    check("not in wseat", 0, &|f| {
-        f.dsps[0].seats = vec!["s1".into()];
-        f.request.wseat = f.texts(&["s2"]);
-    });
-    check("all in bseat", 0, &|f| {
-        f.dsps[0].seats = vec!["s1".into()];
-        f.request.bseat = f.texts(&["s1"]);
-    });
-    check("floor without a rate", 0b110, &|f| f.request.imps[0].bidfloorcur = XXX);
-    check("no floor needs no rate", 0b111, &|f| {
-        (f.request.imps[0].bidfloorcur, f.request.imps[0].bidfloor) = (XXX, Cpm::ZERO)
-    });
-    check("no currency has a rate", 0, &|f| {
-        f.request.currencies = vec![XXX];
-        f.request.cur.len = 1;
-    });
-    check("none of its currencies has", 0, &|f| f.dsps[0].currencies = vec![XXX]);
-}
-
-#[test]
 fn a_dsps_own_currencies_go_before_the_senders() {
     let mut fix = Fix::new();
     fix.imp("0.1");

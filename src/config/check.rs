@@ -553,6 +553,7 @@ impl Checker<'_, '_> {
                 media: media.iter().fold(Media::default(), |all, m| all.with(m.value)),
                 seats: seats.into_iter().map(|s| s.value).collect(),
                 currencies: self.rated("dsp.currencies", &currencies.value, rates),
+                buys: self.buys(table),
                 timeout_ms: timeout.ms(),
                 warm: warm.size(),
                 connections: connections.size(),

@@ -8,6 +8,7 @@
 //! [`plan`] (which CPUs do what), [`explanation`] (and why).
 mod address;
 pub mod budgets;
+mod buys;
 mod check;
 pub mod explanation;
 mod house;

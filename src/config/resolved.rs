@@ -395,6 +395,8 @@ pub struct Dsp {
     pub seats: Vec<String>,
     /// Currencies it may bid in; empty: any that has a rate. Offered as `cur`.
     pub currencies: Vec<Currency>,
+    /// What else it states it buys.
+    pub buys: crate::dsp::targets::Buys,
     /// Most that it gets, milliseconds; never above `auction.dsp_ms`.
     pub timeout_ms: u32,
     /// Connections of one core made before the first auction.

@@ -7,7 +7,9 @@ pub mod health;
 #[cfg(test)]
 mod health_tests;
 pub mod learned;
+mod named;
 pub mod pool;
+pub mod targets;
 pub mod throttle;
 pub mod times;
 pub mod trouble;

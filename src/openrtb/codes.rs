@@ -212,11 +212,17 @@ pub enum Outcome {
     OptimisedAway,
     /// There was no connection: TLS was not agreed upon, or its certificate is not to be believed.
     TlsFailed,
+    /// Not asked: it states that it does not want this.
+    NotTargeted,
+    /// Not asked: others are expected to be worth more.
+    NotChosen,
+    /// Not asked: it has had as many requests as it wants in a second.
+    Quota,
 }
 
 impl Outcome {
     /// All of them, in order of their discriminants.
-    pub const ALL: [Outcome; 27] = [
+    pub const ALL: [Outcome; 30] = [
         Outcome::Bid,
         Outcome::NoBid,
         Outcome::Late,
@@ -244,6 +250,9 @@ impl Outcome {
         Outcome::Troubled,
         Outcome::OptimisedAway,
         Outcome::TlsFailed,
+        Outcome::NotTargeted,
+        Outcome::NotChosen,
+        Outcome::Quota,
     ];
 
     /// The `statuscode` of the `seatnonbid` extension.
@@ -256,6 +265,7 @@ impl Outcome {
             Outcome::PoolExhausted | Outcome::ConnectRefused | Outcome::TlsFailed | Outcome::Reset => 103,
             Outcome::BadStatus | Outcome::Internal => 100,
             Outcome::NotEligible | Outcome::NoTime => 203,
+            Outcome::NotTargeted | Outcome::NotChosen | Outcome::Quota => 203,
             Outcome::BadHttp
             | Outcome::TooLarge
             | Outcome::BadEncoding
@@ -299,6 +309,9 @@ impl Outcome {
             Outcome::Troubled => "troubled",
             Outcome::OptimisedAway => "optimised_away",
             Outcome::TlsFailed => "tls_failed",
+            Outcome::NotTargeted => "not_targeted",
+            Outcome::NotChosen => "not_chosen",
+            Outcome::Quota => "quota",
         }
     }
 }
@@ -318,6 +331,7 @@ mod tests {
         assert_eq!(places.map(|o| o as u8), [19, 20, 21, 22, 23]);
         let places = [Outcome::Troubled, Outcome::OptimisedAway, Outcome::TlsFailed];
         assert_eq!(places.map(|o| o as u8), [24, 25, 26]);
+        assert_eq!([Outcome::NotTargeted, Outcome::NotChosen, Outcome::Quota].map(|o| o as u8), [27, 28, 29]);
     }
 
     /// Kept complete by the compiler: a new reason fails here first.

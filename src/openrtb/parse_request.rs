@@ -41,7 +41,7 @@ impl Request {
         }
         keep!(imps, deals, sizes, texts, numbers, currencies, buyeruids);
         self.at = 2;
-        self.cattax = 1;
+        (self.cattax, self.channel_cattax) = (1, 1);
     }
 }
 
@@ -52,13 +52,15 @@ keys! { RequestKey {
     Ext = "ext",
 } }
 
-keys! { ChannelKey { Id = "id", Domain = "domain", Bundle = "bundle", Publisher = "publisher", Ext = "ext" } }
+keys! { ChannelKey {
+    Id = "id", Domain = "domain", Bundle = "bundle", Cat = "cat", Cattax = "cattax", Publisher = "publisher", Ext = "ext",
+} }
 
 keys! { IdKey { Id = "id" } }
 
 keys! { DeviceKey {
-    Ua = "ua", Ip = "ip", Ipv6 = "ipv6", Ifa = "ifa", Geo = "geo", Devicetype = "devicetype", Lmt = "lmt", W = "w",
-    H = "h", Ppi = "ppi", Pxratio = "pxratio", Ext = "ext",
+    Ua = "ua", Ip = "ip", Ipv6 = "ipv6", Ifa = "ifa", Geo = "geo", Devicetype = "devicetype", Lmt = "lmt",
+    Language = "language", W = "w", H = "h", Ppi = "ppi", Pxratio = "pxratio", Ext = "ext",
 } }
 
 keys! { GeoKey { Country = "country", Accuracy = "accuracy", Lastfix = "lastfix" } }
@@ -205,6 +207,8 @@ impl Reader<'_, '_> {
                 ChannelKey::Id => self.out.channel_id = self.c.text()?,
                 ChannelKey::Domain => self.out.domain = self.c.text()?,
                 ChannelKey::Bundle => self.out.bundle = self.c.text()?,
+                ChannelKey::Cat => self.out.cat = self.some_texts()?,
+                ChannelKey::Cattax => self.out.channel_cattax = self.number()?.max(1),
                 ChannelKey::Publisher => {
                     if let Some(mut walk) = self.object(fields.publisher)? {
                         while let Some((IdKey::Id, _)) = self.next(&mut walk)? {
@@ -232,6 +236,7 @@ impl Reader<'_, '_> {
                 }
                 DeviceKey::Devicetype => self.out.devicetype = self.number()?,
                 DeviceKey::Lmt => self.out.lmt = self.flag()?,
+                DeviceKey::Language => self.out.language = self.c.text()?,
                 DeviceKey::W => self.not_negative(Field::DeviceW)?,
                 DeviceKey::H => self.not_negative(Field::DeviceH)?,
                 DeviceKey::Ppi => self.not_negative(Field::DevicePpi)?,

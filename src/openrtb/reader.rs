@@ -223,6 +223,25 @@ impl<'a, 'r> Reader<'a, 'r> {
         Ok(run(from, self.out.texts.len()))
     }
 
+    /// The strings of a list that nothing is refused for: another thing in its place is passed, and so is what is beyond the
+    /// limit.
+    pub(super) fn some_texts(&mut self) -> Step<Run> {
+        let from = self.out.texts.len();
+        if self.c.peek() != b'[' {
+            self.c.skip()?;
+            return Ok(Run::default());
+        }
+        self.c.enter()?;
+        let mut first = true;
+        while self.c.element(&mut first)? {
+            let text = self.c.text()?;
+            if text.is_some() && self.out.texts.len() < TEXTS_MAX {
+                self.out.texts.push(text);
+            }
+        }
+        Ok(run(from, self.out.texts.len()))
+    }
+
     /// The numbers of a list; what is no whole number from 0 on is passed.
     pub(super) fn numbers(&mut self, field: Field) -> Step<Run> {
         let from = self.out.numbers.len();

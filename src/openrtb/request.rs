@@ -93,6 +93,10 @@ pub struct Request {
     pub bundle: Text,
     /// `site.id`, `app.id`, `dooh.id`
     pub channel_id: Text,
+    /// `site.cat`, `app.cat` in [`Request::texts`].
+    pub cat: Run,
+    /// `site.cattax`, `app.cattax`: the taxonomy of `cat`, 1 when absent.
+    pub channel_cattax: u32,
     /// `publisher.id` of site, app or dooh.
     pub publisher_id: Text,
     /// `device.ua`
@@ -107,6 +111,8 @@ pub struct Request {
     pub country: Text,
     /// `device.devicetype`, 0 when absent.
     pub devicetype: u32,
+    /// `device.language`, ISO-639-1.
+    pub language: Text,
     /// `device.lmt` is 1.
     pub lmt: bool,
     /// `user.id`

@@ -576,6 +576,7 @@ impl DspResult {
             O::BadStatus => DspResult::BadStatus,
             O::NotEligible | O::NoTime | O::BreakerOpen | O::InFlight | O::Throttled => DspResult::NotAsked,
             O::Troubled | O::OptimisedAway => DspResult::NotAsked,
+            O::NotTargeted | O::NotChosen | O::Quota => DspResult::NotAsked,
             O::Internal => DspResult::Internal,
             O::BadHttp
             | O::TooLarge

@@ -237,6 +237,9 @@ impl CoreMetrics {
                 | Outcome::Unawaited
                 | Outcome::Troubled
                 | Outcome::OptimisedAway
+                | Outcome::NotTargeted
+                | Outcome::NotChosen
+                | Outcome::Quota
         );
         if !never_sent {
             dsp.elapsed.add(elapsed_ns);

@@ -141,7 +141,7 @@ const OWN_US: &[u64] = &[25, 50, 100, 250, 500, 1_000, 3_000, 5_000, 10_000, 25_
 /// A commit is due every 20 ms unless set otherwise; a power cut takes what is younger.
 const COMMIT_US: &[u64] = &[5_000, 25_000, 100_000, 1_000_000, 5_000_000];
 
-/// All of them, in the order they are exposed. With five DSPs at most 490 series: each one is stored by somebody
+/// All of them, in the order they are exposed. With five DSPs at most 510 series: each one is stored by somebody
 /// for weeks, from every machine. Of them 49 tell of money: 20 are the invariants, since an alarm has to name the one that broke.
 pub const METRICS: &[Metric] = {
     use self::{Counter as C, Gauge as G, Journal as J, Money as M, Ship as S};

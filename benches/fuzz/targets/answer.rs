@@ -7,6 +7,7 @@ use super::{
 use outcry::{
     auction::{Answers, Auction, Offers, Record, Start, Unlimited, replay},
     config::{self, Config},
+    dsp::targets::Targets,
     limits::{JSON_DEPTH_MAX, RECORD_BYTES_MAX},
     openrtb::{
         codes::{Loss, Outcome},
@@ -90,9 +91,11 @@ pub fn check(data: &[u8]) {
     let start = by_hand::start(config, bit(1), &request, body);
     let mut auction = Auction::default();
     auction.begin(&start);
-    let dsps = [&config.dsps[0], &config.dsps[1 + bit(2)]];
+    let places = [0, 1 + bit(2)];
+    let dsps = places.map(|at| &config.dsps[at]);
+    let offers = Offers::of(&start, &Targets::new(&config.dsps, &config.rates));
     for (i, dsp) in dsps.iter().enumerate() {
-        let imps = Offers::of(&start).to(&start, dsp);
+        let imps = offers.to(places[i]);
         assert!(imps >> request.imps.len() == 0, "an impression that is not there");
         assert_eq!(auction.ask(DspIx(i as u16), &dsp.name, imps, 1_000 * MS), i as u8);
     }

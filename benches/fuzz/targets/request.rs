@@ -144,6 +144,7 @@ fn compare(r: &Request, body: &[u8], node: &Node<'_>) {
         (r.ipv6, &["device", "ipv6"]),
         (r.ifa, &["device", "ifa"]),
         (r.country, &["device", "geo", "country"]),
+        (r.language, &["device", "language"]),
         (r.user_id, &["user", "id"]),
         (r.buyeruid, &["user", "buyeruid"]),
         (r.gpp, &["regs", "gpp"]),
@@ -182,6 +183,8 @@ fn channel(both: &Both<'_>, node: &Node<'_>) {
     both.text(r.domain, at(&["domain"]), "domain");
     both.text(r.bundle, at(&["bundle"]), "bundle");
     both.text(r.publisher_id, at(&["publisher", "id"]), "publisher");
+    both.texts(r.cat, at(&["cat"]), "cat");
+    assert_eq!(r.channel_cattax, at(&["cattax"]).and_then(number).map(saturated).unwrap_or(1).max(1));
 }
 
 /// Those of `prebid` come first, wherever they stand.

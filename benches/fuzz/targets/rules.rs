@@ -195,7 +195,7 @@ impl Judge {
                 self.say(*itself, Fault::TwoChannels);
             }
             before = true;
-            self.once(value, *itself, &["id", "domain", "bundle", "publisher", "ext"]);
+            self.once(value, *itself, &["id", "domain", "bundle", "cat", "cattax", "publisher", "ext"]);
             self.all(value, &[("publisher", Object, *publisher), ("ext", Object, *ext)]);
             if let Some(p) = value.get("publisher") {
                 self.once(p, *publisher, &["id"]);
@@ -205,7 +205,8 @@ impl Judge {
 
     fn device(&mut self, d: &Node<'_>) {
         use Field as F;
-        let keys = ["ua", "ip", "ipv6", "ifa", "geo", "devicetype", "lmt", "w", "h", "ppi", "pxratio", "ext"];
+        let keys =
+            ["ua", "ip", "ipv6", "ifa", "geo", "devicetype", "lmt", "language", "w", "h", "ppi", "pxratio", "ext"];
         self.once(d, F::Device, &keys);
         self.all(
             d,
