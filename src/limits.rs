@@ -9,6 +9,8 @@ pub const DSPS_MAX: usize = 64;
 /// DSPs asked in one auction: K of the shaping literature is 5 to 10; above 16 the sends alone cost more
 /// than the sixteenth bid is worth.
 pub const ASKED_MAX: usize = 16;
+/// How many of them are asked if nobody says otherwise.
+pub const ASKED_DEFAULT: usize = 10;
 /// Publishers or deals that one DSP names.
 pub const NAMED_MAX: usize = 1_024;
 /// Exchanges (senders of requests) in one configuration.

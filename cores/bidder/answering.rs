@@ -18,7 +18,7 @@ use super::{
 use outcry::{
     auction::{Delivery, OurNotices, Tally},
     config::{Exchange, NoBidStyle, Wrapping},
-    dsp::health::has_shape,
+    dsp::{breaker::Admission, health::has_shape},
     http1::{self, ResponseExtra},
     notice::target::Uncarried,
     openrtb::codes::{Loss, Outcome},
@@ -78,6 +78,7 @@ impl Bidder {
 
     fn decide<T: Transport>(&mut self, key: Key, now: Now, t: &mut T) -> Option<Decided> {
         let Bidder { flights, snapshots, egress, metrics, recorder, auction, views, arena, spending, .. } = self;
+        let Bidder { worths, current, .. } = self;
         let flight = flights.get(key)?;
         leave_unawaited(flight, egress, metrics, now.boot_ns, t);
         let snapshot = snapshots[flight.snapshot].as_ref()?;
@@ -97,6 +98,14 @@ impl Bidder {
         let awaits_notice = start.awaited_s != 0;
         auction.decide(&mut spending.paying(start.event.seq, awaits_notice, now), arena, now.boot_ns);
         arena.reset();
+        if worths.learns() && flight.snapshot == *current {
+            // Who was asked to see whether it is back is not asked for what it is worth.
+            let asked = |leg: u8| {
+                let leg = legs.get(usize::from(leg)).filter(|leg| leg.as_what != Admission::Probe)?;
+                Some(usize::from(leg.dsp.0))
+            };
+            worths.learn_auction(flight.kind(), auction, asked);
+        }
         let decision = auction.decision();
         let mut any = false;
         for (at, (leg, of)) in legs.iter().zip(&auction.inputs().legs).enumerate() {

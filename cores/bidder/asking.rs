@@ -21,8 +21,10 @@ use outcry::{
     },
     config::resolved::Markup,
     dsp::{
+        choice::Choosing,
         deadline::{self, Deadlines},
         health::{Admitted, NotAdmitted},
+        worth::{Worths, members},
     },
     gate::{self, Room, Verdict},
     http1,
@@ -35,7 +37,7 @@ use outcry::{
         metrics::CoreMetrics,
         stages::StageTimes,
     },
-    units::{EventId, MS, Now, mix},
+    units::{DspIx, EventId, MS, Now, Probability, mix},
 };
 
 /// The path went with a reload.
@@ -159,65 +161,36 @@ impl Bidder {
         }
     }
 
-    /// Asks every DSP that may be interested, all at once; nobody if there is no time for it, which the record says.
+    /// Asks the DSPs that are chosen, all at once; nobody if there is no time for it, which the record says.
     pub(super) fn fan_out<T: Transport>(&mut self, key: Key, deadlines: Option<Deadlines>, now: Now, t: &mut T) {
-        let now_ns = now.boot_ns;
-        let Bidder { flights, snapshots, egress, metrics, .. } = self;
+        let Bidder { flights, snapshots, egress, metrics, worths, .. } = self;
         let Some(flight) = flights.get(key) else { return };
         let Some(snapshot) = snapshots[flight.snapshot].as_ref() else { return };
-        let rules = &snapshot.config().auction;
-        let offers = Offers::of(&flight.start(snapshot), &snapshot.targets);
-        for ix in snapshot.dsps() {
-            let dsp = &snapshot.config().dsps[ix.0 as usize];
-            let at = usize::from(ix.0);
-            let until_ns = deadlines.map_or(now_ns, |d| d.of_dsp(dsp.timeout_ms, now_ns));
-            let row = snapshot.core.slot(ix);
-            let not_asked = if offers.eligible >> at & 1 == 0 {
-                Some(Outcome::NotEligible)
-            } else if offers.wanted >> at & 1 == 0 {
-                Some(Outcome::NotTargeted)
-            } else if !flight.may_ask() {
-                Some(Outcome::NotChosen)
-            } else if until_ns.saturating_sub(now_ns) < u64::from(rules.dsp_min_ms) * MS {
-                Some(Outcome::NoTime)
-            } else {
-                None
-            };
-            let lane = snapshot.lanes[ix.0 as usize];
-            flight.is_wanted |= not_asked.is_none();
-            let left_ns = until_ns.saturating_sub(now_ns);
-            let entropy = flight.entropy;
-            let admitted =
-                not_asked.map_or_else(|| egress.admit(lane, left_ns, entropy, now_ns), |why| Err(why.into()));
-            let Admitted { as_what, most_ns } = match admitted {
-                Ok(admitted) => admitted,
-                Err(NotAdmitted { outcome, probability }) => {
-                    flight.not_asked(ix, outcome, probability);
-                    metrics.dsp_outcome(row, outcome, 0);
-                    continue;
-                }
-            };
-            let until_ns = until_ns.min(now_ns.saturating_add(most_ns));
-            let leg = flight.ask(ix, offers.to(at), as_what, until_ns, now_ns);
-            flight.asked_with(leg, as_what.probability());
-            metrics.dsp_asked(row);
-            let asked = egress.ask(lane, token(key, leg), as_what, now_ns, t);
-            let outcome = match asked {
-                None => Err(Outcome::PoolExhausted),
-                Some(Asked::Waits(call)) => Ok(call),
-                Some(Asked::Ready(call)) => match write(call, flight, leg, snapshot, egress, metrics, now_ns) {
-                    Ok(()) => Ok(call),
-                    Err(outcome) => {
-                        egress.abandon(call, now_ns, metrics, t);
-                        Err(outcome)
+        let config = snapshot.config();
+        let (offers, entropy) = (Offers::of(&flight.start(snapshot), &snapshot.targets), flight.entropy);
+        let mut choosing = Choosing::new(offers.wanted, offers.on_deal, config.auction.asked_max, entropy);
+        // Another configuration's DSPs are in another order.
+        let worths = if flight.snapshot == self.current { &*worths } else { &Worths::NOTHING };
+        let mut asker = Asker { key, snapshot, egress, metrics, deadlines, now_ns: now.boot_ns };
+        while let Some(choice) = choosing.next(worths, || flight.kind()) {
+            for at in members(choice.dsps) {
+                let chance = choice.probability(at);
+                match asker.ask(flight, at, (offers.to(at), chance), t) {
+                    Ok(()) => choosing.asked(),
+                    Err(why) => {
+                        let probability = why.probability.and(chance);
+                        asker.not_asked(flight, at, NotAdmitted { probability, ..why });
                     }
-                },
-            };
-            let Some(leg) = flight.leg(leg) else { continue };
-            match outcome {
-                Ok(call) => leg.call = Some(call),
-                Err(outcome) => leg.close(Heard::Failed(outcome), now_ns),
+                }
             }
+        }
+        let all = snapshot.targets.all();
+        for (dsps, why) in [
+            (all & !offers.eligible, Outcome::NotEligible.into()),
+            (offers.eligible & !offers.wanted, Outcome::NotTargeted.into()),
+            (choosing.left(), NotAdmitted { outcome: Outcome::NotChosen, probability: choosing.chance() }),
+        ] {
+            members(dsps).for_each(|at| asker.not_asked(flight, at, why));
         }
         flight.asked_all();
     }
@@ -314,6 +287,67 @@ impl Bidder {
         } else if let Some(at) = flight.next_deadline() {
             deadlines.arm(at, key);
         }
+    }
+}
+
+/// Asks for one auction.
+struct Asker<'a> {
+    key: Key,
+    snapshot: &'a Snapshot,
+    egress: &'a mut Egress,
+    metrics: &'a mut CoreMetrics,
+    deadlines: Option<Deadlines>,
+    now_ns: u64,
+}
+
+impl Asker<'_> {
+    /// Asks one DSP for these impressions; it was chosen with this probability. `Err`: why it is not.
+    fn ask<T: Transport>(
+        &mut self,
+        flight: &mut Flight,
+        at: usize,
+        (imps, chance): (u64, Probability),
+        t: &mut T,
+    ) -> Result<(), NotAdmitted> {
+        let Asker { snapshot, now_ns, .. } = *self;
+        let (config, ix) = (snapshot.config(), DspIx(at as u16));
+        let until_ns = self.deadlines.map_or(now_ns, |d| d.of_dsp(config.dsps[at].timeout_ms, now_ns));
+        if until_ns.saturating_sub(now_ns) < u64::from(config.auction.dsp_min_ms) * MS {
+            return Err(Outcome::NoTime.into());
+        }
+        flight.is_wanted = true;
+        let lane = snapshot.lanes[at];
+        let left_ns = until_ns.saturating_sub(now_ns);
+        let Admitted { as_what, most_ns } = self.egress.admit(lane, left_ns, flight.entropy, now_ns)?;
+        let until_ns = until_ns.min(now_ns.saturating_add(most_ns));
+        let leg = flight.ask(ix, imps, as_what, until_ns, now_ns);
+        flight.asked_with(leg, chance.and(as_what.probability()));
+        self.metrics.dsp_asked(snapshot.core.slot(ix));
+        let asked = self.egress.ask(lane, token(self.key, leg), as_what, now_ns, t);
+        let outcome = match asked {
+            None => Err(Outcome::PoolExhausted),
+            Some(Asked::Waits(call)) => Ok(call),
+            Some(Asked::Ready(call)) => match write(call, flight, leg, snapshot, self.egress, self.metrics, now_ns) {
+                Ok(()) => Ok(call),
+                Err(outcome) => {
+                    self.egress.abandon(call, now_ns, self.metrics, t);
+                    Err(outcome)
+                }
+            },
+        };
+        if let Some(leg) = flight.leg(leg) {
+            match outcome {
+                Ok(call) => leg.call = Some(call),
+                Err(outcome) => leg.close(Heard::Failed(outcome), now_ns),
+            }
+        }
+        Ok(())
+    }
+
+    fn not_asked(&mut self, flight: &mut Flight, at: usize, why: NotAdmitted) {
+        let ix = DspIx(at as u16);
+        flight.not_asked(ix, why.outcome, why.probability);
+        self.metrics.dsp_outcome(self.snapshot.core.slot(ix), why.outcome, 0);
     }
 }
 

@@ -13,8 +13,7 @@ use bumpalo::Bump;
 use outcry::{
     auction::{Answers, Auction, Start, expires_s, names_another},
     config::Settle,
-    dsp::{breaker::Admission, deadline::Deadlines},
-    limits::ASKED_MAX,
+    dsp::{breaker::Admission, deadline::Deadlines, worth::Kind},
     openrtb::{codes::Outcome, request::Request, response::Response},
     record::{labels::Stage, metrics::CoreMetrics, stages::StageTimes, trace::TraceId, user::Salt},
     units::{DspIx, EventId, ExchangeIx, Now, Probability},
@@ -228,9 +227,9 @@ impl Flight {
         self.stages.set(stage, ns);
     }
 
-    /// Room for one more leg?
-    pub fn may_ask(&self) -> bool {
-        self.asked < ASKED_MAX
+    /// What kind of request it is.
+    pub fn kind(&self) -> Kind {
+        Kind::of(&self.request, &self.bytes)
     }
 
     /// A DSP is asked for these impressions; returns the index of its leg.

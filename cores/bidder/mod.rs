@@ -42,6 +42,7 @@ use ingress::{ClientKey, Ingress, Step};
 use noticing::Noticing;
 use outcry::{
     auction::Auction,
+    dsp::worth::Worths,
     http1::{BodyLen, ContentType, Deflate, Method, RequestHead},
     messages::CoreConfig,
     openrtb::response::Response,
@@ -108,6 +109,8 @@ pub struct Bidder {
     fetchers: fetching::Spare,
     /// The journal's disk is full: nobody is admitted.
     disk_full: bool,
+    /// What asking each DSP of the current configuration is worth.
+    worths: Worths,
     scratch: Vec<u8>,
     /// The auction that is being decided, the answers that are being read for it, and one that is looked at as
     /// it comes.
@@ -133,6 +136,7 @@ impl Bidder {
         let mut egress = Egress::new(http.auctions, identity.seed);
         let snapshot = Snapshot::new(config, &mut egress);
         let refusing = Refusing::new(&snapshot.config().exchanges, now);
+        let worths = snapshot.worths(Worths::default());
         let (mut noticing, mut telling) = (Noticing::default(), Telling::default());
         if snapshot.core.notices.is_some() {
             noticing.begin(identity.seed);
@@ -160,6 +164,7 @@ impl Bidder {
             telling,
             fetchers: fetching::Spare::default(),
             disk_full: false,
+            worths,
             scratch: Vec::new(),
             auction: Auction::default(),
             views: Vec::new(),
@@ -231,6 +236,7 @@ impl Bidder {
             self.noticing.begin(self.identity.seed);
             self.telling.devices.begin();
         }
+        self.worths = snapshot.worths(std::mem::take(&mut self.worths));
         self.snapshots[slot] = Some(snapshot);
         self.current = slot;
         self.metrics.count(Counter::ReloadsApplied);

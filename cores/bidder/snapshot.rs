@@ -8,7 +8,7 @@ use super::{
 use outcry::{
     auction::{House, record},
     config::Config,
-    dsp::{health::Rules, targets::Targets},
+    dsp::{health::Rules, targets::Targets, worth::Worths},
     http1,
     messages::CoreConfig,
     openrtb::{splice, text::Span},
@@ -106,6 +106,13 @@ impl Snapshot {
         &self.core.config
     }
 
+    /// What is known of DSPs, as this configuration needs it. Allocates: once per reload.
+    pub fn worths(&self, mut known: Worths) -> Worths {
+        let config = self.config();
+        known.configure(config.dsps.iter().map(|d| d.name.as_str()), config.auction.asked_max);
+        known
+    }
+
     /// Whose path this is.
     pub fn route(&self, bytes: &[u8], path: Span) -> Option<ExchangeIx> {
         let path = path.of(bytes);
@@ -116,10 +123,5 @@ impl Snapshot {
     /// Is this the path of a notice?
     pub fn is_notice(&self, path: &[u8]) -> bool {
         path.starts_with(noticing::PATH) && self.core.notices.is_some()
-    }
-
-    /// Indexes of all DSPs.
-    pub fn dsps(&self) -> impl Iterator<Item = DspIx> + use<> {
-        (0..self.config().dsps.len()).map(|i| DspIx(i as u16))
     }
 }

@@ -56,6 +56,7 @@ impl Fix {
                 dsp_ms: 70,
                 dsp_min_ms: 10,
                 dsp_network_ms: 2,
+                asked_max: 10,
                 schain: None,
             },
             rates: RateTable {

@@ -415,6 +415,7 @@ impl Checker<'_, '_> {
             dsp_ms: dsp.ms(),
             dsp_min_ms: dsp_min.ms(),
             dsp_network_ms: dsp_network.ms(),
+            asked_max: self.get(table, &schema::ASKED_MAX).size(),
             schain: self.sections(table, "schain").first().map(|t| self.schain(*t)),
         };
         (rules, dsp, dsp_min)

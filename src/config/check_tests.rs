@@ -40,7 +40,7 @@ fn an_empty_file_runs() {
     let a = &config.auction;
     assert_eq!((a.increment, a.runner_up, a.schain.clone()), (Cpm(10_000), RunnerUp::OtherDsp, None));
     assert_eq!((a.tmax_default_ms, a.tmax_max_ms, a.network_ms, a.answer_ms), (100, 100, 8, 2));
-    assert_eq!((a.dsp_ms, a.dsp_min_ms, a.dsp_network_ms), (70, 10, 2));
+    assert_eq!((a.dsp_ms, a.dsp_min_ms, a.dsp_network_ms, a.asked_max), (70, 10, 2, 10));
     let raw = RawRules { one_in: 0, keep_days: 7, keep_bytes: 16 << 30, keeps_personal_data: false };
     assert_eq!(config.raw, raw);
     assert_eq!((config.rates.id.as_str(), &config.rates.rates[..]), ("built-in", &[(Currency::USD, Rate::ONE)][..]));
@@ -304,6 +304,7 @@ fn rules_between_keys() {
     check("[auction]\nnetwork_ms = 30", &[(2, "auction.network_ms", Some("network_ms = 28"))]);
     check("[auction]\ndsp_min_ms = 70", &[(2, "auction.dsp_min_ms", Some("69"))]);
     check("[auction]\ndsp_ms = 10", &[(2, "auction.dsp_ms", Some("11"))]);
+    check("[auction]\nasked_max = 17", &[(2, "auction.asked_max", Some("16"))]);
     check("[auction]\ndsp_network_ms = 10", &[(2, "auction.dsp_network_ms", Some("9"))]);
     check("[auction.schain]\nname = \"x\"", &[(1, "auction.schain.asi", None), (1, "auction.schain.sid", None)]);
     check(

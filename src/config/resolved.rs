@@ -246,6 +246,8 @@ pub struct AuctionRules {
     pub dsp_min_ms: u32,
     /// What the way from a DSP to us takes, milliseconds: its `tmax` is told truthfully.
     pub dsp_network_ms: u32,
+    /// DSPs asked in one auction at most.
+    pub asked_max: usize,
     /// Our node of the supply chain; `None`: no chain is passed on.
     pub schain: Option<SchainNode>,
 }

@@ -298,6 +298,14 @@ pub(super) const DSP_NETWORK_MS: Key<Whole> = key(
     "What the way from a DSP to us takes; taken off the tmax it is told.",
 );
 
+pub(super) const ASKED_MAX: Key<Whole> = key(
+    "asked_max",
+    Number(limits::ASKED_DEFAULT as u64),
+    count(1, limits::ASKED_MAX),
+    "DSPs asked in one auction at most: those with a deal of theirs first, then whose bids are worth most; where more are \
+     configured, one call in forty goes to one of the others.",
+);
+
 const AUCTION: Section = Section {
     name: "auction",
     path: "auction",
@@ -313,6 +321,7 @@ const AUCTION: Section = Section {
         &DSP_MS,
         &DSP_MIN_MS,
         &DSP_NETWORK_MS,
+        &ASKED_MAX,
     ],
     sections: &[&SCHAIN],
 };

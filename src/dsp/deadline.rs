@@ -62,6 +62,7 @@ mod tests {
             dsp_ms: 70,
             dsp_min_ms: 10,
             dsp_network_ms: 2,
+            asked_max: 10,
             schain: None,
         }
     }

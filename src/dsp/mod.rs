@@ -1,5 +1,6 @@
 //! Which DSPs to ask, with how much time, over which connection.
 pub mod breaker;
+pub mod choice;
 pub mod deadline;
 pub mod demand;
 pub mod handshakes;
@@ -13,3 +14,4 @@ pub mod targets;
 pub mod throttle;
 pub mod times;
 pub mod trouble;
+pub mod worth;

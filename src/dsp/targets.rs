@@ -168,6 +168,11 @@ impl Targets {
         }
     }
 
+    /// Every DSP of the configuration.
+    pub fn all(&self) -> Set {
+        self.all
+    }
+
     /// Who may bid at all, with the seats that a request lists and bars: somebody without seats, or with one that is in every
     /// list that is not empty and is not barred.
     pub(crate) fn seated(&self, lists: [&[Text]; 2], barred: &[Text], body: &[u8]) -> Set {
