@@ -27,6 +27,7 @@ use crate::{
 use outcry::{
     budget::{event::Level, server::Server},
     config::{self, Config, Durability, IoDriver, Mistake, TlsRules, plan},
+    dsp::quota::Sharing,
     messages::{CoreConfig, CoreNotices},
     notice::{holds::Holds, sealed::Seal},
     record::slots::{DspSlots, rows_for},
@@ -264,7 +265,7 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
     }
     let accounts = Arc::new(Accounts::of(&ledger, config.budget.accounts));
 
-    let first = core_config(&config, &mut slots, start, &accounts)?;
+    let first = core_config(&config, &mut slots, start, (cores, &accounts))?;
     for why in accounts.unknown(&config) {
         say(&why);
     }
@@ -361,6 +362,7 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
         spawn("outcry-control", move || {
             let names = slots.clone();
             let first = (config.id, config.hash);
+            let sharing = Sharing::new(config.id, &config.dsps, cores);
             let reload = reloader(source, config, slots, start, (cores, accounts, budgets));
             control::run(ControlContext {
                 ends,
@@ -370,6 +372,7 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
                 notes: Some(notes),
                 slots: names,
                 config: first,
+                sharing,
                 stop_ms,
                 notifier: Notifier::from_env(),
                 clock: Box::new(turn::now),
@@ -559,17 +562,29 @@ fn core_config(
     config: &Config,
     slots: &mut DspSlots,
     start: state::Start,
-    accounts: &Accounts,
+    (cores, accounts): (usize, &Accounts),
 ) -> Result<Box<CoreConfig>, BootError> {
     let dsp_addrs = config.dsps.iter().map(|d| resolve(&d.name, &d.host, d.port)).collect::<Result<_, _>>()?;
     let seals: Vec<_> = config.dsps.iter().map(notice_keys::seal).collect::<Result<_, _>>()?;
     let notices = core_notices(config, &seals)?;
     let dsp_slots = slots.assign(config.dsps.iter().map(|d| d.name.as_str()));
     let policies = accounts.policies(config);
-    let (epoch, node) = (start.epoch, start.node);
+    let (epoch, node, cores) = (start.epoch, start.node, cores as u16);
     let (dsp_tls, trusts) = trust::load(config)?;
     let config = config.clone();
-    Ok(Box::new(CoreConfig { config, dsp_addrs, dsp_tls, trusts, dsp_slots, policies, epoch, node, seals, notices }))
+    Ok(Box::new(CoreConfig {
+        config,
+        dsp_addrs,
+        dsp_tls,
+        trusts,
+        dsp_slots,
+        cores,
+        policies,
+        epoch,
+        node,
+        seals,
+        notices,
+    }))
 }
 
 /// What a reload may change is all but what threads were built on.
@@ -616,7 +631,7 @@ fn reloader(
         if let Some((key, _)) = fixed.iter().find(|f| f.1) {
             return Err(format!("`{key}` can only change with a restart"));
         }
-        let copy = core_config(&config, &mut slots, start, &accounts).map_err(|e| e.to_string())?;
+        let copy = core_config(&config, &mut slots, start, (cores, &accounts)).map_err(|e| e.to_string())?;
         // The accounts in it are named by the configuration of the next reload at the earliest.
         let budgets = budgets(&config).map_err(|e| e.to_string())?;
         drop(to_ledger.send(ToLedger::Configure(Box::new(config), budgets)));

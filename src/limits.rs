@@ -227,10 +227,10 @@ pub const TO_FLUSH_SLOTS: usize = DELTAS_PER_CORE;
 /// Slots from flush to a core: its boxes, so that giving one back never fails, and what there is to say of the disk: a core
 /// looks once a second, and flush says no more than that.
 pub const FROM_FLUSH_SLOTS: usize = DELTAS_PER_CORE + 2;
-/// Slots from control to a core: two configurations in quick succession, one salt, one drain, one in hand.
-pub const TO_CORE_SLOTS: usize = 2 + 1 + 1 + 1;
-/// Slots from a core to control: ready, drained, panicked, and five retired configurations.
-pub const FROM_CORE_SLOTS: usize = 1 + 1 + 1 + 5;
+/// Slots from control to a core: two configurations in quick succession, one salt, one drain, its shares of quotas, one in hand.
+pub const TO_CORE_SLOTS: usize = 2 + 1 + 1 + 1 + 1;
+/// Slots from a core to control: ready, drained, panicked, what it wants of quotas, and five retired configurations.
+pub const FROM_CORE_SLOTS: usize = 1 + 1 + 1 + 1 + 5;
 /// Boxes of totals that flush makes for control. Control brings a third, the empty totals it shows first.
 pub const TOTALS_BOXES: usize = 2;
 /// Slots from flush to control: the boxes, one more for the last totals when all are away, and one `Stopped`.

@@ -10,8 +10,8 @@
 //! | [`crate::budget::messages::CoreGrant`] | leases | bidder | money | the leases keep it and try again |
 //! | [`crate::budget::core::DirectoryBatch`] | leases | bidder | names of accounts; empty boxes back | likewise |
 //! | bytes of [`crate::record::raw`] | bidder | raw | an auction's requests and answers, whole | it is not kept, and counted |
-//! | [`ToCore`]       | control | bidder  | configuration, salt, drain       | control keeps it and tries again       |
-//! | [`FromCore`]     | bidder  | control | ready, drained, old configuration| the core keeps it and tries again      |
+//! | [`ToCore`]       | control | bidder  | configuration, salt, shares of quotas, drain | control keeps it and tries again       |
+//! | [`FromCore`]     | bidder  | control | ready, drained, old configuration, wanted of quotas | the core keeps it and tries again      |
 //! | [`FlushToControl`]| flush  | control | totals of all cores              | the next second's say the same and more|
 //! | [`ControlToFlush`]| control| flush   | the totals' box back; a new configuration; notes on money; DSPs to be told once more; stop | control keeps it and tries again |
 //!
@@ -20,6 +20,7 @@
 use crate::{
     budget::{core::Policy, event::Notes},
     config::Config,
+    dsp::quota::Shares,
     notice::{keys::Keys, outbox::Answer, sealed::Seal, told::Name},
     record::{configured::Configured, metrics::CoreMetrics, stopped::Why, totals::Totals, user::Salt},
     units::DspIx,
@@ -54,6 +55,9 @@ pub enum ToCore {
     /// People are hashed under this from now on. Lost: two days' hashes can be compared with each other; so control keeps
     /// it until there is room.
     Salt(Salt),
+    /// Its shares of the DSPs' quotas; the box that [`FromCore::Wanted`] brought. Lost: the shares stay what they are,
+    /// *recovered by* nothing, as there is no other box; so control keeps it until there is room.
+    Shares(Box<Shares>),
     /// Stop listening, finish what is in flight, say [`FromCore::Drained`]. Lost: the stop runs into its limit; so
     /// control keeps it until there is room.
     Drain,
@@ -68,6 +72,8 @@ pub enum FromCore {
     /// A configuration that no auction uses any more; freed by control, as a bidder core does not free megabytes.
     /// Lost: a leak of that size; the core keeps it until there is room.
     Retired(Box<CoreConfig>),
+    /// What it wants of DSPs' quotas, and the shares it uses. Lost: as [`ToCore::Shares`]; the core keeps it until there is room.
+    Wanted(Box<Shares>),
     /// It finished draining and is about to end. Lost: the stop runs into its limit.
     Drained {
         /// Auctions that were given up.
@@ -122,6 +128,8 @@ pub struct CoreConfig {
     pub trusts: Vec<Trust>,
     /// The row of the metrics each DSP of `config.dsps` counts in; rows outlive configurations. Control fills it.
     pub dsp_slots: Vec<DspIx>,
+    /// Bidder cores of this machine: quotas are shared among so many.
+    pub cores: u16,
     /// What is done with bids of each DSP of `config.dsps` that name no account; the ledger knows the accounts' numbers.
     pub policies: Vec<Policy>,
     /// This start of the process, for event ids.

@@ -24,7 +24,7 @@ use outcry::{
         choice::Choosing,
         deadline::{self, Deadlines},
         health::{Admitted, NotAdmitted},
-        worth::{Worths, members},
+        worth::members,
     },
     gate::{self, Room, Verdict},
     http1,
@@ -163,20 +163,24 @@ impl Bidder {
 
     /// Asks the DSPs that are chosen, all at once; nobody if there is no time for it, which the record says.
     pub(super) fn fan_out<T: Transport>(&mut self, key: Key, deadlines: Option<Deadlines>, now: Now, t: &mut T) {
-        let Bidder { flights, snapshots, egress, metrics, worths, .. } = self;
+        let Bidder { flights, snapshots, egress, metrics, worths, quotas, current, .. } = self;
         let Some(flight) = flights.get(key) else { return };
         let Some(snapshot) = snapshots[flight.snapshot].as_ref() else { return };
         let config = snapshot.config();
         let (offers, entropy) = (Offers::of(&flight.start(snapshot), &snapshot.targets), flight.entropy);
-        let mut choosing = Choosing::new(offers.wanted, offers.on_deal, config.auction.asked_max, entropy);
-        // Another configuration's DSPs are in another order.
-        let worths = if flight.snapshot == self.current { &*worths } else { &Worths::NOTHING };
+        // The auction begins with the current configuration: what is known of its DSPs is in their order.
+        debug_assert_eq!(flight.snapshot, *current);
+        let spent = quotas.spent(offers.wanted, now.boot_ns);
+        let mut choosing = Choosing::new(offers.wanted & !spent, offers.on_deal, config.auction.asked_max, entropy);
         let mut asker = Asker { key, snapshot, egress, metrics, deadlines, now_ns: now.boot_ns };
         while let Some(choice) = choosing.next(worths, || flight.kind()) {
             for at in members(choice.dsps) {
                 let chance = choice.probability(at);
                 match asker.ask(flight, at, (offers.to(at), chance), t) {
-                    Ok(()) => choosing.asked(),
+                    Ok(()) => {
+                        choosing.asked();
+                        quotas.take(at);
+                    }
                     Err(why) => {
                         let probability = why.probability.and(chance);
                         asker.not_asked(flight, at, NotAdmitted { probability, ..why });
@@ -188,6 +192,7 @@ impl Bidder {
         for (dsps, why) in [
             (all & !offers.eligible, Outcome::NotEligible.into()),
             (offers.eligible & !offers.wanted, Outcome::NotTargeted.into()),
+            (spent, Outcome::Quota.into()),
             (choosing.left(), NotAdmitted { outcome: Outcome::NotChosen, probability: choosing.chance() }),
         ] {
             members(dsps).for_each(|at| asker.not_asked(flight, at, why));

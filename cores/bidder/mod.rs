@@ -42,7 +42,7 @@ use ingress::{ClientKey, Ingress, Step};
 use noticing::Noticing;
 use outcry::{
     auction::Auction,
-    dsp::worth::Worths,
+    dsp::{quota::Quotas, worth::Worths},
     http1::{BodyLen, ContentType, Deflate, Method, RequestHead},
     messages::CoreConfig,
     openrtb::response::Response,
@@ -111,6 +111,8 @@ pub struct Bidder {
     disk_full: bool,
     /// What asking each DSP of the current configuration is worth.
     worths: Worths,
+    /// What of the DSPs' quotas is left to this core.
+    pub(super) quotas: Quotas,
     scratch: Vec<u8>,
     /// The auction that is being decided, the answers that are being read for it, and one that is looked at as
     /// it comes.
@@ -137,6 +139,8 @@ impl Bidder {
         let snapshot = Snapshot::new(config, &mut egress);
         let refusing = Refusing::new(&snapshot.config().exchanges, now);
         let worths = snapshot.worths(Worths::default());
+        let mut quotas = Quotas::default();
+        snapshot.share(&mut quotas, now);
         let (mut noticing, mut telling) = (Noticing::default(), Telling::default());
         if snapshot.core.notices.is_some() {
             noticing.begin(identity.seed);
@@ -165,6 +169,7 @@ impl Bidder {
             fetchers: fetching::Spare::default(),
             disk_full: false,
             worths,
+            quotas,
             scratch: Vec::new(),
             auction: Auction::default(),
             views: Vec::new(),
@@ -226,7 +231,7 @@ impl Bidder {
     }
 
     /// Takes a new configuration; auctions in flight keep theirs. `Err` gives it back: too many are in use.
-    pub fn apply(&mut self, config: Box<CoreConfig>) -> Result<(), Box<CoreConfig>> {
+    pub fn apply(&mut self, config: Box<CoreConfig>, now: Now) -> Result<(), Box<CoreConfig>> {
         let Some(slot) = self.snapshots.iter().position(Option::is_none) else { return Err(config) };
         let snapshot = Snapshot::new(config, &mut self.egress);
         self.ingress.configure(snapshot.config().http.clone());
@@ -237,6 +242,7 @@ impl Bidder {
             self.telling.devices.begin();
         }
         self.worths = snapshot.worths(std::mem::take(&mut self.worths));
+        snapshot.share(&mut self.quotas, now);
         self.snapshots[slot] = Some(snapshot);
         self.current = slot;
         self.metrics.count(Counter::ReloadsApplied);

@@ -8,11 +8,11 @@ use super::{
 use outcry::{
     auction::{House, record},
     config::Config,
-    dsp::{health::Rules, targets::Targets, worth::Worths},
+    dsp::{health::Rules, quota::Quotas, targets::Targets, worth::Worths},
     http1,
     messages::CoreConfig,
     openrtb::{splice, text::Span},
-    units::{DspIx, ExchangeIx, MS},
+    units::{DspIx, ExchangeIx, MS, Now},
 };
 use std::rc::Rc;
 
@@ -111,6 +111,12 @@ impl Snapshot {
         let config = self.config();
         known.configure(config.dsps.iter().map(|d| d.name.as_str()), config.auction.asked_max);
         known
+    }
+
+    /// This core's quotas, as this configuration has them.
+    pub fn share(&self, quotas: &mut Quotas, now: Now) {
+        let config = self.config();
+        quotas.configure(config.id, &config.dsps, self.core.cores, now.boot_ns);
     }
 
     /// Whose path this is.

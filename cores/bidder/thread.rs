@@ -144,12 +144,13 @@ impl Duties for Rings<'_> {
                     #[cfg(debug_assertions)]
                     panic_if_asked(self.core);
                     // Too many in use: given back as it came, control sees its number and says so.
-                    if let Err(config) = bidder.apply(config) {
+                    if let Err(config) = bidder.apply(config, now) {
                         bidder.metrics.count(Counter::ReloadsRefused);
                         self.outbox.push(FromCore::Retired(config));
                     }
                 }
                 ToCore::Salt(salt) => bidder.set_salt(salt),
+                ToCore::Shares(shares) => bidder.quotas.hear(shares, now.boot_ns),
                 ToCore::Drain => {
                     bidder.drain();
                     self.drain_until_ns = now.boot_ns + self.stop_ns;
@@ -163,6 +164,9 @@ impl Duties for Rings<'_> {
     fn report(&mut self, bidder: &mut Bidder, now: Now) -> bool {
         if let Some(config) = bidder.retired() {
             self.outbox.push(FromCore::Retired(config));
+        }
+        if let Some(wanted) = bidder.quotas.report(now.boot_ns) {
+            self.outbox.push(FromCore::Wanted(wanted));
         }
         if !self.ready && (bidder.is_warm() || now.boot_ns - self.began_ns > WARM_NS) {
             self.ready = true;

@@ -14,6 +14,7 @@ use crate::wiring::{ControlEnds, WiringError};
 use notify::Notifier;
 use outcry::{
     budget::event::Note,
+    dsp::quota::Sharing,
     messages::CoreConfig,
     record::{slots::DspSlots, user::Salt},
     units::Now,
@@ -52,6 +53,8 @@ pub struct ControlContext {
     pub slots: DspSlots,
     /// Number and digest of the first configuration.
     pub config: (u64, u64),
+    /// The cores' shares of quotas in it.
+    pub sharing: Sharing,
     /// Longest time that each core has at a stop, in milliseconds.
     pub stop_ms: u64,
     /// Who is told of readiness.
@@ -93,9 +96,22 @@ fn draw() -> std::io::Result<[u64; 2]> {
 }
 
 async fn live(context: ControlContext) -> Result<StopReason, ControlError> {
-    let ControlContext { ends, handle, admin, mut reload, notes, slots, config, stop_ms, mut notifier, clock, mut log } =
-        context;
+    let ControlContext {
+        ends,
+        handle,
+        admin,
+        mut reload,
+        notes,
+        slots,
+        config,
+        sharing,
+        stop_ms,
+        mut notifier,
+        clock,
+        mut log,
+    } = context;
     let mut role = ControlRole::new(ends, Arc::clone(&handle), slots, config, stop_ms, clock())?;
+    role.share(sharing);
     if let Some(notes) = notes {
         role.carry(notes);
     }
@@ -204,7 +220,7 @@ mod tests {
         loop {
             match ends.from_control.pop() {
                 Ok(ToCore::Drain) => break,
-                Ok(ToCore::Snapshot(_) | ToCore::Salt(_)) => {}
+                Ok(ToCore::Snapshot(_) | ToCore::Salt(_) | ToCore::Shares(_)) => {}
                 Err(_) => std::thread::yield_now(),
             }
         }
@@ -245,6 +261,7 @@ mod tests {
                     notes: None,
                     slots: DspSlots::new(1),
                     config: (1, 0),
+                    sharing: Sharing::new(1, &[], 2),
                     stop_ms: 60_000,
                     notifier: Notifier::default(),
                     clock: Box::new(clock),

@@ -7,6 +7,7 @@ use super::handle::{ControlHandle, State};
 use crate::wiring::{ControlEnds, WiringError};
 use outcry::{
     budget::event::{Note, Notes},
+    dsp::quota::{Shares, Sharing},
     limits::{NOTES_MAX, TOTALS_BOXES},
     messages::{ControlToFlush, CoreConfig, FlushToControl, FromCore, ToCore},
     record::{
@@ -103,6 +104,7 @@ struct Core {
     life: Life,
     snapshot: Option<Box<CoreConfig>>,
     salt: Option<Salt>,
+    shares: Option<Box<Shares>>,
     drain: bool,
     /// Deltas of it in the last totals, and when their number last rose.
     deltas: u64,
@@ -134,6 +136,8 @@ pub struct ControlRole {
     /// The digest of the configuration in force, and changes of it that flush has not taken yet.
     config_hash: u64,
     configured: VecDeque<Box<Configured>>,
+    /// The cores' shares of quotas.
+    sharing: Sharing,
     /// What is to be recorded of money, while its threads live, and the bundle that flush had no room for.
     notes: Option<Receiver<Note>>,
     bundle: Option<Box<Notes>>,
@@ -164,6 +168,7 @@ impl ControlRole {
             life: Life::Starting,
             snapshot: None,
             salt: None,
+            shares: None,
             drain: false,
             deltas: 0,
             beat_ns: now.boot_ns,
@@ -176,6 +181,7 @@ impl ControlRole {
             config_id: config.0,
             config_hash: config.1,
             configured: VecDeque::new(),
+            sharing: Sharing::new(config.0, &[], 0),
             notes: None,
             bundle: None,
             cores_ended_ns: None,
@@ -185,6 +191,11 @@ impl ControlRole {
             unfinished: 0,
             own: CoreMetrics::new(0),
         })
+    }
+
+    /// From now on cores' shares of quotas are these.
+    pub fn share(&mut self, sharing: Sharing) {
+        self.sharing = sharing;
     }
 
     /// Carries what is sent here to flush from now on. A stop waits until nobody is left who sends.
@@ -273,6 +284,9 @@ impl ControlRole {
         let (wall_ms, id) = (now.unix_ms(), self.config_id);
         self.configured.push_back(Box::new(Configured { wall_ms, id, old_hash, new_hash, by: By::Reload }));
         self.config_hash = new_hash;
+        if let Some(copy) = copies.first() {
+            self.sharing.configure(copy.config.id, &copy.config.dsps);
+        }
         for (core, mut copy) in self.cores.iter_mut().zip(copies) {
             copy.dsp_slots = self.slots.assign(copy.config.dsps.iter().map(|d| d.name.as_str()));
             core.snapshot = Some(copy);
@@ -321,6 +335,10 @@ impl ControlRole {
                     }
                 }
                 FromCore::Retired(old) => drop(old),
+                FromCore::Wanted(mut letter) => {
+                    self.sharing.hear(at, &mut letter);
+                    self.cores[at].shares = Some(letter);
+                }
                 FromCore::Drained { unfinished } => {
                     self.cores[at].life = Life::Ended;
                     self.unfinished = self.unfinished.saturating_add(unfinished);
@@ -366,7 +384,14 @@ impl ControlRole {
             match out.push(ToCore::Snapshot(snapshot)) {
                 Ok(()) => work += 1,
                 Err(PushError::Full(ToCore::Snapshot(snapshot))) => core.snapshot = Some(snapshot),
-                Err(PushError::Full(ToCore::Drain | ToCore::Salt(_))) => {}
+                Err(PushError::Full(ToCore::Drain | ToCore::Salt(_) | ToCore::Shares(_))) => {}
+            }
+        }
+        if let Some(shares) = core.shares.take() {
+            match out.push(ToCore::Shares(shares)) {
+                Ok(()) => work += 1,
+                Err(PushError::Full(ToCore::Shares(shares))) => core.shares = Some(shares),
+                Err(PushError::Full(ToCore::Drain | ToCore::Salt(_) | ToCore::Snapshot(_))) => {}
             }
         }
         if let Some(salt) = core.salt

@@ -28,6 +28,7 @@ pub fn core_config(text: &str, id: u64) -> Box<CoreConfig> {
         dsp_tls: Vec::new(),
         trusts: Vec::new(),
         dsp_slots,
+        cores: 1,
         policies: Vec::new(),
         epoch: 1,
         node: 1,

@@ -219,9 +219,10 @@ fn an_auction_with_budgets_allocates_nothing_after_warm_up() {
 fn an_auction_allocates_nothing_after_warm_up() {
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let server = Server::start_with(
-        &[moody, steady],
+        // One more than are asked, so that they are chosen.
+        &[moody, steady, steady],
         // Half of them are kept whole as well.
-        "[raw]\none_in = 2\n[auction]\nnetwork_ms = 5\ndsp_ms = 40\n[auction.schain]\nasi = \"ours.example\"\nsid = \"7\"\n",
+        "[raw]\none_in = 2\n[auction]\nasked_max = 2\nnetwork_ms = 5\ndsp_ms = 40\n[auction.schain]\nasi = \"ours.example\"\nsid = \"7\"\n",
     );
     let requests = requests();
     let mut conns: Vec<_> = (0..3).map(|_| server.connect()).collect();

@@ -89,7 +89,7 @@ fn check(before: &[&str], after: &[&str], status: &str) {
 
     let sock = bidder.on_accept(now).expect("room");
     assert_eq!(bidder.on_read(sock, Ok(first), now, &mut wire), Next::Read);
-    assert!(bidder.apply(configuration(2, after)).is_ok());
+    assert!(bidder.apply(configuration(2, after), now).is_ok());
     bidder.on_read(sock, Ok(rest), now, &mut wire);
     bidder.end_turn(now, &mut wire);
     let answer = String::from_utf8_lossy(&wire.answers).into_owned();

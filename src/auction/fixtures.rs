@@ -185,7 +185,7 @@ impl Fix {
     }
 }
 
-pub(super) fn dsp(name: &str) -> Dsp {
+pub(crate) fn dsp(name: &str) -> Dsp {
     Dsp {
         name: name.into(),
         host: "localhost".into(),
@@ -197,6 +197,7 @@ pub(super) fn dsp(name: &str) -> Dsp {
         seats: Vec::new(),
         currencies: Vec::new(),
         buys: Buys::default(),
+        qps: None,
         timeout_ms: 70,
         warm: 0,
         connections: 1,

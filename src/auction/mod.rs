@@ -20,7 +20,7 @@ pub mod delivery;
 mod echo;
 mod eligibility;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 pub mod funds;
 pub mod house;
 pub mod input;

@@ -555,6 +555,7 @@ impl Checker<'_, '_> {
                 seats: seats.into_iter().map(|s| s.value).collect(),
                 currencies: self.rated("dsp.currencies", &currencies.value, rates),
                 buys: self.buys(table),
+                qps: self.find(table, &schema::QPS).map(|qps| qps.value),
                 timeout_ms: timeout.ms(),
                 warm: warm.size(),
                 connections: connections.size(),

@@ -399,6 +399,8 @@ pub struct Dsp {
     pub currencies: Vec<Currency>,
     /// What else it states it buys.
     pub buys: crate::dsp::targets::Buys,
+    /// Requests a second that all cores together send it at most; `None`: any number.
+    pub qps: Option<u64>,
     /// Most that it gets, milliseconds; never above `auction.dsp_ms`.
     pub timeout_ms: u32,
     /// Connections of one core made before the first auction.

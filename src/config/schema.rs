@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     budget::core::Unbudgeted,
+    dsp::quota,
     limits,
     openrtb::request::Media,
     units::{Cpm, Currency},
@@ -641,6 +642,12 @@ pub(super) const DSP_CURRENCIES: Key<List<CurrencyCode>> = key(
     List { item: CurrencyCode, count: 0..=LIST_MAX },
     "Currencies it may bid in; empty: any that has a rate.",
 );
+pub(super) const QPS: Key<Whole> = key(
+    "qps",
+    Unset("5000"),
+    Whole { min: 1, max: quota::QPS_MAX, unit: "requests a second" },
+    "Requests that it is sent by all bidder cores together at most, with bursts of a tenth of that and one a core; unset: any number.",
+);
 pub(super) const TIMEOUT_MS: Key<Whole> =
     key("timeout_ms", AtMost(70, "auction.dsp_ms"), ms(1, TMAX_MS_MAX), "Most that it gets.");
 pub(super) const WARM: Key<Whole> = key(
@@ -797,6 +804,7 @@ pub(super) const DSP: Section = Section {
         &buys::CATEGORIES_NOT,
         &buys::BUYERUID_NEEDED,
         &buys::SECURE_NEEDED,
+        &QPS,
         &TIMEOUT_MS,
         &WARM,
         &DSP_CONNECTIONS,

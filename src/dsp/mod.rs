@@ -10,6 +10,7 @@ mod health_tests;
 pub mod learned;
 mod named;
 pub mod pool;
+pub mod quota;
 pub mod targets;
 pub mod throttle;
 pub mod times;

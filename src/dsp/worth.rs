@@ -105,9 +105,6 @@ pub struct Worths {
 }
 
 impl Worths {
-    /// Of nobody anything is known.
-    pub const NOTHING: Worths = Worths { names: Vec::new(), all: Vec::new(), formats: Vec::new(), places: Vec::new() };
-
     /// From now on these are the DSPs, of which so many are asked at most. What is known of those that stay, stays. Allocates.
     pub fn configure<'a>(&mut self, names: impl Iterator<Item = &'a str>, asked_max: usize) {
         let names: Vec<String> = names.take(DSPS_MAX).map(str::to_owned).collect();

@@ -6,6 +6,8 @@ use outcry::{
         AccountId,
         event::{Event, Level, What},
     },
+    config::Config,
+    dsp::quota::{PERIOD_NS, Quotas},
     limits::CONTROL_TO_FLUSH_SLOTS,
 };
 use std::sync::mpsc::channel;
@@ -317,4 +319,54 @@ fn a_stop_waits_for_who_still_writes_notes_but_not_forever() {
             assert!(heard(&mut m).1, "it hangs");
         }
     }
+}
+
+/// What cores want of a quota comes to control, their shares come back, and follow a configuration to its end.
+#[test]
+fn quotas_are_shared_by_letter() {
+    let config = |id: u64, qps: u64| -> Config {
+        let text = format!("[[dsp]]\nname = \"a\"\nurl = \"http://127.0.0.1:1/\"\nqps = {qps}\n");
+        outcry::config::load(&text, id).expect("a configuration")
+    };
+    let mut m = ready(2);
+    let first = config(1, 1_000);
+    m.role.share(Sharing::new(1, &first.dsps, 2));
+    let mut cores = [Quotas::default(), Quotas::default()];
+    cores.iter_mut().for_each(|core| core.configure(1, &first.dsps, 2, 0));
+    let mut now_ns = 0;
+    // The first has all the traffic.
+    let mut second = |m: &mut Machine, cores: &mut [Quotas; 2]| {
+        let mut sent = 0;
+        for _ in 0..1_000 {
+            now_ns += PERIOD_NS / 100;
+            for _ in 0..3 {
+                if cores[0].spent(1, now_ns) == 0 {
+                    cores[0].take(0);
+                    sent += 1;
+                }
+            }
+            for (core, ends) in cores.iter_mut().zip(&mut m.bidders) {
+                if let Some(letter) = core.report(now_ns) {
+                    ends.to_control.push(FromCore::Wanted(letter)).unwrap();
+                }
+                while let Ok(order) = ends.from_control.pop() {
+                    match order {
+                        ToCore::Shares(letter) => core.hear(letter, now_ns),
+                        ToCore::Snapshot(copy) => core.configure(copy.config.id, &copy.config.dsps, 2, now_ns),
+                        ToCore::Salt(_) | ToCore::Drain => {}
+                    }
+                }
+            }
+            m.role.turn(at(now_ns));
+        }
+        sent
+    };
+    second(&mut m, &mut cores);
+    let sent = second(&mut m, &mut cores);
+    assert!((900..=1_000).contains(&sent), "{sent} of 1000 in a second, the other core has no use for its part");
+    let copy = Box::new(CoreConfig { config: config(2, 500), ..*core_config(&[]) });
+    assert_eq!(m.role.reload(Ok(vec![copy.clone(), copy]), at(0)), Ok(2));
+    second(&mut m, &mut cores);
+    let sent = second(&mut m, &mut cores);
+    assert!((450..=500).contains(&sent), "{sent} of 500");
 }

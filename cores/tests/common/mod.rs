@@ -127,12 +127,21 @@ impl Server {
 
     /// With DSPs that listen there, each with keys of its own, lines of TOML.
     pub fn start_as(dsps: &[(SocketAddr, &str)], more: &str) -> Server {
-        let dsps: Vec<_> = dsps.iter().map(|(addr, keys)| (format!("http://{addr}/bid"), *keys)).collect();
-        Server::start_urls(&dsps, more)
+        Server::start_as_on(1, dsps, more)
     }
 
-    /// The same, by URLs.
+    /// The same on so many cores.
+    pub fn start_as_on(cores: usize, dsps: &[(SocketAddr, &str)], more: &str) -> Server {
+        let dsps: Vec<_> = dsps.iter().map(|(addr, keys)| (format!("http://{addr}/bid"), *keys)).collect();
+        Server::start_urls_on(cores, &dsps, more)
+    }
+
+    /// The same on one, by URLs.
     pub fn start_urls(dsps: &[(String, &str)], more: &str) -> Server {
+        Server::start_urls_on(1, dsps, more)
+    }
+
+    fn start_urls_on(cores: usize, dsps: &[(String, &str)], more: &str) -> Server {
         let dir = std::env::temp_dir().join(format!(
             "outcry-test-{}-{}",
             std::process::id(),
@@ -140,7 +149,7 @@ impl Server {
         ));
         let (top, sections) = more.split_at(more.find('[').unwrap_or(0));
         let mut text = format!(
-            "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nstate_dir = \"{}\"\n{top}[cpus]\nbidder_count = 1\n{sections}",
+            "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nstate_dir = \"{}\"\n{top}[cpus]\nbidder_count = {cores}\n{sections}",
             dir.display()
         );
         if !more.contains("[record]") {
