@@ -189,6 +189,9 @@ async fn connection(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
                 }
                 if let Some(hostile) = shared.character.hostile {
                     abuse(&mut stream, hostile, std::mem::take(&mut output)).await?;
+                    if hostile == Hostile::Closes {
+                        return Ok(());
+                    }
                 } else {
                     let (written, buffer) = stream.write_all(output).await;
                     output = buffer;

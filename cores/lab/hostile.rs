@@ -44,6 +44,12 @@ pub enum Hostile {
     Long,
     /// "Too many requests", come back in a second.
     TooMany,
+    /// An answer to another request.
+    OtherId,
+    /// A price beyond all measure.
+    Giant,
+    /// A good answer, and then the connection's end, unannounced.
+    Closes,
 }
 
 /// Bytes and what comes after them.
@@ -73,7 +79,7 @@ const BOMB_BYTES: usize = outcry::limits::ANSWER_BYTES_DEFAULT - 1_024;
 
 impl Hostile {
     /// Every one of them.
-    pub const ALL: [Hostile; 19] = [
+    pub const ALL: [Hostile; 22] = [
         Hostile::Twice,
         Hostile::Stale,
         Hostile::Hidden,
@@ -93,6 +99,9 @@ impl Hostile {
         Hostile::Garbage,
         Hostile::Long,
         Hostile::TooMany,
+        Hostile::OtherId,
+        Hostile::Giant,
+        Hostile::Closes,
     ];
 
     /// What is written instead of `answer`, a whole one with its head.
@@ -136,8 +145,37 @@ impl Hostile {
             Hostile::TooMany => {
                 vec![opening(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")]
             }
+            Hostile::OtherId => {
+                let mut other = answer;
+                // The answer's own id stands first.
+                if let Some(first) = memchr::memmem::find(&other, b"\"id\":\"").and_then(|at| other.get_mut(at + 6)) {
+                    *first = if *first == b'~' { b'!' } else { b'~' };
+                }
+                vec![once(other)]
+            }
+            Hostile::Giant => vec![once(giant(&answer))],
+            // The connection's end is the simulator's.
+            Hostile::Closes => vec![once(answer)],
         }
     }
+}
+
+/// The answer with the price of each bid a billion times a billion.
+fn giant(answer: &[u8]) -> Vec<u8> {
+    let at = memchr::memmem::find(answer, b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
+    let (mut body, mut rest) = (Vec::new(), &answer[at..]);
+    while let Some(at) = memchr::memmem::find(rest, b"\"price\":") {
+        let (before, value) = rest.split_at(at + 8);
+        body.extend_from_slice(before);
+        body.extend_from_slice(b"1e18");
+        rest = value.iter().position(|b| matches!(b, b',' | b'}')).map_or(&[][..], |end| &value[end..]);
+    }
+    body.extend_from_slice(rest);
+    if body.is_empty() {
+        return answer.to_vec();
+    }
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), &body].concat()
 }
 
 /// No bid, behind as many blanks as fit, packed.

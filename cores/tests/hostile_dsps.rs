@@ -13,7 +13,7 @@ use std::{
 const RULES: &str = "[auction]\ntmax_max_ms = 10000\ntmax_default_ms = 10000\ndsp_ms = 8000\n";
 const ROUNDS: usize = 12;
 /// Each time.
-const COST_THEIR_CONNECTION: [Hostile; 9] = [
+const COST_THEIR_CONNECTION: [Hostile; 11] = [
     Hostile::Twice,
     Hostile::Hidden,
     Hostile::LengthAndChunks,
@@ -23,6 +23,8 @@ const COST_THEIR_CONNECTION: [Hostile; 9] = [
     Hostile::Chunks,
     Hostile::Reset,
     Hostile::Long,
+    Hostile::OtherId,
+    Hostile::Closes,
 ];
 
 /// A simulator that lives as long as the process.
@@ -40,7 +42,7 @@ fn an_auction_is_that_of_the_honest_and_nothing_hidden_counts() {
     use Hostile::*;
     use Outcome::*;
     // What may become of asking each: for Stale it depends on where the second answer finds the connection.
-    let may: [(Hostile, &[Outcome]); 19] = [
+    let may: [(Hostile, &[Outcome]); 22] = [
         (Twice, &[Bid]),
         (Stale, &[Bid, WrongId, Outcome::Reset]),
         (Hidden, &[NoBid]),
@@ -60,6 +62,10 @@ fn an_auction_is_that_of_the_honest_and_nothing_hidden_counts() {
         (Garbage, &[NotJson]),
         (Long, &[NotJson]),
         (TooMany, &[BadStatus]),
+        (OtherId, &[WrongId]),
+        (Giant, &[NoPrice]),
+        // Whoever is asked on a connection that has just ended learns of it then.
+        (Closes, &[Bid, Outcome::Reset]),
     ];
     assert_eq!(may.map(|m| m.0), Hostile::ALL);
     // As many as are asked in one auction, less one for the honest.
