@@ -6,6 +6,7 @@
 //! over all requests before that, so that memory has grown to what they need. Prints how many operations were measured.
 mod blackbox;
 mod core;
+mod health;
 mod ledger;
 mod notice;
 mod parts;
@@ -134,11 +135,15 @@ fn main() {
         "answer" => rounds(n, bodies.len(), |count, i| {
             parts.auction(&bodies[i], parts::Count { answer: count, ..parts::NOTHING })
         }),
+        "health" | "health_off" => {
+            let mut healths = health::Healths::new(case == "health");
+            rounds(n, bodies.len(), |count, _| healths.auction(count))
+        }
         "auction" => core::auctions(&posts, n, core::Half::Both),
         "auction_ask" => core::auctions(&posts, n, core::Half::Ask),
         "auction_hear" => core::auctions(&posts, n, core::Half::Hear),
         other => panic!(
-            "case={other}: there are parse, fill_tape, request_head, response, splice, digest, begin, judge, decide, record, publish, reserve, reserve_nothing, charge, token_write, token_read, answer, auction, auction_ask, auction_hear, ledger"
+            "case={other}: there are parse, fill_tape, request_head, response, splice, digest, begin, judge, decide, record, publish, reserve, reserve_nothing, charge, token_write, token_read, answer, health, health_off, auction, auction_ask, auction_hear, ledger"
         ),
     };
     println!("{ops}");

@@ -27,6 +27,8 @@ CASES = [  # name, case of benches/micro, kind of requests, what one operation i
     ("record", "record", "mix", "the decision's record encoded"),
     ("publish", "publish", "mix", "a frame of 1.5 KB published in the black box, checksum and reservation included"),
     ("answer", "answer", "mix", "our answer, head and body"),
+    ("health x 5", "health", "mix", "health of five DSPs: asked, answered, told what came of it, demand"),
+    ("health off x 5", "health_off", "mix", "the same with all of it switched off"),
     ("auction", "auction", "mix", "a whole core without sockets, eight auctions a turn"),
     ("- to the asking", "auction_ask", "mix", "request to end of the turn that asks"),
     ("- to the answer", "auction_hear", "mix", "five answers to end of the turn that answers"),

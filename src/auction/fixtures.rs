@@ -209,6 +209,7 @@ pub(crate) fn dsp(name: &str) -> Dsp {
         unbudgeted: None,
         default_account: None,
         price_keys: None,
+        price_max: None,
         notice_hosts: vec![("dsp.example".into(), 80)],
     }
 }

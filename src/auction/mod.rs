@@ -398,7 +398,13 @@ impl Auction {
         for (index, bid) in response.bids.iter().take(heard).enumerate() {
             let imp = imp_of(s, bid, bytes, offered);
             let offer = Offer { dsp: Some(dsp), response, bytes, bid };
-            let shape = eligibility::shape(&offer);
+            let believed = |()| match (dsp.price_max, rate, bid.price) {
+                (Some(max), Some((_, rate)), Ok(price)) if rate.to_accounting(price, Round::Down) > max => {
+                    Err(Loss::NoPrice)
+                }
+                _ => Ok(()),
+            };
+            let shape = eligibility::shape(&offer).and_then(believed);
             let judged = match (&refusal, imp) {
                 (Some((_, loss)), _) => Err(*loss),
                 (None, None) => Err(Loss::InvalidBid),

@@ -594,3 +594,21 @@ fn a_pooled_auction_stops_growing() {
     }
     assert_eq!(room(&a), first);
 }
+
+/// A price beyond belief wins nothing, in whatever currency it is.
+#[test]
+fn no_price_beyond_belief_takes_part() {
+    let mut fix = Fix::new();
+    fix.imp("0.10");
+    fix.dsps[0].price_max = Some(cpm("200"));
+    let loses = |fix: &Fix, cur, price: &str| {
+        let a = fix.run(&[(0, Reply::of(cur, &[b(0, price)])), (1, Reply::usd(&[b(0, "1")]))]);
+        assert_eq!(a.inputs().legs[0].outcome == Some(Outcome::NoPrice), a.decision().losses[0] == Loss::NoPrice);
+        a.decision().losses[0] == Loss::NoPrice
+    };
+    assert!(!loses(&fix, Currency::USD, "200") && loses(&fix, Currency::USD, "200.01"));
+    assert!(!loses(&fix, EUR, "184") && loses(&fix, EUR, "185"));
+    assert!(!loses(&fix, JPY, "29999") && loses(&fix, JPY, "30001"));
+    fix.dsps[0].price_max = None;
+    assert!(!loses(&fix, Currency::USD, "900000") && loses(&fix, Currency::USD, "1000001"));
+}

@@ -565,6 +565,7 @@ impl Checker<'_, '_> {
                 answer_bytes: self.get(table, &schema::ANSWER_BYTES).size(),
                 buyeruid: self.get(table, &schema::BUYERUID).value,
                 unbudgeted: self.get(table, &schema::UNBUDGETED).value,
+                price_max: self.find(table, &schema::PRICE_MAX).map(|price| price.value),
                 price_keys: self.find(table, &schema::PRICE_KEYS).map(|keys| keys.value),
                 default_account: self.find(table, &schema::DEFAULT_ACCOUNT).map(|name| name.value),
             });

@@ -425,6 +425,8 @@ pub struct Dsp {
     pub notice_hosts: Vec<(String, u16)>,
     /// Where the keys are under which it reads prices; `None`: it reads them plain.
     pub price_keys: Option<PathBuf>,
+    /// Its bids above this, in the accounting currency, are not believed.
+    pub price_max: Option<Cpm>,
 }
 
 /// An ad of the operator's own.

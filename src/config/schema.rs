@@ -770,6 +770,12 @@ pub(super) const PRICE_KEYS: Key<Dir> = key(
     "The file with the two keys under which AUCTION_PRICE is written so that only this DSP reads it, 32 to 128 hexadecimal digits \
      on each of two lines: for encryption, for integrity.",
 );
+pub(super) const PRICE_MAX: Key<Price> = key(
+    "price_max",
+    Unset("200.0"),
+    Price { max: Cpm::MAX },
+    "A bid of more, CPM in the accounting currency, is not believed and loses as no_price; unset: a million.",
+);
 pub(super) const NOTICE_HOSTS: Key<List<Authority>> = key(
     "notice_hosts",
     Derived("the host and port of url alone", "[\"dsp.example:9000\"]"),
@@ -828,6 +834,7 @@ pub(super) const DSP: Section = Section {
         &DEFAULT_ACCOUNT,
         &NOTICE_HOSTS,
         &PRICE_KEYS,
+        &PRICE_MAX,
     ],
     sections: &[],
 };
