@@ -61,7 +61,7 @@ fn leave_unawaited<T: Transport>(
     for leg in 0..flight.legs().len() as u8 {
         let Some(leg) = flight.leg(leg).filter(|leg| leg.heard == Heard::Waiting) else { continue };
         if let Some(call) = leg.call.take() {
-            leg.sent_ns = egress.leave(call, leg.until_ns, now_ns, metrics, t).unwrap_or(0);
+            leg.sent_ns = egress.leave(call, leg.fair_until_ns, now_ns, metrics, t).unwrap_or(0);
         }
         leg.close(Heard::Failed(Outcome::Unawaited), now_ns);
     }

@@ -278,7 +278,7 @@ impl Bidder {
         for leg in 0..flight.legs().len() as u8 {
             let Some(l) = flight.leg(leg).filter(|l| l.until_ns <= now_ns) else { continue };
             let Some(call) = l.call.take() else { continue };
-            let outcome = match egress.abandon(call, now_ns, metrics, t) {
+            let outcome = match egress.give_up(call, l.fair_until_ns, now_ns, metrics, t) {
                 Some(sent_ns) => {
                     l.sent_ns = sent_ns;
                     Outcome::Late
@@ -324,8 +324,8 @@ impl Asker<'_> {
         let lane = snapshot.lanes[at];
         let left_ns = until_ns.saturating_sub(now_ns);
         let Admitted { as_what, most_ns } = self.egress.admit(lane, left_ns, flight.entropy, now_ns)?;
-        let until_ns = until_ns.min(now_ns.saturating_add(most_ns));
-        let leg = flight.ask(ix, imps, as_what, until_ns, now_ns);
+        let until = (until_ns.min(now_ns.saturating_add(most_ns)), until_ns);
+        let leg = flight.ask(ix, imps, as_what, until, now_ns);
         flight.asked_with(leg, chance.and(as_what.probability()));
         self.metrics.dsp_asked(snapshot.core.slot(ix));
         let asked = self.egress.ask(lane, token(self.key, leg), as_what, now_ns, t);

@@ -51,6 +51,8 @@ pub struct Leg {
     pub call: Option<Key>,
     /// When its answer stops counting.
     pub until_ns: u64,
+    /// Until then it would, had nothing been learned: what comes by then is to its sender's credit.
+    pub fair_until_ns: u64,
     /// When it was asked.
     pub asked_ns: u64,
     /// When its request was handed to a connection, 0: never.
@@ -233,7 +235,14 @@ impl Flight {
     }
 
     /// A DSP is asked for these impressions; returns the index of its leg.
-    pub fn ask(&mut self, dsp: DspIx, imps: u64, as_what: Admission, until_ns: u64, now_ns: u64) -> u8 {
+    pub fn ask(
+        &mut self,
+        dsp: DspIx,
+        imps: u64,
+        as_what: Admission,
+        (until_ns, fair_until_ns): (u64, u64),
+        now_ns: u64,
+    ) -> u8 {
         if self.legs.capacity() == 0 {
             self.legs.reserve_exact(LEGS);
         }
@@ -246,6 +255,7 @@ impl Flight {
             imps,
             as_what,
             until_ns,
+            fair_until_ns,
             asked_ns: now_ns,
             body: std::mem::take(&mut leg.body),
             ..Leg::default()

@@ -512,9 +512,9 @@ impl Bidder {
     }
 
     /// Levels, and what the money's ledger counted, for the once-a-second delta.
-    pub fn set_gauges(&mut self) {
+    pub fn set_gauges(&mut self, now: Now) {
         let (open, idle) = self.egress.counts();
-        self.egress.report_health(&mut self.metrics);
+        self.egress.report_health(now.boot_ns, &mut self.metrics);
         let config_id = self.snapshots[self.current].as_ref().map_or(0, |s| s.config().id);
         self.metrics.gauge(Gauge::ConfigId, config_id);
         self.metrics.gauge(Gauge::ConnectionsOpen, self.ingress.count() as u64);

@@ -129,8 +129,8 @@ struct Rings<'a> {
 }
 
 impl Rings<'_> {
-    fn set_gauges(&self, bidder: &mut Bidder) {
-        bidder.set_gauges();
+    fn set_gauges(&self, bidder: &mut Bidder, now: Now) {
+        bidder.set_gauges(now);
         bidder.metrics.gauge(Gauge::IoFallback, u64::from(self.epoll));
     }
 }
@@ -173,7 +173,7 @@ impl Duties for Rings<'_> {
             self.outbox.push(FromCore::Ready);
         }
         if self.delta.as_ref().is_some_and(|delta| delta.due(now)) {
-            self.set_gauges(bidder);
+            self.set_gauges(bidder, now);
             bidder.report_refusals(now);
             if let Some(delta) = &mut self.delta {
                 std::mem::swap(&mut *bidder.metrics, delta.probe());
@@ -187,7 +187,7 @@ impl Duties for Rings<'_> {
         // What was spent is said last of all; a full ring is emptied within milliseconds.
         let over = over && bidder.end_spending(now);
         if over && let Some(mut delta) = self.delta.take() {
-            self.set_gauges(bidder);
+            self.set_gauges(bidder, now);
             bidder.report_refusals(now);
             std::mem::swap(&mut *bidder.metrics, delta.probe());
             delta.finish();

@@ -1,7 +1,7 @@
 //! DSPs that fail one request after the other, over real sockets: how many they are sent after it could be known, and that
 //! nobody else has a bid less for it.
 mod common;
-use common::{Server, bid_for, bidder, dsp, markup, outcomes};
+use common::{Server, bid_for, bidder, dsp, markup, outcomes, post, read_answer, request};
 use outcry::{
     openrtb::codes::Outcome,
     record::{labels::DspLevel, totals::Totals},
@@ -207,6 +207,29 @@ fn a_dsp_that_recovers_is_back() {
     assert!(count(&seen, Outcome::Bid) > 3 * CLIENTS, "{seen:?}");
     let (opened, open, half_open) = breaker(&totals, 0);
     assert!(opened >= 1 && (open, half_open) == (0, 0), "{opened} {open} {half_open}");
+}
+
+/// Where all fail at once the fault is likely not theirs: none is left alone for the half minute that one of them would be.
+#[test]
+fn all_that_fail_at_once_are_probed_soon() {
+    let ill = [broken(Fault::Resets), broken(Fault::Resets), broken(Fault::Resets)];
+    let dsps = ill.each_ref().map(|dsp| (dsp.addr, HONEST));
+    let server = Server::start_as(&dsps, RULES);
+    let mut conn = server.connect();
+    let mut ask = |n: usize| {
+        conn.write_all(post(&request(&format!("r-{n}")), "").as_bytes()).expect("write");
+        read_answer(&mut conn).status
+    };
+    for n in 0..2 * FAILURES {
+        assert_eq!(ask(n), 204, "they all fail");
+    }
+    ill.iter().for_each(|dsp| dsp.well.store(true, Ordering::SeqCst));
+    // Half a minute less 15 of 100 is what it would take.
+    let begun = Instant::now();
+    let back = (0..).find(|n| ask(*n) == 200 || begun.elapsed() > Duration::from_secs(20));
+    println!("back after {} requests, {:?}", back.unwrap_or(0), begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "still left alone");
+    drop(server);
 }
 
 /// What is sent to see whether a silent DSP is back holds nobody up.

@@ -112,12 +112,16 @@ impl Demand {
         self.alerts
     }
 
-    /// A second is over. `dsps`: each with whether its breaker keeps it from being asked.
-    pub fn turn<'a>(&mut self, dsps: impl Iterator<Item = (&'a mut BidRate, bool)>) {
+    /// A second is over. `dsps`: each with whether its breaker keeps it from being asked. Are nearly all of them out, more than two
+    /// thirds of two or more? Then the fault is likely ours, a stall of this machine for instance, and none should be left alone
+    /// for long.
+    pub fn turn<'a>(&mut self, dsps: impl Iterator<Item = (&'a mut BidRate, bool)>) -> bool {
         let learns = self.alert == 0 || self.alert > BELIEVED;
         self.all.turn(learns);
-        let (mut usual, mut fallen) = (0, 0);
+        let (mut usual, mut fallen, mut all, mut out) = (0, 0, 0, 0);
         for (dsp, is_out) in dsps {
+            all += 1;
+            out += u32::from(is_out);
             dsp.turn(learns);
             if dsp.has_usual() {
                 usual += 1;
@@ -133,6 +137,7 @@ impl Demand {
         } else if self.all.has_usual() && self.all.has_fallen() && usual > 0 && fallen * 3 >= usual * 2 {
             (self.alert, self.alerts) = (1, self.alerts + 1);
         }
+        all >= 2 && out * 3 > all * 2
     }
 }
 
@@ -213,6 +218,25 @@ mod tests {
         for _ in 0..3_600 {
             w.demand.turn(w.dsps.iter_mut().zip([false; 5]));
             assert!(!w.demand.is_alert());
+        }
+    }
+
+    #[test]
+    fn nearly_all_that_are_out_are_told_from_some() {
+        let rows = [
+            (1, 1, false),
+            (2, 1, false),
+            (2, 2, true),
+            (3, 2, false),
+            (3, 3, true),
+            (4, 3, true),
+            (5, 3, false),
+            (5, 4, true),
+        ];
+        for (all, out, want) in rows {
+            let mut rates = vec![BidRate::default(); all];
+            let dsps = rates.iter_mut().enumerate().map(|(at, rate)| (rate, at < out));
+            assert_eq!(Demand::default().turn(dsps), want, "{out} of {all}");
         }
     }
 

@@ -290,6 +290,11 @@ impl Health {
         self.breaker.state() == State::Open
     }
 
+    /// Nearly all DSPs are out: it is probed soon.
+    pub fn hasten(&mut self, now_ns: u64) {
+        self.breaker.hasten(now_ns);
+    }
+
     /// It is not asked, or only probed.
     pub fn is_out(&self) -> bool {
         self.breaker.state() != State::Closed

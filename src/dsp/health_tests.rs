@@ -99,8 +99,8 @@ enum End {
     Drained(u64),
 }
 
-/// When, which one, whose, how, and as what it was asked: its probability of 10,000; 0: as a probe.
-type Ending = (u64, u64, usize, End, u16);
+/// When, which one, whose, how, as what it was asked (its probability of 10,000; 0: as a probe), and how long it was waited for.
+type Ending = (u64, u64, usize, End, u16, u64);
 
 struct Rng(u64);
 
@@ -181,12 +181,12 @@ fn run(seed: u64, planted: Option<Planted>, seen: &mut Seen) -> Result<(), Strin
     let (mut now, mut n) = (S, 0u64);
     while now < HOUR {
         let next = now + 1 + r.below(2 * MEAN_GAP);
-        while let Some(Reverse((at, i, d, end, as_what))) = ends.peek().copied() {
+        while let Some(Reverse((at, i, d, end, as_what, waited))) = ends.peek().copied() {
             if at > next {
                 break;
             }
             ends.pop();
-            dsps[d].ended(end, as_what, i, at);
+            dsps[d].ended(end, as_what, (i, waited), at);
             dsps[d].deadline_changes(at, seen).map_err(|e| format!("seed {seed}, DSP {d} at {} s: {e}", at / S))?;
         }
         now = next;
@@ -201,7 +201,7 @@ fn run(seed: u64, planted: Option<Planted>, seen: &mut Seen) -> Result<(), Strin
                 dsp.moods.pop();
             }
             let asked = dsp.asked((time, mix(seed ^ mix(now))), now, d, seen);
-            let Some((as_what, time)) = asked.map_err(|e| format!("seed {seed}, DSP {d} at {} ms: {e}", now / MS))?
+            let Some((as_what, waited)) = asked.map_err(|e| format!("seed {seed}, DSP {d} at {} ms: {e}", now / MS))?
             else {
                 continue;
             };
@@ -230,11 +230,11 @@ fn run(seed: u64, planted: Option<Planted>, seen: &mut Seen) -> Result<(), Strin
             };
             n += 1;
             if after <= time {
-                ends.push(Reverse((now + after, n, d, end, as_what)));
+                ends.push(Reverse((now + after, n, d, end, as_what, waited)));
             } else {
-                ends.push(Reverse((now + time, n, d, End::Late(time), as_what)));
+                ends.push(Reverse((now + time, n, d, End::Late(time), as_what, waited)));
                 if after < 1_000 * MS {
-                    ends.push(Reverse((now + after, n, d, End::Drained(after), as_what)));
+                    ends.push(Reverse((now + after, n, d, End::Drained(after), as_what, waited)));
                 }
             }
         }
@@ -324,7 +324,7 @@ impl Dsp {
         }
     }
 
-    fn ended(&mut self, end: End, as_what: u16, i: u64, now: u64) {
+    fn ended(&mut self, end: End, as_what: u16, (i, waited): (u64, u64), now: u64) {
         let probe = as_what == 0;
         let as_what = match as_what {
             0 => Admission::Probe,
@@ -351,7 +351,11 @@ impl Dsp {
                 self.health.answered(Verdict::of(status, None, Some(b"{}")), as_what, took, now);
                 // What comes within 25 ms may win; a bid that comes later hardly ever does.
                 let won = status == 200 && (took < 25 * MS && i.is_multiple_of(3) || i % 2_000 == 7);
-                self.health.told(Some(took), status == 200, won, now);
+                // What came behind a deadline that was learned nobody has read.
+                match took <= waited {
+                    true => self.health.told(Some(took), status == 200, won, now),
+                    false => self.health.told(None, false, false, now),
+                }
             }
             End::Late(had) => self.health.late(as_what, had, now),
             End::Drained(_) => {}

@@ -1,8 +1,8 @@
 //! How calls begin and end as far as their DSP's health goes: admitted, given up, left, failed, judged.
 //! Owns: nothing, it is egress's. Runs on: each bidder core. Never: decides; `outcry::dsp::health` does.
 use super::{
-    Admission, Admitted, CoreMetrics, Counter, Done, DspLevel, Egress, Gauge, Key, NO_ROW, NotAdmitted, Outcome, Phase,
-    Reply, Sock, Transport, Verdict,
+    Admission, Admitted, CoreMetrics, Counter, Done, DspLevel, Egress, Gauge, Key, Lane, NO_ROW, NotAdmitted, Outcome,
+    Phase, Reply, Sock, Transport, Verdict,
 };
 
 impl Egress {
@@ -80,6 +80,23 @@ impl Egress {
         }
     }
 
+    /// An answer does not count any more. One that comes until `until_ns` is to its sender's credit all the same: that it had less
+    /// time is what we have learned, and no fault of its own. When the call was sent; none: it never left.
+    pub fn give_up<T: Transport>(
+        &mut self,
+        key: Key,
+        until_ns: u64,
+        now_ns: u64,
+        metrics: &mut CoreMetrics,
+        t: &mut T,
+    ) -> Option<u64> {
+        let is_out = self.calls.peek(key).is_some_and(|call| call.conn.is_some() && call.sent_ns > 0);
+        match is_out && until_ns > now_ns {
+            true => self.leave(key, until_ns, now_ns, metrics, t),
+            false => self.abandon(key, now_ns, metrics, t),
+        }
+    }
+
     /// The auction of who is not waited for is over. Whoever was sent it may answer until `until_ns`: nobody reads that, but it counts.
     /// When it was sent; none: it never left.
     pub fn leave<T: Transport>(
@@ -124,16 +141,21 @@ impl Egress {
     }
 
     /// Once a second: is demand what it usually is; and what has changed of DSPs' health since the last time.
-    pub fn report_health(&mut self, metrics: &mut CoreMetrics) {
+    pub fn report_health(&mut self, now_ns: u64, metrics: &mut CoreMetrics) {
         let before = self.demand.alerts();
-        let dsps = self.lanes.iter_mut().filter(|lane| lane.target.row != NO_ROW);
-        self.demand.turn(dsps.map(|lane| {
+        // Lanes of those that a reload took away have no connections.
+        let is_dsp = |lane: &&mut Lane| lane.target.row != NO_ROW && lane.target.connections > 0;
+        let dsps = self.lanes.iter_mut().filter(is_dsp);
+        let ours = self.demand.turn(dsps.map(|lane| {
             let is_out = lane.health.is_out();
             (&mut lane.health.bids, is_out)
         }));
         metrics.add(Counter::DemandAlerts, self.demand.alerts() - before);
         metrics.gauge(Gauge::DemandAlert, u64::from(self.demand.is_alert()));
         for lane in self.lanes.iter_mut().filter(|lane| lane.target.row != NO_ROW) {
+            if ours {
+                lane.health.hasten(now_ns);
+            }
             let (opened, before, now) = lane.health.take_report();
             if opened > 0 {
                 metrics.breaker(lane.target.row, opened);
