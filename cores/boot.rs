@@ -15,6 +15,7 @@ use crate::{
         recover,
         telling::Telling,
     },
+    names::{self, Names},
     notice_keys::{self, NoticeKeysError},
     notices::{self, holding::MoneyEnds, start::NoticesError},
     raw::{self, RawRole},
@@ -36,8 +37,9 @@ use outcry::{
 };
 use socket2::{Domain, Socket, Type};
 use std::{
+    collections::HashSet,
     io,
-    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    net::{SocketAddr, TcpListener},
     path::PathBuf,
     sync::{
         Arc,
@@ -265,7 +267,8 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
     }
     let accounts = Arc::new(Accounts::of(&ledger, config.budget.accounts));
 
-    let first = core_config(&config, &mut slots, start, (cores, &accounts))?;
+    let names = Names::new(&config.dns);
+    let first = core_config(&config, &mut slots, start, (cores, &accounts), &names)?;
     for why in accounts.unknown(&config) {
         say(&why);
     }
@@ -356,21 +359,30 @@ pub fn start_from(source: Source, say: &mut dyn FnMut(&str)) -> Result<Exchange,
     if config.notices.url.is_some() {
         handle.keep_notices();
     }
+    let (to_control, looked) = channel();
+    let (until, stop) = channel();
+    {
+        // Nobody waits for it: it ends when control does, or with the process.
+        let names = Arc::clone(&names);
+        spawn("outcry-names", move || names::run(&names, || turn::now().boot_ns, &to_control, &stop))?;
+    }
     let control = {
         let (handle, ends, stop_ms, admin) = (Arc::clone(&handle), wiring.control, config.stop_ms, Some(admin));
         let budgets = to_ledger.clone();
         spawn("outcry-control", move || {
-            let names = slots.clone();
+            let _until = until;
+            let rows = slots.clone();
             let first = (config.id, config.hash);
             let sharing = Sharing::new(config.id, &config.dsps, cores);
-            let reload = reloader(source, config, slots, start, (cores, accounts, budgets));
+            let reload = reloader(source, config, slots, start, (cores, accounts, budgets), names);
             control::run(ControlContext {
                 ends,
                 handle,
                 admin,
                 reload,
                 notes: Some(notes),
-                slots: names,
+                slots: rows,
+                looked: Some(looked),
                 config: first,
                 sharing,
                 stop_ms,
@@ -504,11 +516,10 @@ fn spawn<R: Send + 'static>(name: &str, run: impl FnOnce() -> R + Send + 'static
         .map_err(|source| BootError::System { what: "starting a thread", source })
 }
 
-/// Where a name leads.
-fn resolve(name: &str, host: &str, port: u16) -> Result<SocketAddr, BootError> {
+/// Where a host is: all of its addresses.
+fn resolve(names: &Names, name: &str, host: &str, port: u16) -> Result<Vec<SocketAddr>, BootError> {
     let failed = |why: String| BootError::Resolve { name: name.to_owned(), host: host.to_owned(), port, why };
-    let mut addrs = (host.trim_matches(['[', ']']), port).to_socket_addrs().map_err(|e| failed(e.to_string()))?;
-    addrs.next().ok_or_else(|| failed("none".to_owned()))
+    names.addresses(host, port, turn::now().boot_ns).map_err(failed)
 }
 
 /// Brings home the money of starts that are dead, but for what waits for notices.
@@ -532,20 +543,20 @@ fn recover_with(
     done
 }
 
-fn core_notices(config: &Config, seals: &[Option<Seal>]) -> Result<Option<CoreNotices>, BootError> {
+fn core_notices(config: &Config, seals: &[Option<Seal>], names: &Names) -> Result<Option<CoreNotices>, BootError> {
     let Some(keys) = notice_keys::load(config, fill_random)? else { return Ok(None) };
     let mut notices = CoreNotices { keys, hosts: Vec::new(), addrs: Vec::new(), seals: Vec::new() };
     let all = config.dsps.iter().zip(seals);
     for (name, host, seal) in all.flat_map(|(d, seal)| d.notice_hosts.iter().map(move |host| (&d.name, host, seal))) {
         if !notices.hosts.contains(host) {
-            notices.addrs.push(resolve(name, &host.0, host.1)?);
+            notices.addrs.push(resolve(names, name, &host.0, host.1)?);
             notices.seals.push(seal.clone());
             notices.hosts.push(host.clone());
         }
     }
     for (_, host) in &config.notices.peers {
         if !notices.hosts.contains(host) {
-            notices.addrs.push(resolve("notices.peers", &host.0, host.1)?);
+            notices.addrs.push(resolve(names, "notices.peers", &host.0, host.1)?);
             notices.seals.push(None);
             notices.hosts.push(host.clone());
         }
@@ -563,10 +574,11 @@ fn core_config(
     slots: &mut DspSlots,
     start: state::Start,
     (cores, accounts): (usize, &Accounts),
+    names: &Names,
 ) -> Result<Box<CoreConfig>, BootError> {
-    let dsp_addrs = config.dsps.iter().map(|d| resolve(&d.name, &d.host, d.port)).collect::<Result<_, _>>()?;
+    let dsp_addrs = config.dsps.iter().map(|d| resolve(names, &d.name, &d.host, d.port)).collect::<Result<_, _>>()?;
     let seals: Vec<_> = config.dsps.iter().map(notice_keys::seal).collect::<Result<_, _>>()?;
-    let notices = core_notices(config, &seals)?;
+    let notices = core_notices(config, &seals, names)?;
     let dsp_slots = slots.assign(config.dsps.iter().map(|d| d.name.as_str()));
     let policies = accounts.policies(config);
     let (epoch, node, cores) = (start.epoch, start.node, cores as u16);
@@ -587,6 +599,13 @@ fn core_config(
     }))
 }
 
+/// Every host that is called.
+fn known_hosts(config: &Config) -> HashSet<String> {
+    let notices = config.dsps.iter().flat_map(|dsp| dsp.notice_hosts.iter().map(|host| &host.0));
+    let peers = config.notices.peers.iter().map(|peer| &peer.1.0);
+    config.dsps.iter().map(|dsp| &dsp.host).chain(notices).chain(peers).cloned().collect()
+}
+
 /// What a reload may change is all but what threads were built on.
 fn reloader(
     source: Source,
@@ -594,6 +613,7 @@ fn reloader(
     mut slots: DspSlots,
     start: state::Start,
     (cores, accounts, to_ledger): (usize, Arc<Accounts>, Sender<ToLedger>),
+    names: Arc<Names>,
 ) -> control::Reload {
     Box::new(move |id| {
         let text = source.read().map_err(|e| e.to_string())?;
@@ -631,7 +651,9 @@ fn reloader(
         if let Some((key, _)) = fixed.iter().find(|f| f.1) {
             return Err(format!("`{key}` can only change with a restart"));
         }
-        let copy = core_config(&config, &mut slots, start, (cores, &accounts)).map_err(|e| e.to_string())?;
+        let copy = core_config(&config, &mut slots, start, (cores, &accounts), &names).map_err(|e| e.to_string())?;
+        let hosts = known_hosts(&config);
+        names.keep(&config.dns, |host| hosts.contains(host));
         // The accounts in it are named by the configuration of the next reload at the earliest.
         let budgets = budgets(&config).map_err(|e| e.to_string())?;
         drop(to_ledger.send(ToLedger::Configure(Box::new(config), budgets)));

@@ -11,7 +11,8 @@
 //! | `outcry-ship`    | how far the journal is in Kafka, librdkafka and its threads     | flush           | flush, control  | yes        |
 //! | `outcry-leases`  | what this server holds of every budget                          | bidders, ledger | bidders, ledger | on a timer |
 //! | `outcry-ledger`  | accounts, budgets, what was granted of them, on disk            | leases, control | leases, control | yes        |
-//! | `outcry-control` | configuration, admin port, signals, the life of the process     | bidders, flush  | bidders, flush  | yes        |
+//! | `outcry-names`   | names of DSPs and their addresses, name servers                 | -               | control         | yes        |
+//! | `outcry-control` | configuration, admin port, signals, the life of the process     | bidders, flush, names | bidders, flush  | yes        |
 //! | `main`           | nothing once it is booted; waits                                | -               | -               | yes        |
 //!
 //! Reading order: [`boot`] (top to bottom), [`wiring`] (who can talk to whom), [`bidder`] (what a core does),
@@ -33,6 +34,7 @@ pub mod journal;
 pub mod keeping;
 pub mod lab;
 pub mod money;
+pub mod names;
 pub mod notice_keys;
 pub mod notices;
 pub mod out;

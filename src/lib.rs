@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`units`] and [`limits`] (what things are measured in, and how many there may be),
 //! [`json`], [`openrtb`] (what a request and an answer say), [`auction`] (what is decided of them),
-//! [`budget`] (whose money it is), [`notice`] (what is heard of it later), [`billing`] (what it comes to), [`http1`] (how they travel), [`dsp`] and [`gate`] (whom to ask, whom to refuse), [`record`] and
+//! [`budget`] (whose money it is), [`notice`] (what is heard of it later), [`billing`] (what it comes to), [`http1`] (how they travel), [`names`] (where hosts are), [`dsp`] and [`gate`] (whom to ask, whom to refuse), [`record`] and
 //! [`messages`] (what leaves a bidder core), [`tiers`] (where it stays for years), [`config`] (what an operator may say).
 //!
 //! Crate-wide invariants: no input panics; money is integer and rounds in [`units`] alone; what grows has
@@ -25,6 +25,7 @@ pub mod journal;
 pub mod json;
 pub mod limits;
 pub mod messages;
+pub mod names;
 pub mod notice;
 pub mod openrtb;
 pub mod record;

@@ -10,7 +10,7 @@
 //! | [`crate::budget::messages::CoreGrant`] | leases | bidder | money | the leases keep it and try again |
 //! | [`crate::budget::core::DirectoryBatch`] | leases | bidder | names of accounts; empty boxes back | likewise |
 //! | bytes of [`crate::record::raw`] | bidder | raw | an auction's requests and answers, whole | it is not kept, and counted |
-//! | [`ToCore`]       | control | bidder  | configuration, salt, shares of quotas, drain | control keeps it and tries again       |
+//! | [`ToCore`]       | control | bidder  | configuration, salt, shares of quotas, addresses, drain | control keeps it and tries again       |
 //! | [`FromCore`]     | bidder  | control | ready, drained, old configuration, wanted of quotas | the core keeps it and tries again      |
 //! | [`FlushToControl`]| flush  | control | totals of all cores              | the next second's say the same and more|
 //! | [`ControlToFlush`]| control| flush   | the totals' box back; a new configuration; notes on money; DSPs to be told once more; stop | control keeps it and tries again |
@@ -25,7 +25,7 @@ use crate::{
     record::{configured::Configured, metrics::CoreMetrics, stopped::Why, totals::Totals, user::Salt},
     units::DspIx,
 };
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// From a bidder core to flush, polled each turn of flush.
 #[derive(Debug)]
@@ -58,6 +58,9 @@ pub enum ToCore {
     /// Its shares of the DSPs' quotas; the box that [`FromCore::Wanted`] brought. Lost: the shares stay what they are,
     /// *recovered by* nothing, as there is no other box; so control keeps it until there is room.
     Shares(Box<Shares>),
+    /// A host has moved: new connections are made to these addresses, those to others are closed as they become idle. Lost: the
+    /// core goes on calling the old ones until the next change; so control keeps it until there is room.
+    Moved(Box<Moved>),
     /// Stop listening, finish what is in flight, say [`FromCore::Drained`]. Lost: the stop runs into its limit; so
     /// control keeps it until there is room.
     Drain,
@@ -74,6 +77,8 @@ pub enum FromCore {
     Retired(Box<CoreConfig>),
     /// What it wants of DSPs' quotas, and the shares it uses. Lost: as [`ToCore::Shares`]; the core keeps it until there is room.
     Wanted(Box<Shares>),
+    /// What a [`ToCore::Moved`] came in, to be freed. Lost: a leak of that size; the core keeps it until there is room.
+    Moved(Box<Moved>),
     /// It finished draining and is about to end. Lost: the stop runs into its limit.
     Drained {
         /// Auctions that were given up.
@@ -120,8 +125,8 @@ pub enum ControlToFlush {
 pub struct CoreConfig {
     /// What may run.
     pub config: Config,
-    /// Where each DSP of `config.dsps` is reached: its name was resolved by control, as a core must not wait for it.
-    pub dsp_addrs: Vec<SocketAddr>,
+    /// Where each DSP of `config.dsps` is reached: its name was resolved by control, as a core must not wait for it. All of its addresses, at least one.
+    pub dsp_addrs: Vec<Vec<SocketAddr>>,
     /// How each DSP of `config.dsps` that is reached by TLS proves who it is.
     pub dsp_tls: Vec<Option<Tls>>,
     /// Whose word is believed for it; each stands here once.
@@ -140,6 +145,15 @@ pub struct CoreConfig {
     pub seals: Vec<Option<Seal>>,
     /// What notice URLs of ours need; `None`: there are none.
     pub notices: Option<CoreNotices>,
+}
+
+/// A host and its addresses.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Moved {
+    /// As the configuration has it.
+    pub host: String,
+    /// At least one.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// What a DSP's certificate has to say.
@@ -178,8 +192,8 @@ pub struct CoreNotices {
     pub keys: Keys,
     /// Where DSPs take notices: every host of `config.dsps`, each once.
     pub hosts: Vec<(String, u16)>,
-    /// Where each of them is reached.
-    pub addrs: Vec<SocketAddr>,
+    /// Where each of them is reached: all of its addresses.
+    pub addrs: Vec<Vec<SocketAddr>>,
     /// What whoever is there reads prices with.
     pub seals: Vec<Option<Seal>>,
 }

@@ -7,6 +7,7 @@
 //! Nothing outside this file knows that HTTP/1.1 carries one request per connection: callers hold a [`Key`] of a
 //! *call*, so a multiplexed transport can take its place. What is pending goes out at the end of the loop turn.
 mod health;
+mod places;
 mod secure;
 pub mod tls;
 
@@ -25,6 +26,7 @@ use outcry::{
         pool::{Pool, Take},
     },
     limits,
+    messages::Moved,
     openrtb::codes::Outcome,
     record::{
         labels::{Counter, DspLevel, Gauge},
@@ -32,6 +34,7 @@ use outcry::{
     },
     units::{DspIx, MS, mix},
 };
+use places::{Place, Places};
 use std::{collections::VecDeque, net::SocketAddr, rc::Rc};
 
 /// Kept of each size of requests' buffers: those of a turn.
@@ -52,8 +55,10 @@ pub const NO_ROW: DspIx = DspIx(u16::MAX);
 pub struct Target {
     /// Its row in the metrics.
     pub row: DspIx,
-    /// Where it listens.
-    pub addr: SocketAddr,
+    /// Its host, as the configuration has it.
+    pub host: String,
+    /// Where that listens: all of its addresses.
+    pub addrs: Vec<SocketAddr>,
     /// How it is reached by TLS; `None`: it is not.
     pub tls: Option<Rc<tls::Client>>,
     /// Connections kept open without need, and at most.
@@ -141,8 +146,8 @@ struct Conn {
     lane: u16,
     phase: Phase,
     since_ns: u64,
-    /// Which address of the DSP it was made to.
-    address: u32,
+    /// Where it leads to.
+    place: Place,
     /// It is encrypted.
     tls: Option<Box<tls::Session>>,
     /// An auction had it made.
@@ -168,8 +173,9 @@ struct Lane {
     name: String,
     target: Target,
     health: Health,
-    /// Counts changes of the address.
-    address: u32,
+    places: Places,
+    /// Connections to be made to where it has moved to, whoever is idle.
+    fresh: usize,
     pool: Pool,
     /// Calls without a connection.
     waiting: VecDeque<Key>,
@@ -248,6 +254,21 @@ impl Egress {
         lanes
     }
 
+    /// A host has other addresses: connections to them are made before those to the old ones are closed.
+    pub fn moved(&mut self, moved: &Moved, now_ns: u64) {
+        self.next_check_ns = 0;
+        for (at, lane) in self.lanes.iter_mut().enumerate().filter(|(_, lane)| lane.target.host == moved.host) {
+            let Some(port) = lane.places.port() else { continue };
+            let addrs: Vec<_> = moved.addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+            lane.places.moved(&addrs, now_ns);
+            let keys = self.conns.keys();
+            let left = keys.filter_map(|key| self.conns.peek(key)).filter(|conn| {
+                usize::from(conn.lane) == at && conn.phase == Phase::Idle && !lane.places.is_there(&conn.place)
+            });
+            lane.fresh = left.count();
+        }
+    }
+
     fn lane(&mut self, name: &str, target: &Target) -> u16 {
         if let Some(at) = self.lanes.iter().position(|l| l.name == name) {
             let lane = &mut self.lanes[at];
@@ -256,8 +277,8 @@ impl Egress {
                 (_, new) => new.clone(),
             };
             let secured = |tls: &Option<Rc<tls::Client>>| tls.as_ref().map(Rc::as_ptr);
-            let moved = lane.target.addr != target.addr || secured(&lane.target.tls) != secured(&tls);
-            lane.address += u32::from(moved);
+            let renewed = secured(&lane.target.tls) != secured(&tls);
+            lane.places.configure(&target.addrs, renewed);
             lane.pool.resize(target.warm, target.connections);
             lane.target = Target { tls, ..target.clone() };
             lane.health.configure(target.health);
@@ -268,7 +289,8 @@ impl Egress {
             pool: Pool::new(target.warm, target.connections),
             target: target.clone(),
             health: Health::new(target.health, mix(self.seed ^ self.lanes.len() as u64)),
-            address: 0,
+            places: Places::new(&target.addrs),
+            fresh: 0,
             waiting: VecDeque::new(),
             retry_ns: 0,
             leaving: 0,
@@ -319,7 +341,8 @@ impl Egress {
         let mut take = lane.pool.take(lane.waiting.len());
         // After a reload that moved the DSP: its new requests are not for its old address.
         while let Take::Idle(old) = take
-            && let Some((_, conn)) = self.conns.at(old).filter(|(_, c)| c.address != lane.address)
+            && let Some((_, conn)) = self.conns.at(old)
+            && !lane.places.holds(&mut conn.place, now_ns)
         {
             conn.phase = Phase::Closing;
             t.close(Sock::Dsp(old));
@@ -396,14 +419,13 @@ impl Egress {
     /// `for_auction`: one found none free.
     fn open<T: Transport>(&mut self, lane_ix: u16, for_auction: bool, now_ns: u64, t: &mut T) {
         let lane = &mut self.lanes[lane_ix as usize];
-        let Some(key) = self.conns.take() else {
+        let Some(((addr, place), key)) = lane.places.take(now_ns).and_then(|to| Some((to, self.conns.take()?))) else {
             lane.pool.connect_failed();
             return;
         };
-        let (addr, address) = (lane.target.addr, lane.address);
         let conn = self.conns.get(key).expect("just taken");
         // A slot's buffers went with its last user.
-        *conn = Conn { lane: lane_ix, address, for_auction, since_ns: now_ns, ..Conn::default() };
+        *conn = Conn { lane: lane_ix, place, for_auction, since_ns: now_ns, ..Conn::default() };
         t.connect(Sock::Dsp(key.ix), addr);
     }
 
@@ -427,9 +449,15 @@ impl Egress {
         }
         metrics.count(Counter::DspFailed);
         lane.pool.connect_failed();
+        lane.places.out(conn.place, now_ns);
+        self.conns.free(key);
+        // Those who wait get one to another address, if there is one that has not failed.
+        if lane.places.has_another(now_ns) {
+            self.next_check_ns = self.next_check_ns.min(now_ns);
+            return Next::Close;
+        }
         // Callers that wait try at once.
         lane.retry_ns = now_ns + RETRY_NS;
-        self.conns.free(key);
         // One connection was opened for each who waits: the oldest takes the bad news.
         if let Some(waiter) = self.lanes[dsp].waiting.pop_front() {
             self.fail(waiter, Outcome::ConnectRefused, now_ns);
@@ -447,7 +475,7 @@ impl Egress {
         let Some((_, conn)) = self.conns.at(ix) else { return false };
         let lane = &mut self.lanes[conn.lane as usize];
         conn.since_ns = now_ns;
-        if conn.address != lane.address {
+        if !lane.places.holds(&mut conn.place, now_ns) {
             conn.phase = Phase::Closing;
             return false;
         }
@@ -604,10 +632,10 @@ impl Egress {
                     return self.fail(key, Outcome::Reset, now_ns);
                 }
                 (call.conn, call.sent_ns) = (None, 0);
-                let address = lane.address;
+                let places = &lane.places;
                 match lane.pool.take_idle() {
                     None => lane.waiting.push_front(key),
-                    Some(other) if self.conns.at(other).is_some_and(|(_, c)| c.address == address) => {
+                    Some(other) if self.conns.at(other).is_some_and(|(_, c)| places.holds(&mut c.place, now_ns)) => {
                         self.put_on(key, other, now_ns);
                         self.ready.push(key);
                     }
@@ -717,6 +745,9 @@ impl Egress {
             let mut open = 0;
             if now_ns >= lane.retry_ns {
                 open += lane.pool.top_up(waiting);
+                for _ in 0..std::mem::take(&mut lane.fresh) {
+                    open += usize::from(lane.pool.open_one());
+                }
             } else {
                 self.next_check_ns = self.next_check_ns.min(lane.retry_ns);
             }
@@ -745,7 +776,7 @@ impl Egress {
             let open = lane.pool.open().saturating_sub(lane.leaving);
             let close = match conn.phase {
                 Phase::Idle => {
-                    conn.address != lane.address
+                    !lane.places.holds(&mut conn.place, now_ns)
                         || open > lane.target.connections
                         || (age > lane.target.idle_ns && lane.pool.has_spare())
                 }

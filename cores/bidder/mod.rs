@@ -44,7 +44,7 @@ use outcry::{
     auction::Auction,
     dsp::{quota::Quotas, worth::Worths},
     http1::{BodyLen, ContentType, Deflate, Method, RequestHead},
-    messages::CoreConfig,
+    messages::{CoreConfig, Moved},
     openrtb::response::Response,
     record::{
         labels::{Counter, Gauge, Refusal},
@@ -247,6 +247,11 @@ impl Bidder {
         self.current = slot;
         self.metrics.count(Counter::ReloadsApplied);
         Ok(())
+    }
+
+    /// A host has other addresses from now on.
+    pub fn moved(&mut self, moved: &Moved, now: Now) {
+        self.egress.moved(moved, now.boot_ns);
     }
 
     /// A configuration that no auction uses any more.

@@ -57,10 +57,11 @@ impl Snapshot {
         let rules = &core.config.notices;
         let hosts = core.notices.iter().flat_map(|n| n.hosts.iter().zip(&n.addrs));
         let notices: Vec<(String, Target)> = hosts
-            .map(|((host, port), addr)| {
+            .map(|((host, port), addrs)| {
                 let target = Target {
                     row: NO_ROW,
-                    addr: *addr,
+                    host: host.clone(),
+                    addrs: addrs.clone(),
                     tls: None,
                     warm: 0,
                     connections: rules.connections,
@@ -74,13 +75,14 @@ impl Snapshot {
             .collect();
         let verifiers = tls::Verifiers::new(&core.trusts);
         let clients = |asked| tls::Client::new(asked, &verifiers).map(Rc::new);
-        let targets = dsps.iter().zip(&core.dsp_addrs).enumerate().map(|(i, (d, addr))| {
+        let targets = dsps.iter().zip(&core.dsp_addrs).enumerate().map(|(i, (d, addrs))| {
             let tls = core.dsp_tls.get(i).and_then(|asked| clients(asked.as_ref()?));
             // Never in the clear instead.
             let reachable = d.tls.is_none() || tls.is_some();
             let target = Target {
                 row: core.slot(DspIx(i as u16)),
-                addr: *addr,
+                host: d.host.clone(),
+                addrs: addrs.clone(),
                 tls,
                 warm: if reachable { d.warm } else { 0 },
                 connections: if reachable { d.connections } else { 0 },

@@ -151,6 +151,10 @@ impl Duties for Rings<'_> {
                 }
                 ToCore::Salt(salt) => bidder.set_salt(salt),
                 ToCore::Shares(shares) => bidder.quotas.hear(shares, now.boot_ns),
+                ToCore::Moved(moved) => {
+                    bidder.moved(&moved, now);
+                    self.outbox.push(FromCore::Moved(moved));
+                }
                 ToCore::Drain => {
                     bidder.drain();
                     self.drain_until_ns = now.boot_ns + self.stop_ns;

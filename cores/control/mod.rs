@@ -10,7 +10,10 @@ pub mod role;
 pub use handle::{ControlHandle, State};
 pub use role::{ControlRole, StopCause, StopReason};
 
-use crate::wiring::{ControlEnds, WiringError};
+use crate::{
+    names::Looked,
+    wiring::{ControlEnds, WiringError},
+};
 use notify::Notifier;
 use outcry::{
     budget::event::Note,
@@ -49,6 +52,8 @@ pub struct ControlContext {
     pub reload: Reload,
     /// What is to be recorded of money.
     pub notes: Option<Receiver<Note>>,
+    /// What becomes of names that are looked up again.
+    pub looked: Option<Receiver<Looked>>,
     /// Rows of the DSPs of the first configuration, as its `CoreConfig::dsp_slots` have them.
     pub slots: DspSlots,
     /// Number and digest of the first configuration.
@@ -102,6 +107,7 @@ async fn live(context: ControlContext) -> Result<StopReason, ControlError> {
         admin,
         mut reload,
         notes,
+        looked,
         slots,
         config,
         sharing,
@@ -144,6 +150,11 @@ async fn live(context: ControlContext) -> Result<StopReason, ControlError> {
         if day != salted_day {
             salted_day = day;
             role.salt(Salt { id: (now.unix_ms() / 1000) as u32, key: draw()? });
+        }
+        while let Some(looked) = looked.as_ref().and_then(|looked| looked.try_recv().ok()) {
+            if let Some(line) = role.looked(looked) {
+                log(&line);
+            }
         }
         if handle.take_reload() || reload_asked {
             let made = if role.stopping() { Ok(Vec::new()) } else { reload(role.next_config_id()) };
@@ -220,7 +231,7 @@ mod tests {
         loop {
             match ends.from_control.pop() {
                 Ok(ToCore::Drain) => break,
-                Ok(ToCore::Snapshot(_) | ToCore::Salt(_) | ToCore::Shares(_)) => {}
+                Ok(ToCore::Snapshot(_) | ToCore::Salt(_) | ToCore::Shares(_) | ToCore::Moved(_)) => {}
                 Err(_) => std::thread::yield_now(),
             }
         }
@@ -259,6 +270,7 @@ mod tests {
                     admin: Some(admin),
                     reload: Box::new(|_| Err("nothing to read".into())),
                     notes: None,
+                    looked: None,
                     slots: DspSlots::new(1),
                     config: (1, 0),
                     sharing: Sharing::new(1, &[], 2),

@@ -4,12 +4,15 @@
 //! Full: what a core's ring has no room for waits here and is tried each turn; a newer configuration replaces one
 //! that still waits.
 use super::handle::{ControlHandle, State};
-use crate::wiring::{ControlEnds, WiringError};
+use crate::{
+    names::Looked,
+    wiring::{ControlEnds, WiringError},
+};
 use outcry::{
     budget::event::{Note, Notes},
     dsp::quota::{Shares, Sharing},
     limits::{NOTES_MAX, TOTALS_BOXES},
-    messages::{ControlToFlush, CoreConfig, FlushToControl, FromCore, ToCore},
+    messages::{ControlToFlush, CoreConfig, FlushToControl, FromCore, Moved, ToCore},
     record::{
         configured::{By, Configured},
         labels::Counter,
@@ -105,6 +108,8 @@ struct Core {
     snapshot: Option<Box<CoreConfig>>,
     salt: Option<Salt>,
     shares: Option<Box<Shares>>,
+    /// Hosts that have moved, each once.
+    moved: Vec<Moved>,
     drain: bool,
     /// Deltas of it in the last totals, and when their number last rose.
     deltas: u64,
@@ -169,6 +174,7 @@ impl ControlRole {
             snapshot: None,
             salt: None,
             shares: None,
+            moved: Vec::new(),
             drain: false,
             deltas: 0,
             beat_ns: now.boot_ns,
@@ -290,6 +296,8 @@ impl ControlRole {
         for (core, mut copy) in self.cores.iter_mut().zip(copies) {
             copy.dsp_slots = self.slots.assign(copy.config.dsps.iter().map(|d| d.name.as_str()));
             core.snapshot = Some(copy);
+            // It knows of all that had moved by now.
+            core.moved.clear();
         }
         self.handle.set_dsp_names(self.slots.names());
         Ok(self.config_id)
@@ -298,6 +306,29 @@ impl ControlRole {
     /// Hands every core what people are hashed under from now on.
     pub fn salt(&mut self, salt: Salt) {
         self.cores.iter_mut().for_each(|core| core.salt = Some(salt));
+    }
+
+    /// A name was looked up again: it is counted, and cores hear of what has changed. A line for the log, if it is worth one.
+    pub fn looked(&mut self, looked: Looked) -> Option<String> {
+        match looked {
+            Looked::Found => {
+                self.own.count(Counter::NamesFound);
+                None
+            }
+            Looked::Failed { host, why } => {
+                self.own.count(Counter::NamesFailed);
+                Some(format!("{host} keeps its addresses, it cannot be looked up: {why}"))
+            }
+            Looked::Moved(moved) => {
+                self.own.count(Counter::NamesMoved);
+                for core in self.cores.iter_mut().filter(|core| core.life != Life::Ended) {
+                    core.moved.retain(|older| older.host != moved.host);
+                    core.moved.push(moved.clone());
+                }
+                let addresses: Vec<String> = moved.addresses.iter().map(ToString::to_string).collect();
+                Some(format!("{} is at {} from now on", moved.host, addresses.join(", ")))
+            }
+        }
     }
 
     /// A core that serves but has not reported for [`STANDSTILL_NS`].
@@ -339,6 +370,7 @@ impl ControlRole {
                     self.sharing.hear(at, &mut letter);
                     self.cores[at].shares = Some(letter);
                 }
+                FromCore::Moved(moved) => drop(moved),
                 FromCore::Drained { unfinished } => {
                     self.cores[at].life = Life::Ended;
                     self.unfinished = self.unfinished.saturating_add(unfinished);
@@ -384,15 +416,25 @@ impl ControlRole {
             match out.push(ToCore::Snapshot(snapshot)) {
                 Ok(()) => work += 1,
                 Err(PushError::Full(ToCore::Snapshot(snapshot))) => core.snapshot = Some(snapshot),
-                Err(PushError::Full(ToCore::Drain | ToCore::Salt(_) | ToCore::Shares(_))) => {}
+                Err(PushError::Full(_)) => {}
             }
         }
         if let Some(shares) = core.shares.take() {
             match out.push(ToCore::Shares(shares)) {
                 Ok(()) => work += 1,
                 Err(PushError::Full(ToCore::Shares(shares))) => core.shares = Some(shares),
-                Err(PushError::Full(ToCore::Drain | ToCore::Salt(_) | ToCore::Snapshot(_))) => {}
+                Err(PushError::Full(_)) => {}
             }
+        }
+        // Behind the configuration that names them.
+        while core.snapshot.is_none()
+            && let Some(moved) = core.moved.pop()
+        {
+            if let Err(PushError::Full(ToCore::Moved(moved))) = out.push(ToCore::Moved(Box::new(moved))) {
+                core.moved.push(*moved);
+                break;
+            }
+            work += 1;
         }
         if let Some(salt) = core.salt
             && out.push(ToCore::Salt(salt)).is_ok()

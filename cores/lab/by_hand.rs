@@ -20,7 +20,7 @@ pub fn core_config(text: &str, id: u64) -> Box<CoreConfig> {
     let config = config::load(text, id).unwrap_or_else(|mistakes| {
         panic!("{}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     });
-    let dsp_addrs = config.dsps.iter().map(|d| SocketAddr::from(([127, 0, 0, 1], d.port))).collect();
+    let dsp_addrs = config.dsps.iter().map(|d| vec![SocketAddr::from(([127, 0, 0, 1], d.port))]).collect();
     let dsp_slots = (0..config.dsps.len()).map(|i| DspIx(i as u16)).collect();
     Box::new(CoreConfig {
         config,

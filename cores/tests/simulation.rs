@@ -103,7 +103,7 @@ fn core_config(fetches: bool, breaks: bool) -> Box<CoreConfig> {
     let mut config = by_hand::core_config(&text, 1);
     if fetches {
         let hosts: Vec<(String, u16)> = (0..DSPS).map(|i| ("127.0.0.1".to_owned(), 7000 + i as u16)).collect();
-        let addrs = hosts.iter().map(|(_, port)| ([127, 0, 0, 1], *port).into()).collect();
+        let addrs = hosts.iter().map(|(_, port)| vec![([127, 0, 0, 1], *port).into()]).collect();
         let keys = Keys::new(&[(1, &[7; 32])]).expect("a key");
         config.notices = Some(CoreNotices { keys, seals: vec![None; hosts.len()], hosts, addrs });
     }

@@ -10,7 +10,8 @@ use super::{
     mistake::{Mistake, quoted},
     raw::{Found, Mended, Places, Raw, describe, mend},
     resolved::{
-        AuctionRules, BudgetRules, Config, Cpus, Dsp, Http, RateTable, RawRules, RecordRules, SchainNode, TlsRules,
+        AuctionRules, BudgetRules, Config, Cpus, DnsRules, Dsp, Http, RateTable, RawRules, RecordRules, SchainNode,
+        TlsRules,
     },
     schema::{self, Fallback, Key, Section, Shape},
     suggest,
@@ -18,6 +19,7 @@ use super::{
 use crate::{
     dsp::{breaker, health, learned, trouble},
     journal::PAGE,
+    names::table,
     openrtb::request::Media,
     record::digest::digest,
     units::{Currency, MS, Probability, Rate},
@@ -291,6 +293,8 @@ impl Checker<'_, '_> {
         };
         let notices = one(self, "notices");
         let notices = self.notices(notices, record.durability, http.head_bytes);
+        let dns = one(self, "dns");
+        let dns = self.dns(dns);
         let kafka = self.sections(top, "kafka").first().copied();
         let kafka = kafka.map(|table| self.kafka(table, record.durability != super::resolved::Durability::None));
         let rates = one(self, "rates");
@@ -322,6 +326,7 @@ impl Checker<'_, '_> {
             raw,
             budget,
             notices,
+            dns,
             kafka,
             rates: rates.value,
             exchanges,
@@ -572,6 +577,14 @@ impl Checker<'_, '_> {
         }
         self.one_key_a_host(tables, &out);
         out
+    }
+
+    fn dns(&mut self, table: Table<'_, '_>) -> DnsRules {
+        let servers = self.get(table, &schema::DNS_SERVERS).value;
+        let (least, most) = (self.get(table, &schema::DNS_LEAST_S), self.get(table, &schema::DNS_MOST_S));
+        self.not_above("dns.ttl_min_s", &least, "dns.ttl_max_s", &most);
+        let times = table::Rules { least_ns: least.value * 1_000 * MS, most_ns: most.value * 1_000 * MS };
+        DnsRules { servers: servers.into_iter().map(|server| server.value).collect(), times }
     }
 
     fn tls(&mut self, table: Table<'_, '_>, secure: bool) -> Option<TlsRules> {

@@ -46,6 +46,8 @@ pub struct Config {
     pub notices: NoticeRules,
     /// Where the record goes besides this machine's disk; `None`: nowhere.
     pub kafka: Option<super::kafka::KafkaRules>,
+    /// How names are looked up.
+    pub dns: DnsRules,
     /// Rates against the accounting currency.
     pub rates: RateTable,
     /// Who sends requests; at least one.
@@ -174,6 +176,15 @@ impl RawRules {
 
 /// Tells the choice of auctions from what else is drawn from their entropy.
 const RAW_STREAM: u64 = 0x7261_7700;
+
+/// How names are looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsRules {
+    /// Name servers; none: those in /etc/resolv.conf.
+    pub servers: Vec<SocketAddr>,
+    /// When names are looked up again.
+    pub times: crate::names::table::Rules,
+}
 
 /// Where budgets come from.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]

@@ -483,6 +483,37 @@ const BUDGET: Section = Section {
     sections: &[],
 };
 
+// --- [dns] ---------------------------------------------------------------------------------------
+
+pub(super) const DNS_SERVERS: Key<List<Socket>> = key(
+    "servers",
+    Toml("[]"),
+    List { item: Socket, count: 0..=3 },
+    "Name servers, address and port, instead of those in /etc/resolv.conf, which is read anew with every question, as is /etc/hosts.",
+);
+pub(super) const DNS_LEAST_S: Key<Whole> = key(
+    "ttl_min_s",
+    Number(5),
+    Whole { min: 1, max: 3_600, unit: "seconds" },
+    "A name is looked up again when its time to live is over, not before this; one that cannot be keeps its addresses and is tried \
+     again after this, ever later.",
+);
+pub(super) const DNS_MOST_S: Key<Whole> = key(
+    "ttl_max_s",
+    Number(300),
+    Whole { min: 1, max: 86_400, unit: "seconds" },
+    "And at the latest after this, whatever its time to live.",
+);
+
+const DNS: Section = Section {
+    name: "dns",
+    path: "dns",
+    shape: Shape::Once,
+    meaning: "How names of DSPs and of hosts that take notices are looked up, on a thread of its own.",
+    keys: &[&DNS_SERVERS, &DNS_LEAST_S, &DNS_MOST_S],
+    sections: &[],
+};
+
 // --- [rates] -------------------------------------------------------------------------------------
 
 pub(super) const RATES_ID: Key<Text> = key(
@@ -846,7 +877,9 @@ pub(super) static FILE: Section = Section {
     shape: Shape::Once,
     meaning: "Outcry's configuration: every key with its default. All keys may be left out but those of [[dsp]].",
     keys: &[&NODE, &REGION, &STATE_DIR, &LISTEN, &ADMIN, &IO_DRIVER, &STOP_MS],
-    sections: &[&CPUS, &HTTP, &AUCTION, &RECORD, &RAW, &BUDGET, &NOTICES, &KAFKA, &RATES, &EXCHANGE, &DSP, &HOUSE],
+    sections: &[
+        &CPUS, &HTTP, &AUCTION, &RECORD, &RAW, &BUDGET, &NOTICES, &KAFKA, &DNS, &RATES, &EXCHANGE, &DSP, &HOUSE,
+    ],
 };
 
 const _: () = assert!(Currency::USD.0[0] == b'U', "the fallbacks of `rates` and `currencies` say USD");

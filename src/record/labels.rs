@@ -110,6 +110,12 @@ closed! {
         DspDrained = "drained",
         /// Connections to DSPs that an auction had made because it found none free.
         AuctionOpened = "opened",
+        /// Names that were looked up: by control, as the next ones.
+        NamesFound = "found",
+        /// Names whose addresses had changed.
+        NamesMoved = "moved",
+        /// Names that could not be looked up: their addresses stay.
+        NamesFailed = "failed",
         /// TLS handshakes that an auction waited for.
         AuctionHandshakes = "handshake",
         /// TLS handshakes with DSPs from the beginning.

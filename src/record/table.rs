@@ -353,6 +353,13 @@ pub const METRICS: &[Metric] = {
             Source::Counters("event", &[C::AuctionOpened, C::AuctionHandshakes]),
         ),
         row(
+            "outcry_dns_total",
+            Counter,
+            Count,
+            "Names of DSPs that were looked up again: found as they were, moved, or not to be had, and then their addresses stay.",
+            Source::Counters("result", &[C::NamesFound, C::NamesMoved, C::NamesFailed]),
+        ),
+        row(
             "outcry_dsp_tls_handshakes_total",
             Counter,
             Count,

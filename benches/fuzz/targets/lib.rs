@@ -16,6 +16,7 @@ pub mod gzip;
 pub mod head;
 pub mod journal;
 pub mod mutate;
+pub mod names;
 pub mod node;
 pub mod personal;
 pub mod request;
@@ -29,7 +30,7 @@ pub mod token;
 pub type Check = fn(&[u8]);
 
 /// Every target and its name.
-pub const TARGETS: [(&str, Check); 13] = [
+pub const TARGETS: [(&str, Check); 14] = [
     ("answer", answer::check),
     ("blackbox", blackbox::check),
     ("chunked", chunked::check),
@@ -39,6 +40,7 @@ pub const TARGETS: [(&str, Check); 13] = [
     ("gzip", gzip::check),
     ("head", head::check),
     ("journal", journal::check),
+    ("names", names::check),
     ("personal", personal::check),
     ("request", |body| {
         let _ = request::check(body);

@@ -167,6 +167,7 @@ impl Egress {
         metrics.count(Counter::DspFailed);
         let lane = &mut self.lanes[usize::from(conn.lane)];
         lane.pool.connect_failed();
+        lane.places.out(conn.place, now_ns);
         lane.retry_ns = now_ns + RETRY_NS;
         // One was opened for each who waits: the oldest takes the bad news.
         if let Some(waiter) = lane.waiting.pop_front() {

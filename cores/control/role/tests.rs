@@ -353,7 +353,7 @@ fn quotas_are_shared_by_letter() {
                     match order {
                         ToCore::Shares(letter) => core.hear(letter, now_ns),
                         ToCore::Snapshot(copy) => core.configure(copy.config.id, &copy.config.dsps, 2, now_ns),
-                        ToCore::Salt(_) | ToCore::Drain => {}
+                        ToCore::Salt(_) | ToCore::Moved(_) | ToCore::Drain => {}
                     }
                 }
             }
