@@ -9,9 +9,10 @@ use outcry::{
     openrtb::{response::ResponseError, validate::Fault},
 };
 use outcry_fuzz::{
+    config,
     mutate::{Draw, mutate},
     node::Node,
-    request, response, simd, splice,
+    request, response, simd, splice, targeting,
 };
 use std::{
     collections::BTreeMap,
@@ -135,4 +136,18 @@ fn answers_are_read_as_others_read_json() {
         },
     });
     all_of(&became, &["accepted", "a member twice", "no object", "too deep", "half a surrogate pair", "not JSON"]);
+}
+
+/// Configurations in which DSPs state what they buy, and requests that meet much of it.
+#[test]
+fn what_dsps_state_is_combined_as_one_reads_it() {
+    let only = number("OUTCRY_DIFFERENTIAL_SEED");
+    let runs = only.map_or(0..number("OUTCRY_DIFFERENTIAL_RUNS").unwrap_or(4_000) / 4, |seed| seed..seed + 1);
+    for seed in runs {
+        let text = targeting::configuration(&mut Draw::new(seed));
+        assert!(outcry::config::load(&text, 3).is_ok(), "OUTCRY_DIFFERENTIAL_SEED={seed}: {text}");
+        if catch_unwind(|| config::check(text.as_bytes())).is_err() {
+            panic!("OUTCRY_DIFFERENTIAL_SEED={seed}: {text}");
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! Only what runs inside of [`measured`] is the case; callgrind is told to count there alone. Every case is run once
 //! over all requests before that, so that memory has grown to what they need. Prints how many operations were measured.
 mod blackbox;
+mod choose;
 mod core;
 mod health;
 mod ledger;
@@ -96,6 +97,17 @@ fn main() {
                 black_box(digest(black_box(&bodies[i])));
             })
         }),
+        "choose" | "choose_few" => {
+            // Every DSP of fifty is known after some rounds that are not counted.
+            let few = case == "choose_few";
+            let mut choose = choose::Choose::new(if few { parts::DSPS } else { 50 }, !few);
+            for round in 0..20 {
+                bodies.iter().enumerate().for_each(|(i, body)| choose.run(false, body, round * bodies.len() + i));
+            }
+            let asked: u32 = bodies.iter().map(|body| choose.asked(body)).sum();
+            eprintln!("{} of 10 asked on average", f64::from(asked) / bodies.len() as f64);
+            rounds(n, bodies.len(), |count, i| choose.run(count, &bodies[i], i))
+        }
         "begin" => rounds(n, bodies.len(), |count, i| {
             parts.auction(&bodies[i], parts::Count { begin: count, ..parts::NOTHING })
         }),
@@ -143,7 +155,7 @@ fn main() {
         "auction_ask" => core::auctions(&posts, n, core::Half::Ask),
         "auction_hear" => core::auctions(&posts, n, core::Half::Hear),
         other => panic!(
-            "case={other}: there are parse, fill_tape, request_head, response, splice, digest, begin, judge, decide, record, publish, reserve, reserve_nothing, charge, token_write, token_read, answer, health, health_off, auction, auction_ask, auction_hear, ledger"
+            "case={other}: there are parse, fill_tape, request_head, response, splice, digest, choose, choose_few, begin, judge, decide, record, publish, reserve, reserve_nothing, charge, token_write, token_read, answer, health, health_off, auction, auction_ask, auction_hear, ledger"
         ),
     };
     println!("{ops}");

@@ -179,7 +179,7 @@ impl Bidder {
                 match asker.ask(flight, at, (offers.to(at), chance), t) {
                     Ok(()) => {
                         choosing.asked();
-                        quotas.take(at);
+                        quotas.take(at, now.boot_ns);
                     }
                     Err(why) => {
                         let probability = why.probability.and(chance);

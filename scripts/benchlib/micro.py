@@ -21,6 +21,8 @@ CASES = [  # name, case of benches/micro, kind of requests, what one operation i
     ("splice x 5", "splice", "mix", "a request rewritten for five DSPs"),
     ("answers x 5", "response", "mix", "heads and bodies of five answers"),
     ("digest", "digest", "banner", "XXH3 of a request, 2 KB"),
+    ("choose of 50", "choose", "mix", "ten of fifty DSPs that state much: who may be offered what, who is worth most"),
+    ("choose of 5", "choose_few", "mix", "all of five DSPs that state nothing"),
     ("begin", "begin", "mix", "what the decision and its record need of a request taken over, digest and all"),
     ("judge", "judge", "mix", "the bids of five answers, one by one"),
     ("decide", "decide", "mix", "second price over the bids of five answers"),

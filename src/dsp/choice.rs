@@ -58,11 +58,9 @@ fn best(worths: &Worths, kind: Kind, of: Set, deals: Set, k: usize, entropy: u64
     let mut ranks = [0u64; ASKED_MAX];
     let ranks = &mut ranks[..k];
     let last = k - 1;
-    for at in members(of) {
-        let deal = (deals >> at & 1) * DEAL;
-        let rank = deal | view.rank(at) << AT_BITS | (63 - at as u64);
+    let mut take = |rank: u64| {
         if rank <= ranks[last] {
-            continue;
+            return;
         }
         let mut place = last;
         while place > 0 && ranks[place - 1] < rank {
@@ -70,7 +68,12 @@ fn best(worths: &Worths, kind: Kind, of: Set, deals: Set, k: usize, entropy: u64
             place -= 1;
         }
         ranks[place] = rank;
+    };
+    let packed = |at: usize, rank: u64| rank << AT_BITS | (63 - at as u64);
+    if of & deals != 0 {
+        view.ranks(of & deals, |at, rank| take(DEAL | packed(at, rank)));
     }
+    view.ranks(of & !deals, |at, rank| take(packed(at, rank)));
     let at = |rank: u64| 63 - (rank & 63);
     let certain = ranks[..last].iter().fold(0, |set: Set, rank| set | 1 << at(*rank));
     let kth = at(ranks[last]);

@@ -100,9 +100,9 @@ impl Named {
             return 0;
         }
         match self.case {
-            Case::Exact if text.escaped() => self.find_plain(self.plain(text, body, &mut [0; TEXT_BYTES])),
+            Case::Exact if text.escaped() => self.find_whole(self.plain(text, body, &mut [0; TEXT_BYTES])),
             Case::Exact => self.find_plain(text.raw(body)),
-            Case::Upper | Case::Lower => self.find_plain(self.plain(text, body, &mut [0; CODE_BYTES])),
+            Case::Upper | Case::Lower => self.find_whole(self.plain(text, body, &mut [0; CODE_BYTES])),
         }
     }
 
@@ -112,21 +112,31 @@ impl Named {
             return 0;
         }
         let mut room = [0; CODE_BYTES];
-        let plain = self.plain(category, body, &mut room);
+        let (plain, whole) = self.plain(category, body, &mut room);
         let above = plain.iter().position(|b| *b == b'-').map_or(0, |dash| self.find_plain(&plain[..dash]));
-        self.find_plain(plain) | above
+        self.find_whole((plain, whole)) | above
     }
 
-    /// The text as it would have been named; nothing, if it is longer than all that are.
     #[inline]
-    fn plain<'r>(&self, text: Text, body: &[u8], room: &'r mut [u8]) -> &'r [u8] {
+    fn find_whole(&self, (text, whole): (&[u8], bool)) -> Set {
+        if whole { self.find_plain(text) } else { 0 }
+    }
+
+    /// The text as it would have been named, as far as there is room; and is that all of it?
+    #[inline]
+    fn plain<'r>(&self, text: Text, body: &[u8], room: &'r mut [u8]) -> (&'r [u8], bool) {
+        if text.escaped() { self.fold(text.bytes(body), room) } else { self.fold(text.raw(body).iter().copied(), room) }
+    }
+
+    #[inline]
+    fn fold<'r>(&self, bytes: impl Iterator<Item = u8>, room: &'r mut [u8]) -> (&'r [u8], bool) {
         let mut len = 0;
-        for b in text.bytes(body) {
+        for b in bytes {
             if self.case == Case::Lower && b == b'-' {
                 break;
             }
             // Longer than anything that can be named.
-            let Some(place) = room.get_mut(len) else { return &[] };
+            let Some(place) = room.get_mut(len) else { return (room, false) };
             *place = match self.case {
                 Case::Exact => b,
                 Case::Upper => b.to_ascii_uppercase(),
@@ -134,7 +144,7 @@ impl Named {
             };
             len += 1;
         }
-        &room[..len]
+        (&room[..len], true)
     }
 }
 
@@ -175,5 +185,6 @@ mod tests {
         assert_eq!((find(&lower, "EN"), find(&lower, "en-GB"), find(&lower, "eng")), (1, 1, 0));
         assert_eq!((tiers(&iab1, "IAB1-3"), tiers(&iab1, "iab1"), tiers(&iab1, "IAB10")), (1, 1, 0));
         assert_eq!((tiers(&iab13, "IAB1-3"), tiers(&iab13, "IAB1"), tiers(&iab13, "IAB1-31")), (1, 0, 0));
+        assert_eq!((tiers(&iab1, "IAB1-and-much-more-than-that"), tiers(&iab13, "IAB1-3-and-more-than-that")), (1, 0));
     }
 }

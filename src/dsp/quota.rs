@@ -116,6 +116,10 @@ impl Quotas {
         let mut spent = 0;
         for at in members(of & self.limited) {
             let bucket = &mut self.buckets[at];
+            // What has come since is looked at when it is needed, and when some is taken.
+            if bucket.tokens >= ONE {
+                continue;
+            }
             bucket.fill(now_ns);
             if bucket.tokens < ONE {
                 self.wanted[at] = self.wanted[at].saturating_add(1);
@@ -127,9 +131,11 @@ impl Quotas {
 
     /// One request to somebody who has not [spent](Quotas::spent) all.
     #[inline]
-    pub fn take(&mut self, dsp: usize) {
+    pub fn take(&mut self, dsp: usize, now_ns: u64) {
         if self.limited >> dsp & 1 == 1 {
             let bucket = &mut self.buckets[dsp];
+            // First: else what was saved and what has come since would both be spent at once.
+            bucket.fill(now_ns);
             bucket.tokens = bucket.tokens.saturating_sub(ONE);
             self.wanted[dsp] = self.wanted[dsp].saturating_add(1);
         }

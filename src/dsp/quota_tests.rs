@@ -98,7 +98,7 @@ impl World {
                 let spent = self.cores[core].spent(wanted, now_ns);
                 self.tally[core].0 += 1;
                 for at in members(wanted & !spent) {
-                    self.cores[core].take(at);
+                    self.cores[core].take(at, now_ns);
                     self.sent[at].push(now_ns);
                     self.tally[core].1 += u64::from(at == 0);
                 }

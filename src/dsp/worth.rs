@@ -9,7 +9,7 @@
 use super::targets::Set;
 use crate::{
     auction::{Auction, input::NO_IMP},
-    limits::{DSPS_MAX, IMPS_MAX},
+    limits::{ASKED_MAX, DSPS_MAX, IMPS_MAX},
     openrtb::{
         codes::Loss,
         request::{Channel, Media, Request},
@@ -37,17 +37,22 @@ const MOST: u64 = u32::MAX as u64;
 struct Means {
     mean: [u64; DSPS_MAX],
     seen: [u16; DSPS_MAX],
+    /// Who was seen often enough: of a DSP itself [`TRIALS`] times, else once.
+    known: Set,
 }
 
-const NONE: Means = Means { mean: [0; DSPS_MAX], seen: [0; DSPS_MAX] };
+const NONE: Means = Means { mean: [0; DSPS_MAX], seen: [0; DSPS_MAX], known: 0 };
 
 impl Means {
+    #[inline]
     fn add(&mut self, dsp: usize, worth: u64, above: Option<u64>, window: u16) {
         if self.seen[dsp] == 0 {
             self.mean[dsp] = above.unwrap_or(worth);
         }
         let weight = u64::from(self.seen[dsp]) + above.map_or(1, |_| PRIOR);
         self.seen[dsp] = (self.seen[dsp] + 1).min(window);
+        let enough = above.map_or(TRIALS, |_| 1);
+        self.known |= Set::from(self.seen[dsp] >= enough) << dsp;
         let mean = &mut self.mean[dsp];
         *mean = if worth > *mean { *mean + (worth - *mean) / weight } else { *mean - (*mean - worth) / weight };
     }
@@ -58,6 +63,7 @@ impl Means {
         for (to, from) in from.iter().enumerate() {
             if let Some(from) = *from {
                 (self.mean[to], self.seen[to]) = (old.mean[from], old.seen[from]);
+                self.known |= (old.known >> from & 1) << to;
             }
         }
     }
@@ -152,16 +158,19 @@ impl Worths {
 
     /// What an auction's answers were worth, each leg's. `asked`: a leg's DSP, unless it says nothing of what it is worth.
     pub fn learn_auction(&mut self, kind: Kind, auction: &Auction, asked: impl Fn(u8) -> Option<usize>) {
-        let (inputs, decision) = (auction.inputs(), auction.decision());
-        for leg in 0..inputs.legs.len() as u8 {
-            let Some(dsp) = asked(leg) else { continue };
-            let mut worth = 0i64;
-            for win in &decision.wins {
-                if win.leg == leg || set_price(auction, win.imp) == Some(leg) {
-                    worth = worth.saturating_add(win.clearing.0);
+        let mut worths = [0i64; ASKED_MAX];
+        for win in &auction.decision().wins {
+            let second = set_price(auction, win.imp).filter(|second| *second != win.leg);
+            for leg in [Some(win.leg), second].into_iter().flatten() {
+                if let Some(worth) = worths.get_mut(usize::from(leg)) {
+                    *worth = worth.saturating_add(win.clearing.0);
                 }
             }
-            self.learn(kind, dsp, Cpm(worth));
+        }
+        for (leg, worth) in worths.into_iter().enumerate().take(auction.inputs().legs.len()) {
+            if let Some(dsp) = asked(leg as u8) {
+                self.learn(kind, dsp, Cpm(worth));
+            }
         }
     }
 
@@ -175,7 +184,7 @@ impl Worths {
     }
 }
 
-/// The leg that bid second on an impression, of another DSP's if there is one.
+/// The leg that bid second on an impression.
 fn set_price(auction: &Auction, imp: u8) -> Option<u8> {
     let inputs = auction.inputs();
     let lost = |at: usize| matches!(auction.decision().losses.get(at), Some(Loss::LostToHigherBid));
@@ -213,21 +222,17 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
-    /// A number that is the higher the more asking this DSP is worth. Above [`UNKNOWN`] are those of whom that is not known,
-    /// who was asked least in front.
-    #[inline]
-    pub(super) fn rank(&self, dsp: usize) -> u64 {
-        let seen = self.all.seen[dsp];
-        if seen < TRIALS {
-            return UNKNOWN + u64::from(TRIALS - seen);
-        }
-        if self.place.seen[dsp] > 0 {
-            self.place.mean[dsp]
-        } else if self.format.seen[dsp] > 0 {
-            self.format.mean[dsp]
-        } else {
-            self.all.mean[dsp]
-        }
+    /// Tells of each of these a number that is the higher the more asking it is worth, in no order. Above [`UNKNOWN`] are those of
+    /// whom that is not known, who was asked least in front.
+    #[inline(always)]
+    pub(super) fn ranks(&self, of: Set, mut tell: impl FnMut(usize, u64)) {
+        let View { all, format, place } = *self;
+        let known = of & all.known;
+        members(known & place.known).for_each(|at| tell(at, place.mean[at]));
+        let known = known & !place.known;
+        members(known & format.known).for_each(|at| tell(at, format.mean[at]));
+        members(known & !format.known).for_each(|at| tell(at, all.mean[at]));
+        members(of & !all.known).for_each(|at| tell(at, UNKNOWN + u64::from(TRIALS - all.seen[at])));
     }
 }
 
@@ -235,6 +240,7 @@ impl View<'_> {
 pub(super) const UNKNOWN: u64 = 1 << (32 + FRACTION + 1);
 
 /// The places of a set's members, in order.
+#[inline]
 pub fn members(mut set: Set) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let at = set.trailing_zeros() as usize;
@@ -259,8 +265,14 @@ mod tests {
         Kind { format: 5, tag: publisher << 32 | 1 }
     }
 
+    fn rank(worths: &Worths, kind: Kind, dsp: usize) -> u64 {
+        let mut told = None;
+        worths.view(kind).ranks(1 << dsp, |at, rank| assert_eq!((at, told.replace(rank)), (dsp, None)));
+        told.expect("a rank")
+    }
+
     fn mean(worths: &Worths, kind: Kind, dsp: usize) -> u64 {
-        worths.view(kind).rank(dsp) >> FRACTION
+        rank(worths, kind, dsp) >> FRACTION
     }
 
     #[test]
@@ -301,7 +313,7 @@ mod tests {
         }
         w.configure(["c", "new", "a"].into_iter(), 2);
         assert_eq!((mean(&w, kind(1), 0), mean(&w, kind(1), 2)), (3_000, 1_000));
-        assert!(w.view(kind(1)).rank(1) > UNKNOWN);
+        assert!(rank(&w, kind(1), 1) > UNKNOWN);
         w.configure(["c", "new", "a"].into_iter(), 3);
         assert!(!w.learns(), "all are asked");
         w.learn(kind(1), 0, Cpm(1));

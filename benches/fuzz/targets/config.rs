@@ -1,4 +1,6 @@
-//! Configuration files: whatever stands in one, its mistakes are told, or what would run keeps every promise.
+//! Configuration files: whatever stands in one, its mistakes are told, or what would run keeps every promise, and DSPs are offered
+//! what they state they want.
+use super::targeting;
 use outcry::{
     config::{self, Config, Mistake},
     limits::{AUCTIONS_MAX, BODY_BYTES_MAX, CLIENTS_MAX, DSP_CONNECTIONS_MAX, DSPS_MAX, EXCHANGES_MAX, HEAD_BYTES_MAX},
@@ -14,6 +16,7 @@ pub fn check(data: &[u8]) {
         Ok(config) => {
             assert!(text.parse::<toml::Table>().is_ok(), "accepted, and not TOML");
             promises(config);
+            targeting::check(config, config.hash);
         }
         Err(mistakes) => told(text, mistakes),
     }

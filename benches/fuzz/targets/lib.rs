@@ -24,6 +24,7 @@ pub mod response;
 pub mod rules;
 pub mod simd;
 pub mod splice;
+pub mod targeting;
 pub mod token;
 
 /// Returns if what must hold of an input holds, else panics.

@@ -341,7 +341,7 @@ fn quotas_are_shared_by_letter() {
             now_ns += PERIOD_NS / 100;
             for _ in 0..3 {
                 if cores[0].spent(1, now_ns) == 0 {
-                    cores[0].take(0);
+                    cores[0].take(0, now_ns);
                     sent += 1;
                 }
             }
