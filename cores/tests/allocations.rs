@@ -222,7 +222,8 @@ fn an_auction_allocates_nothing_after_warm_up() {
         // One more than are asked, so that they are chosen.
         &[moody, steady, steady],
         // Half of them are kept whole as well.
-        "[raw]\none_in = 2\n[auction]\nasked_max = 2\nnetwork_ms = 5\ndsp_ms = 40\n[auction.schain]\nasi = \"ours.example\"\nsid = \"7\"\n",
+        "[raw]\none_in = 2\n[auction]\nasked_max = 2\nnetwork_ms = 5\ndsp_ms = 40\n[auction.schain]\nasi = \"ours.example\"\nsid = \"7\"\n\
+         [[house]]\ncrid = \"own\"\nmedia = \"banner\"\nw = 300\nh = 250\nadm = \"<b>own</b>\"\nmax_price = 1\n",
     );
     let requests = requests();
     let mut conns: Vec<_> = (0..3).map(|_| server.connect()).collect();
@@ -242,6 +243,8 @@ fn an_auction_allocates_nothing_after_warm_up() {
     quiet_at_last(auctions, &mut round);
     assert!(BIDDER_ALLOCATIONS.load(Ordering::Relaxed) > 0, "the bidder thread is not counted");
     assert_eq!(statuses.keys().copied().collect::<Vec<_>>(), [200, 204, 400], "all kinds of answers: {statuses:?}");
+    drop(conns);
+    assert!(server.totals().counter(outcry::record::labels::Counter::HouseAnswers) > 0, "house ads among them");
 }
 
 /// Where notices are taken: it says 204 to whatever comes, and counts what was won or billed.

@@ -11,7 +11,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -277,6 +277,30 @@ fn a_dsp_that_wants_less_gets_less_and_stays() {
     let (asked, spared) = (count(&seen, Outcome::BadStatus), count(&seen, Outcome::Throttled));
     assert_eq!((asked + spared, breaker(&totals, 0)), (40 * CLIENTS, (0, 0, 0)), "{seen:?}");
     assert!(spared > 40 * CLIENTS / 4 && asked >= 5, "{seen:?}");
+}
+
+/// Every third answer is a 500: too few to leave it alone, enough to ask it less.
+#[test]
+fn a_troubled_dsp_is_asked_less_and_stays() {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let flaky = dsp(|request| match ASKED.fetch_add(1, Ordering::SeqCst) % 3 {
+        0 => b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        _ => bidder(request),
+    });
+    let server = Server::start_as(&[(flaky, HONEST), (dsp(bidder), HONEST), (dsp(bidder), HONEST)], RULES);
+    ask_from_all(&server, 120);
+    let totals = server.totals();
+    let (seen, all) = (outcomes(&totals, 0), 120 * CLIENTS);
+    let spared = count(&seen, Outcome::Troubled);
+    println!("{seen:?}");
+    assert!(spared > all / 50 && spared < all / 2, "{seen:?}");
+    assert_eq!(ASKED.load(Ordering::SeqCst) + spared, all, "{seen:?}");
+    assert_eq!(breaker(&totals, 0), (0, 0, 0));
+    let withheld = totals.dsp_level(0, DspLevel::Withheld);
+    assert!((1..=9_500).contains(&withheld), "{withheld} of 10,000 withheld");
+    for row in [1, 2] {
+        assert_eq!(outcomes(&totals, row), [(Outcome::Bid, all as u64)], "the others are asked and heard as ever");
+    }
 }
 
 #[test]
