@@ -16,7 +16,7 @@ use std::{
 };
 
 /// Deadlines that a busy machine keeps: only what is meant to be late is late.
-const RULES: &str = "[auction]\ntmax_max_ms = 10000\ntmax_default_ms = 10000\ndsp_ms = 8000\n";
+const RULES: &str = "[auction]\ntmax_max_ms = 10000\ntmax_default_ms = 10000\ndsp_ms = 8000\nasked_max = 16\n";
 const CALM: &str = "timeout_ms = 8000\nwarm = 1\n";
 /// Every request on the same connection, as long as it lasts.
 const ONE: &str = "timeout_ms = 8000\nwarm = 1\nconnections = 1\n";
