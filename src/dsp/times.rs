@@ -34,7 +34,7 @@ impl Default for AnswerTimes {
 }
 
 impl AnswerTimes {
-    /// An answer took so long, and speaks for so many, at most [`SPEAKS_FOR_MAX`].
+    /// An answer took so long, and speaks for so many, at most twenty.
     pub fn add(&mut self, ns: u64, speaks_for: u32) {
         let n = speaks_for.clamp(1, SPEAKS_FOR_MAX);
         // Not many more than FULL of them are counted, which a cell holds.

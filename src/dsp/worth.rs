@@ -3,7 +3,7 @@
 //! each bidder core, where more DSPs are configured than are asked. Called by: the bidder, at each decision; [`super::choice`].
 //! Never: allocates between two configurations, reads a clock; a mean forgets by being asked again, not by time.
 //!
-//! Each mean begins where the one above it stands and counts that for [`PRIOR`] answers of its own, so what was seen once says
+//! Each mean begins where the one above it stands and counts that for `PRIOR` answers of its own, so what was seen once says
 //! little and what was seen often says all. What an answer is worth is the price of what it won; and the same to whoever set that
 //! price, since without it less would have been paid.
 use super::targets::Set;
