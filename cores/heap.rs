@@ -84,7 +84,7 @@ unsafe impl GlobalAlloc for Heap {
     }
 }
 
-/// What libraries in C let go of stays with them, up to [`KEPT`] bytes of each arena of the system's allocator. librdkafka makes
+/// What libraries in C let go of stays with them, up to `KEPT` bytes of each arena of the system's allocator. librdkafka makes
 /// a context of more than a megabyte for each batch that it compresses, and lets go of the messages of a second at once: by
 /// default all that goes back to the kernel each time, to be asked for and cleared page by page again.
 pub fn keep_for_libraries() {
