@@ -13,13 +13,11 @@ use super::{
     json::Reader,
     log::Log,
     ring, until_eof,
+    wire::{self, Wire},
 };
 use flate2::read::GzDecoder;
-use monoio::{
-    buf::IoBufMut as _,
-    io::{AsyncReadRent as _, AsyncWriteRentExt as _},
-    net::{TcpListener, TcpStream},
-};
+use monoio::net::{TcpListener, TcpStream};
+use rustls::ServerConfig;
 use std::{
     cell::{Cell, RefCell},
     io::{self, Read as _, Write as _},
@@ -76,10 +74,10 @@ pub fn serve(
     stats: Arc<Stats>,
     stop: Arc<AtomicBool>,
 ) -> io::Result<()> {
-    serve_logged(listener, character, stats, stop, None)
+    serve_logged(listener, character, stats, stop, (None, None))
 }
 
-/// [`serve`], and each call is written down.
+/// [`serve`], and each call is written down; behind TLS.
 ///
 /// # Errors
 /// Also when the log is not whole, at the end.
@@ -88,7 +86,7 @@ pub fn serve_logged(
     character: Character,
     stats: Arc<Stats>,
     stop: Arc<AtomicBool>,
-    log: Option<Log>,
+    (log, tls): (Option<Log>, Option<Arc<ServerConfig>>),
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     if character.hostile == Some(Hostile::Reset) {
@@ -103,6 +101,7 @@ pub fn serve_logged(
             open: Cell::new(0),
             reader: RefCell::default(),
             log: log.map(RefCell::new),
+            tls,
         });
         monoio::spawn(accept(listener, shared.clone()));
         while !stop.load(Relaxed) {
@@ -121,6 +120,7 @@ struct Shared {
     open: Cell<usize>,
     reader: RefCell<Reader>,
     log: Option<RefCell<Log>>,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 async fn accept(listener: TcpListener, shared: Rc<Shared>) {
@@ -152,8 +152,9 @@ enum After {
     Close,
 }
 
-async fn connection(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
+async fn connection(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let mut stream = Wire::new(stream, shared.tls.as_ref())?;
     let (mut input, mut filled) = (vec![0u8; 4096], 0usize);
     let mut output: Vec<u8> = Vec::with_capacity(4096);
     let mut continued = false;
@@ -163,7 +164,7 @@ async fn connection(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
                 count(&shared.stats.bad_requests);
                 output.clear();
                 output.extend_from_slice(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-                return stream.write_all(output).await.0.map(drop);
+                return stream.write_all(output).await.0;
             }
             Ok(Step::More { expects_continue }) => {
                 if expects_continue && !continued {
@@ -173,8 +174,8 @@ async fn connection(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
                 if filled == input.len() {
                     input.resize(2 * input.len(), 0);
                 }
-                let (read, part) = stream.read(input.slice_mut(filled..)).await;
-                input = part.into_inner();
+                let (read, whole) = stream.read(input, filled).await;
+                input = whole;
                 match read? {
                     0 => return Ok(()),
                     n => filled += n,
@@ -207,7 +208,7 @@ async fn connection(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
     }
 }
 
-async fn abuse(stream: &mut TcpStream, hostile: Hostile, answer: Vec<u8>) -> io::Result<()> {
+async fn abuse(stream: &mut Wire, hostile: Hostile, answer: Vec<u8>) -> io::Result<()> {
     if hostile == Hostile::Reset {
         return Err(io::ErrorKind::ConnectionReset.into());
     }
@@ -406,6 +407,12 @@ pub struct DspSimArgs {
     /// It never answers those calls.
     #[arg(long, requires = "notices")]
     pub deaf: bool,
+    /// Behind TLS: the file with its certificate and those between it and an authority, PEM.
+    #[arg(long, requires = "tls_key", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// The file with the key to it, PEM.
+    #[arg(long, requires = "tls_cert", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
     /// End in order when standard input does.
     #[arg(long)]
     pub until_eof: bool,
@@ -449,6 +456,14 @@ pub fn run(args: DspSimArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let tls = match args.tls_cert.as_deref().zip(args.tls_key.as_deref()).map(|(certs, key)| wire::server(certs, key)) {
+        None => None,
+        Some(Ok(config)) => Some(config),
+        Some(Err(e)) => {
+            eprintln!("dsp-sim: --tls-cert, --tls-key: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
     let (stats, stop) = (Arc::new(Stats::default()), Arc::<AtomicBool>::default());
     if args.until_eof {
         until_eof::set(stop.clone());
@@ -462,7 +477,7 @@ pub fn run(args: DspSimArgs) -> ExitCode {
     if !ring::pin(args.cpu) {
         eprintln!("dsp-sim: cannot pin to CPU {:?}; running unpinned", args.cpu);
     }
-    match serve_logged(listener, character, stats, stop, log) {
+    match serve_logged(listener, character, stats, stop, (log, tls)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("dsp-sim: {e}");
@@ -529,7 +544,7 @@ mod tests {
         let addr = listener.local_addr().expect("its address");
         let (stats, stop) = (Arc::new(Stats::default()), Arc::new(AtomicBool::new(false)));
         let (a, b) = (stats.clone(), stop.clone());
-        let thread = Some(std::thread::spawn(move || serve_logged(listener, character, a, b, log)));
+        let thread = Some(std::thread::spawn(move || serve_logged(listener, character, a, b, (log, None))));
         Running { addr, stats, stop, thread }
     }
 

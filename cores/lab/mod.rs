@@ -30,3 +30,4 @@ mod ring;
 pub mod rng;
 mod timer;
 mod until_eof;
+pub mod wire;
