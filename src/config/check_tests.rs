@@ -1,7 +1,7 @@
 //! Broken files and the mistakes they are told: line, key, nearest right thing.
 use super::*;
 use crate::{
-    config::resolved::{IoDriver, RunnerUp, Settle, Wrapping},
+    config::resolved::{IoDriver, RunnerUp, Settle, TlsRules, Wrapping},
     units::Cpm,
 };
 use proptest::prelude::*;
