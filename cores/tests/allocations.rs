@@ -1,8 +1,12 @@
 //! After warm-up a bidder core allocates nothing for an auction: banner, video and several impressions; bids, no-bids,
 //! timeouts, rejections, refused requests; paid from budgets, not paid, not delivered; over real sockets.
 mod common;
-use common::{Server, ok, post, read_answer};
+use common::{
+    Server, ok, post, read_answer,
+    tls::{self, Authority},
+};
 use outcry::record::labels::{Delivered, LossReason};
+use rustls::version::{TLS12, TLS13};
 use std::{
     alloc::{GlobalAlloc, Layout},
     cell::Cell,
@@ -245,6 +249,36 @@ fn an_auction_allocates_nothing_after_warm_up() {
     assert_eq!(statuses.keys().copied().collect::<Vec<_>>(), [200, 204, 400], "all kinds of answers: {statuses:?}");
     drop(conns);
     assert!(server.totals().counter(outcry::record::labels::Counter::HouseAnswers) > 0, "house ads among them");
+}
+
+/// Behind TLS: rustls makes each record anew, one allocation for each request and one for each answer. No more, and none of ours.
+#[test]
+fn a_call_behind_tls_allocates_its_two_records() {
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let by = Authority::new();
+    let keys = format!("timeout_ms = 8000\nwarm = 4\n{}", by.keys());
+    let dsps = [&TLS13, &TLS12].map(|version| {
+        let addr = tls::dsp(tls::server(by.sign("127.0.0.1", false), &[version], b"http/1.1"), steady);
+        (format!("https://{addr}/bid"), keys.as_str())
+    });
+    let rules = "[auction]\ntmax_max_ms = 10000\ntmax_default_ms = 10000\ndsp_ms = 8000\n";
+    let server = Server::start_urls(&dsps, rules);
+    let mut conn = server.connect();
+    let request = post(&format!(r#"{{"id":"t","tmax":10000,"imp":[{}],"site":{{}}}}"#, IMPS[0]), "").into_bytes();
+    const AUCTIONS: u64 = 50;
+    let mut rounds = Vec::new();
+    // Tickets come behind the handshakes, and pools grow to what the traffic needs.
+    while rounds.len() < 3 || rounds[rounds.len() - 3..].iter().any(|n| *n != rounds[rounds.len() - 1]) {
+        let before = BIDDER_ALLOCATIONS.load(Ordering::Relaxed);
+        for _ in 0..AUCTIONS {
+            conn.write_all(&request).expect("write");
+            assert_eq!(read_answer(&mut conn).status, 200);
+        }
+        rounds.push(BIDDER_ALLOCATIONS.load(Ordering::Relaxed) - before);
+        assert!(rounds.len() < 60, "never steady: {rounds:?}");
+    }
+    println!("allocations in rounds of {AUCTIONS} auctions of two DSPs: {rounds:?}");
+    assert!(rounds[rounds.len() - 1] <= AUCTIONS * 2 * 2, "{rounds:?}");
 }
 
 /// Where notices are taken: it says 204 to whatever comes, and counts what was won or billed.

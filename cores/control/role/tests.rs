@@ -67,6 +67,37 @@ fn ready_is_when_the_last_core_is() {
     assert!(m.handle.ready());
 }
 
+/// A host that moves twice before a core takes it: it hears of the last place, behind the configuration that names the host. A
+/// configuration made later knows of it already.
+#[test]
+fn hosts_that_moved_follow_their_configuration() {
+    let mut m = ready(2);
+    let moved = |last: u8| {
+        Looked::Moved(Moved {
+            host: "dsp.example".to_owned(),
+            addresses: vec![std::net::IpAddr::from([10, 0, 0, last])],
+        })
+    };
+    m.role.reload(Ok(vec![core_config(&["a"]), core_config(&["a"])]), at(S)).unwrap();
+    assert!(m.role.looked(moved(1)).is_some_and(|line| line.contains("10.0.0.1")));
+    assert!(m.role.looked(moved(2)).is_some());
+    assert!(m.role.looked(Looked::Found).is_none());
+    m.role.turn(at(S));
+    for bidder in &mut m.bidders {
+        assert!(matches!(bidder.from_control.pop(), Ok(ToCore::Snapshot(_))));
+        let Ok(ToCore::Moved(moved)) = bidder.from_control.pop() else { panic!("the place") };
+        assert_eq!(moved.addresses, [std::net::IpAddr::from([10, 0, 0, 2])]);
+        assert!(bidder.from_control.pop().is_err());
+    }
+    m.role.looked(moved(3));
+    m.role.reload(Ok(vec![core_config(&["a"]), core_config(&["a"])]), at(S)).unwrap();
+    m.role.turn(at(S));
+    for bidder in &mut m.bidders {
+        assert!(matches!(bidder.from_control.pop(), Ok(ToCore::Snapshot(_))));
+        assert!(bidder.from_control.pop().is_err(), "it knows");
+    }
+}
+
 #[test]
 fn flush_is_stopped_after_the_last_core_and_all_is_clean() {
     let mut m = ready(2);
