@@ -3,6 +3,7 @@ import http.client, os, re, resource, shutil, statistics, subprocess, time
 from benchlib import cells, micro
 from benchlib.kafka import kafka
 from benchlib.notices import notices
+from benchlib.tls import tls
 from benchlib.machine import Quota, Void, get
 
 RATIO_MAX = 1.30        # whole process / floor, 256 clients
@@ -367,4 +368,4 @@ def cores(b):
     ]
 
 
-ALL = dict(cpu256=cpu256, cpu64=cpu64, cpu1024=cpu1024, record=record, durability=durability, money=money, allocs=allocs, parse=parse, own=own, memory=memory, cores=cores, notices=notices, settled=settled, kafka=kafka)
+ALL = dict(cpu256=cpu256, cpu64=cpu64, cpu1024=cpu1024, record=record, durability=durability, money=money, allocs=allocs, parse=parse, own=own, memory=memory, cores=cores, notices=notices, settled=settled, tls=tls, kafka=kafka)
