@@ -28,6 +28,7 @@ impl Offers {
     /// Of this request, to the DSPs of `targets`. Nobody is offered media it does not buy, refused impressions, those of private
     /// auctions none of whose deals its seats may use, floors that cannot be computed, and anything when the request lists none
     /// of its seats.
+    #[inline]
     pub fn of(s: &Start<'_>, targets: &Targets) -> Offers {
         let r = s.request;
         let mut offers = Offers { eligible: 0, wanted: 0, on_deal: 0, imps: [0; IMPS_MAX], count: 0 };
@@ -75,6 +76,9 @@ impl Offers {
     /// The impressions that the DSP at this place of the configuration is offered, as bits.
     #[inline]
     pub fn to(&self, dsp: usize) -> u64 {
+        if self.count == 1 {
+            return self.imps[0] >> dsp & 1;
+        }
         let imps = self.imps[..self.count].iter().enumerate();
         imps.fold(0, |imps, (at, set)| imps | (set >> dsp & 1) << at)
     }

@@ -2,23 +2,124 @@
 //! Owns: one table. Runs on: made beside the hot path, read on each bidder core. Called by: [`super::targets`].
 //! Never: allocates when asked. A text that merely has the hash of another is not taken for it.
 use super::targets::Set;
-use crate::{limits::RECORD_TEXT_MAX, openrtb::text::Text, units::hash_bytes};
+use crate::{
+    limits::RECORD_TEXT_MAX,
+    openrtb::text::Text,
+    units::{hash_bytes, mix},
+};
 
 /// Longest text that can be named, in bytes: [`RECORD_TEXT_MAX`] characters.
 const TEXT_BYTES: usize = 4 * RECORD_TEXT_MAX;
-/// Longest country, language or category: `IAB26-4` and some room.
-const CODE_BYTES: usize = 16;
+/// Longest code: `IAB26-40`.
+const CODE_BYTES: usize = 8;
 
-/// How texts are compared.
+/// How codes are compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Case {
-    /// As they stand.
-    #[default]
-    Exact,
     /// Letters of ASCII in any case; named in upper case.
+    #[default]
     Upper,
     /// The part before a dash (`en-GB`), in any case; named in lower case.
     Lower,
+}
+
+/// Countries, languages or categories: each is one number, its bytes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Codes {
+    case: Case,
+    /// Open addressing, at most half of them taken; nobody wants a free one.
+    slots: Vec<(u64, Set)>,
+}
+
+/// A code of a request: all of it, and the part before its dash if it has one; 0: none that can be named.
+struct Code {
+    whole: u64,
+    above: u64,
+}
+
+impl Codes {
+    /// Of codes and who named them; a code may come several times.
+    pub(super) fn new<'a>(case: Case, all: impl Iterator<Item = (&'a str, Set)> + Clone) -> Codes {
+        let count = all.clone().count();
+        if count == 0 {
+            return Codes::default();
+        }
+        let mut codes = Codes { case, slots: vec![(0, 0); (2 * count).next_power_of_two()] };
+        for (text, dsps) in all {
+            let code = codes.code(text.bytes()).whole;
+            if code != 0 && dsps != 0 {
+                let at = codes.place(code);
+                codes.slots[at].0 = code;
+                codes.slots[at].1 |= dsps;
+            }
+        }
+        codes
+    }
+
+    /// Nothing is named.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    #[inline]
+    fn place(&self, code: u64) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut at = (mix(code) >> 32) as usize & mask;
+        // At least half of the slots are free: this ends.
+        while self.slots[at].1 != 0 && self.slots[at].0 != code {
+            at = (at + 1) & mask;
+        }
+        at
+    }
+
+    #[inline]
+    fn code(&self, bytes: impl Iterator<Item = u8>) -> Code {
+        let (mut whole, mut above, mut len) = (0u64, 0, 0);
+        for b in bytes {
+            let b = match self.case {
+                Case::Lower if b == b'-' => break,
+                Case::Lower => b.to_ascii_lowercase(),
+                Case::Upper => b.to_ascii_uppercase(),
+            };
+            if b == b'-' && above == 0 {
+                above = whole;
+            }
+            len += 1;
+            // Longer than any, or with a byte that none has.
+            if len > CODE_BYTES || b == 0 {
+                return Code { whole: 0, above };
+            }
+            whole = whole << 8 | u64::from(b);
+        }
+        Code { whole, above }
+    }
+
+    #[inline]
+    fn read(&self, text: Text, body: &[u8]) -> Code {
+        if text.escaped() { self.code(text.bytes(body)) } else { self.code(text.raw(body).iter().copied()) }
+    }
+
+    #[inline]
+    fn find_code(&self, code: u64) -> Set {
+        if code == 0 { 0 } else { self.slots[self.place(code)].1 }
+    }
+
+    /// Who named this code of a request.
+    #[inline]
+    pub(super) fn find(&self, text: Text, body: &[u8]) -> Set {
+        if self.slots.is_empty() { 0 } else { self.find_code(self.read(text, body).whole) }
+    }
+
+    /// Who named this category, or the one above it: `IAB1` is above `IAB1-3`.
+    #[inline]
+    pub(super) fn find_tiers(&self, category: Text, body: &[u8]) -> Set {
+        if self.slots.is_empty() {
+            return 0;
+        }
+        let code = self.read(category, body);
+        self.find_code(code.whole) | self.find_code(code.above)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,7 +134,6 @@ struct Slot {
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Named {
-    case: Case,
     /// Open addressing, at most half of them taken.
     slots: Vec<Slot>,
     texts: Vec<u8>,
@@ -42,13 +142,13 @@ pub(super) struct Named {
 
 impl Named {
     /// Of texts and who named them; a text may come several times.
-    pub(super) fn new<'a>(case: Case, all: impl Iterator<Item = (&'a str, Set)> + Clone) -> Named {
+    pub(super) fn new<'a>(all: impl Iterator<Item = (&'a str, Set)> + Clone) -> Named {
         let count = all.clone().count();
         if count == 0 {
             return Named::default();
         }
         let slots = vec![Slot::default(); (2 * count).next_power_of_two()];
-        let mut named = Named { case, slots, texts: Vec::new(), longest: 0 };
+        let mut named = Named { slots, texts: Vec::new(), longest: 0 };
         for (text, dsps) in all.filter(|(text, dsps)| !text.is_empty() && text.len() <= TEXT_BYTES && *dsps != 0) {
             let text = text.as_bytes();
             let hash = hash_bytes(0, text);
@@ -97,54 +197,23 @@ impl Named {
     #[inline]
     pub(super) fn find(&self, text: Text, body: &[u8]) -> Set {
         if self.slots.is_empty() {
-            return 0;
+            0
+        } else if text.escaped() {
+            self.find_escaped(text, body)
+        } else {
+            self.find_plain(text.raw(body))
         }
-        match self.case {
-            Case::Exact if text.escaped() => self.find_whole(self.plain(text, body, &mut [0; TEXT_BYTES])),
-            Case::Exact => self.find_plain(text.raw(body)),
-            Case::Upper | Case::Lower => self.find_whole(self.plain(text, body, &mut [0; CODE_BYTES])),
-        }
     }
 
-    /// Who named this category, or the one above it: `IAB1` is above `IAB1-3`.
-    pub(super) fn find_tiers(&self, category: Text, body: &[u8]) -> Set {
-        if self.slots.is_empty() {
-            return 0;
-        }
-        let mut room = [0; CODE_BYTES];
-        let (plain, whole) = self.plain(category, body, &mut room);
-        let above = plain.iter().position(|b| *b == b'-').map_or(0, |dash| self.find_plain(&plain[..dash]));
-        self.find_whole((plain, whole)) | above
-    }
-
-    #[inline]
-    fn find_whole(&self, (text, whole): (&[u8], bool)) -> Set {
-        if whole { self.find_plain(text) } else { 0 }
-    }
-
-    /// The text as it would have been named, as far as there is room; and is that all of it?
-    #[inline]
-    fn plain<'r>(&self, text: Text, body: &[u8], room: &'r mut [u8]) -> (&'r [u8], bool) {
-        if text.escaped() { self.fold(text.bytes(body), room) } else { self.fold(text.raw(body).iter().copied(), room) }
-    }
-
-    #[inline]
-    fn fold<'r>(&self, bytes: impl Iterator<Item = u8>, room: &'r mut [u8]) -> (&'r [u8], bool) {
-        let mut len = 0;
-        for b in bytes {
-            if self.case == Case::Lower && b == b'-' {
-                break;
-            }
+    #[cold]
+    fn find_escaped(&self, text: Text, body: &[u8]) -> Set {
+        let (mut room, mut len) = ([0; TEXT_BYTES], 0);
+        for b in text.bytes(body) {
             // Longer than anything that can be named.
-            let Some(place) = room.get_mut(len) else { return (room, false) };
-            *place = match self.case {
-                Case::Exact => b,
-                Case::Upper => b.to_ascii_uppercase(),
-                Case::Lower => b.to_ascii_lowercase(),
-            };
-            len += 1;
+            let Some(place) = room.get_mut(len) else { return 0 };
+            (*place, len) = (b, len + 1);
         }
-        (&room[..len], true)
+        self.find_plain(&room[..len])
     }
 }
 
@@ -159,7 +228,7 @@ mod tests {
     #[test]
     fn a_text_leads_to_all_who_named_it_and_to_nobody_else() {
         let all: Vec<String> = (0..300).map(|i| format!("pub-{}", i % 100)).collect();
-        let named = Named::new(Case::Exact, all.iter().enumerate().map(|(i, t)| (t.as_str(), 1 << (i / 100))));
+        let named = Named::new(all.iter().enumerate().map(|(i, t)| (t.as_str(), 1 << (i / 100))));
         for i in 0..100 {
             let text = format!("pub-{i}");
             assert_eq!(named.find(at(&text), text.as_bytes()), 0b111, "{text}");
@@ -169,19 +238,20 @@ mod tests {
         }
         let escaped = r"p\u0075b-7";
         assert_eq!(named.find(at(escaped), escaped.as_bytes()), 0b111);
-        assert_eq!(Named::new(Case::Exact, std::iter::empty()).find(at("a"), b"a"), 0);
+        assert_eq!(Named::new(std::iter::empty()).find(at("a"), b"a"), 0);
     }
 
     #[test]
     fn cases_and_tiers() {
-        let named = |case, text| Named::new(case, std::iter::once((text, 1)));
+        let named = |case, text| Codes::new(case, std::iter::once((text, 1)));
         let upper = named(Case::Upper, "DEU");
         let lower = named(Case::Lower, "en");
         let iab1 = named(Case::Upper, "IAB1");
         let iab13 = named(Case::Upper, "IAB1-3");
-        let find = |n: &Named, text: &str| n.find(at(text), text.as_bytes());
-        let tiers = |n: &Named, text: &str| n.find_tiers(at(text), text.as_bytes());
-        assert_eq!((find(&upper, "deu"), find(&upper, "DE")), (1, 0));
+        let find = |n: &Codes, text: &str| n.find(at(text), text.as_bytes());
+        let tiers = |n: &Codes, text: &str| n.find_tiers(at(text), text.as_bytes());
+        assert_eq!((find(&upper, "deu"), find(&upper, "DE"), find(&upper, r"\u0000DEU")), (1, 0, 0));
+        assert_eq!((find(&upper, r"\u0044EU"), find(&upper, ""), find(&upper, "DEUDEUDEU")), (1, 0, 0));
         assert_eq!((find(&lower, "EN"), find(&lower, "en-GB"), find(&lower, "eng")), (1, 1, 0));
         assert_eq!((tiers(&iab1, "IAB1-3"), tiers(&iab1, "iab1"), tiers(&iab1, "IAB10")), (1, 1, 0));
         assert_eq!((tiers(&iab13, "IAB1-3"), tiers(&iab13, "IAB1"), tiers(&iab13, "IAB1-31")), (1, 0, 0));

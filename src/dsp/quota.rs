@@ -69,6 +69,8 @@ pub struct Quotas {
     config_id: u64,
     names: Vec<String>,
     limited: Set,
+    /// Of those, the ones in whose buckets there was not one request when they were looked at.
+    dry: Set,
     buckets: Vec<Bucket>,
     wanted: Vec<u32>,
     told_ns: u64,
@@ -97,6 +99,7 @@ impl Quotas {
         *self = Quotas {
             config_id,
             limited: dsps.iter().enumerate().fold(0, |set, (at, dsp)| set | Set::from(dsp.qps.is_some()) << at),
+            dry: Set::MAX,
             buckets: buckets.collect(),
             names: dsps.iter().map(|dsp| dsp.name.clone()).collect(),
             wanted: vec![0; dsps.len()],
@@ -114,14 +117,13 @@ impl Quotas {
     #[inline]
     pub fn spent(&mut self, of: Set, now_ns: u64) -> Set {
         let mut spent = 0;
-        for at in members(of & self.limited) {
+        // What has come since is looked at when it is needed, and when some is taken.
+        for at in members(of & self.limited & self.dry) {
             let bucket = &mut self.buckets[at];
-            // What has come since is looked at when it is needed, and when some is taken.
-            if bucket.tokens >= ONE {
-                continue;
-            }
             bucket.fill(now_ns);
-            if bucket.tokens < ONE {
+            if bucket.tokens >= ONE {
+                self.dry &= !(1 << at);
+            } else {
                 self.wanted[at] = self.wanted[at].saturating_add(1);
                 spent |= 1 << at;
             }
@@ -137,6 +139,7 @@ impl Quotas {
             // First: else what was saved and what has come since would both be spent at once.
             bucket.fill(now_ns);
             bucket.tokens = bucket.tokens.saturating_sub(ONE);
+            self.dry |= Set::from(bucket.tokens < ONE) << dsp;
             self.wanted[dsp] = self.wanted[dsp].saturating_add(1);
         }
     }
@@ -165,6 +168,8 @@ impl Quotas {
             for at in members(self.limited) {
                 self.buckets[at].set(letter.shares[at], now_ns);
             }
+            // A bucket that has become smaller may hold less.
+            self.dry = Set::MAX;
         }
         (self.letter, self.away) = (Some(letter), false);
     }

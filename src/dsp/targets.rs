@@ -5,7 +5,7 @@
 //! A set is one word, a bit for each DSP in the order of the configuration. Every list that a DSP leaves empty means "any".
 //! What a request does not say is not in a list of countries, devices, channels or publishers; where most requests are silent
 //! (language, categories, sizes of a banner) silence is not held against it.
-use super::named::{Case, Named};
+use super::named::{Case, Codes, Named};
 use crate::{
     config::resolved::{BuyerUid, Dsp, RateTable},
     limits::DSPS_MAX,
@@ -54,21 +54,21 @@ pub struct Buys {
     pub secure_needed: bool,
 }
 
-/// A list that only says what is allowed: who has none, and who wants a value.
+/// A list of codes that are allowed: who has none, and who wants a value.
 #[derive(Clone, Debug, Default)]
 struct Allowed {
     any: Set,
-    named: Named,
+    codes: Codes,
 }
 
 impl Allowed {
     fn new<'a>(dsps: &'a [Dsp], case: Case, list: impl Fn(&'a Dsp) -> &'a [String]) -> Allowed {
-        Allowed { any: set(dsps, |d| list(d).is_empty()), named: named(dsps, case, list) }
+        Allowed { any: set(dsps, |d| list(d).is_empty()), codes: Codes::new(case, named(dsps, &list)) }
     }
 
     #[inline]
     fn of(&self, all: Set, text: Text, body: &[u8]) -> Set {
-        if self.any == all { all } else { self.any | self.named.find(text, body) }
+        if self.any == all { all } else { self.any | self.codes.find(text, body) }
     }
 }
 
@@ -91,11 +91,12 @@ pub struct Targets {
     countries: Allowed,
     devices: [Set; DEVICES],
     channels: [Set; Channel::ALL.len()],
-    publishers: Allowed,
+    any_publisher: Set,
+    publishers: Named,
     publishers_not: Named,
     languages: Allowed,
     categories: Allowed,
-    categories_not: Named,
+    categories_not: Codes,
     needs_id: Set,
     /// Of those, who may read the request's own `user.buyeruid`.
     reads_own_id: Set,
@@ -112,9 +113,13 @@ fn set<'a>(dsps: &'a [Dsp], is: impl Fn(&'a Dsp) -> bool) -> Set {
     dsps.iter().take(DSPS_MAX).enumerate().fold(0, |set, (at, dsp)| set | Set::from(is(dsp)) << at)
 }
 
-fn named<'a>(dsps: &'a [Dsp], case: Case, list: impl Fn(&'a Dsp) -> &'a [String]) -> Named {
+/// Each text that somebody named, and who that is.
+fn named<'a, 'l, F: Fn(&'a Dsp) -> &'a [String]>(
+    dsps: &'a [Dsp],
+    list: &'l F,
+) -> impl Iterator<Item = (&'a str, Set)> + Clone + use<'a, 'l, F> {
     let each = dsps.iter().take(DSPS_MAX).enumerate();
-    Named::new(case, each.flat_map(|(at, dsp)| list(dsp).iter().map(move |text| (text.as_str(), 1 << at))))
+    each.flat_map(move |(at, dsp)| list(dsp).iter().map(move |text| (text.as_str(), 1 << at)))
 }
 
 impl Targets {
@@ -140,7 +145,7 @@ impl Targets {
             priced: set(dsps, |d| d.currencies.is_empty() || d.currencies.iter().any(|c| rates.rate(*c).is_some())),
             media: std::array::from_fn(medium),
             any_seat: set(dsps, |d| d.seats.is_empty()),
-            seats: named(dsps, Case::Exact, |d| &d.seats),
+            seats: Named::new(named(dsps, &|d| &d.seats)),
             seats_of: dsps.iter().take(DSPS_MAX).map(|d| d.seats.clone()).collect(),
             plain: set(dsps, |d| {
                 let b = &d.buys;
@@ -152,19 +157,20 @@ impl Targets {
             countries: Allowed::new(dsps, Case::Upper, |d| &d.buys.countries),
             devices: std::array::from_fn(device),
             channels: std::array::from_fn(channel),
-            publishers: Allowed::new(dsps, Case::Exact, |d| &d.buys.publishers),
-            publishers_not: named(dsps, Case::Exact, |d| &d.buys.publishers_not),
+            any_publisher: set(dsps, |d| d.buys.publishers.is_empty()),
+            publishers: Named::new(named(dsps, &|d| &d.buys.publishers)),
+            publishers_not: Named::new(named(dsps, &|d| &d.buys.publishers_not)),
             languages: Allowed::new(dsps, Case::Lower, |d| &d.buys.languages),
             categories: Allowed::new(dsps, Case::Upper, |d| &d.buys.categories),
-            categories_not: named(dsps, Case::Upper, |d| &d.buys.categories_not),
+            categories_not: Codes::new(Case::Upper, named(dsps, &|d| &d.buys.categories_not)),
             needs_id,
             reads_own_id: set(dsps, |d| d.buys.buyeruid_needed && d.buyeruid == BuyerUid::Request),
-            id_names: Named::new(Case::Exact, ids.map(|(at, d)| (d.name.as_str(), 1 << at))),
+            id_names: Named::new(ids.map(|(at, d)| (d.name.as_str(), 1 << at))),
             any_size: set(dsps, |d| d.buys.sizes.is_empty()),
             sizes,
             needs_secure: set(dsps, |d| d.buys.secure_needed),
             lists_deals: set(dsps, |d| !d.buys.deals.is_empty()),
-            deals: named(dsps, Case::Exact, |d| &d.buys.deals),
+            deals: Named::new(named(dsps, &|d| &d.buys.deals)),
         }
     }
 
@@ -219,7 +225,9 @@ impl Targets {
         let device = (r.devicetype as usize) * usize::from((r.devicetype as usize) < DEVICES);
         let mut set = self.devices[device] & self.channels[r.channel as usize];
         set &= self.countries.of(all, r.country, body);
-        set &= self.publishers.of(all, r.publisher_id, body);
+        if self.any_publisher != all {
+            set &= self.any_publisher | self.publishers.find(r.publisher_id, body);
+        }
         if !self.publishers_not.is_empty() {
             set &= !self.publishers_not.find(r.publisher_id, body);
         }
@@ -243,7 +251,7 @@ impl Targets {
         let (mut wanted, mut not, mut some) = (self.categories.any, 0, false);
         for cat in cats.iter().filter(|cat| !cat.is_empty()) {
             some = true;
-            wanted |= self.categories.named.find_tiers(*cat, body);
+            wanted |= self.categories.codes.find_tiers(*cat, body);
             not |= self.categories_not.find_tiers(*cat, body);
         }
         if some { wanted & !not } else { self.all }

@@ -105,6 +105,8 @@ impl Kind {
 pub struct Worths {
     /// In the order of the configuration; empty: nothing is learned.
     names: Vec<String>,
+    /// The DSPs, those in front that are worth more in all: who comes first in a choice is seldom overtaken.
+    order: Vec<u8>,
     all: Vec<Means>,
     formats: Vec<Means>,
     places: Vec<Place>,
@@ -130,7 +132,20 @@ impl Worths {
                 self.all.iter_mut().chain(&mut self.formats).chain(self.places.iter_mut().map(|p| &mut p.means));
             means.for_each(|means| means.reorder(&from));
         }
+        self.order = (0..names.len() as u8).collect();
         self.names = names;
+    }
+
+    /// Moves a DSP one place forward or back, towards where its mean belongs.
+    fn reorder(&mut self, dsp: usize) {
+        let Some(all) = self.all.first() else { return };
+        let Some(at) = self.order.iter().position(|d| usize::from(*d) == dsp) else { return };
+        let mean = |at: usize| self.order.get(at).map(|d| all.mean[usize::from(*d)]);
+        if at > 0 && mean(at - 1) < mean(at) {
+            self.order.swap(at - 1, at);
+        } else if mean(at + 1) > mean(at) {
+            self.order.swap(at, at + 1);
+        }
     }
 
     /// Is there anything to be learned?
@@ -153,6 +168,10 @@ impl Worths {
         let above = format.mean[dsp];
         if let Some(means) = take_place(&mut self.places, kind) {
             means.add(dsp, worth, Some(above), WINDOWS[2]);
+        }
+        // Who brings nothing is overtaken by those who bring something.
+        if worth > 0 {
+            self.reorder(dsp);
         }
     }
 
@@ -180,7 +199,7 @@ impl Worths {
         let at = kind.place();
         let places = self.places.get(at..at + 2).unwrap_or(&[]);
         let place = places.iter().find(|p| p.tag == kind.tag).map_or(format, |p| &p.means);
-        View { all: self.all.first().unwrap_or(&NONE), format, place }
+        View { order: &self.order, all: self.all.first().unwrap_or(&NONE), format, place }
     }
 }
 
@@ -216,6 +235,7 @@ fn take_place(places: &mut [Place], kind: Kind) -> Option<&mut Means> {
 
 /// What is known of all DSPs in requests of one kind.
 pub(super) struct View<'a> {
+    order: &'a [u8],
     all: &'a Means,
     format: &'a Means,
     place: &'a Means,
@@ -226,12 +246,22 @@ impl View<'_> {
     /// whom that is not known, who was asked least in front.
     #[inline(always)]
     pub(super) fn ranks(&self, of: Set, mut tell: impl FnMut(usize, u64)) {
-        let View { all, format, place } = *self;
+        let View { order, all, format, place } = *self;
         let known = of & all.known;
-        members(known & place.known).for_each(|at| tell(at, place.mean[at]));
-        let known = known & !place.known;
-        members(known & format.known).for_each(|at| tell(at, format.mean[at]));
-        members(known & !format.known).for_each(|at| tell(at, all.mean[at]));
+        for &at in order {
+            let at = usize::from(at) % DSPS_MAX;
+            if known >> at & 1 == 0 {
+                continue;
+            }
+            let means = if place.known >> at & 1 == 1 {
+                place
+            } else if format.known >> at & 1 == 1 {
+                format
+            } else {
+                all
+            };
+            tell(at, means.mean[at]);
+        }
         members(of & !all.known).for_each(|at| tell(at, UNKNOWN + u64::from(TRIALS - all.seen[at])));
     }
 }
