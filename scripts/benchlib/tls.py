@@ -81,7 +81,8 @@ def product(b, secure, posts):
         before = served(b, process)
         done = exchange(port, posts[:AUCTIONS], answer)
         cycles = (served(b, process) - before) / done * b.clock_ghz()
-        if bids[0] < done * 0.9:
+        # The character bids for banners and videos of one size alone: seven of eight requests of the mix.
+        if bids[0] < done * 0.85:
             raise Void(f"{bids[0]} bids in {done} answers")
         page = get(admin, "/metrics")
         value = {k: float(v) for k, v in (line.rsplit(" ", 1) for line in page.splitlines() if line[0] != "#")}
