@@ -6,20 +6,17 @@ mod exchanges;
 mod reaching;
 
 use super::{
-    address::Endpoint,
     kind::{Kind, Placed, Wrong},
     mistake::{Mistake, quoted},
     raw::{Found, Mended, Places, Raw, describe, mend},
-    resolved::{AuctionRules, BudgetRules, Config, Cpus, Dsp, Http, RateTable, RawRules, RecordRules, SchainNode},
+    resolved::{AuctionRules, BudgetRules, Config, Cpus, Http, RateTable, RawRules, RecordRules, SchainNode},
     schema::{self, Fallback, Key, Section, Shape},
     suggest,
 };
 use crate::{
-    dsp::{breaker, health, learned, trouble},
     journal::PAGE,
-    openrtb::request::Media,
     record::digest::digest,
-    units::{Currency, MS, Probability, Rate},
+    units::{Currency, Rate},
 };
 use std::net::SocketAddr;
 use toml::de::{DeTable, DeValue};
@@ -70,14 +67,14 @@ pub(super) struct Got<T> {
     /// Where it stands; the section's place when it is a default.
     pub(super) at: usize,
     /// Somebody wrote it.
-    written: bool,
+    pub(super) written: bool,
     /// It is no stand-in: rules between keys may look at it.
     pub(super) sound: bool,
 }
 
 impl Got<u64> {
     /// A default that follows another key: never above it.
-    fn at_most(mut self, other: &Got<u64>) -> Got<u64> {
+    pub(super) fn at_most(mut self, other: &Got<u64>) -> Got<u64> {
         if !self.written {
             self.value = self.value.min(other.value);
         }
@@ -379,7 +376,7 @@ impl Checker<'_, '_> {
     }
 
     /// `key` must not be above `other`.
-    fn not_above(&mut self, key: &str, got: &Got<u64>, other_key: &str, other: &Got<u64>) {
+    pub(super) fn not_above(&mut self, key: &str, got: &Got<u64>, other_key: &str, other: &Got<u64>) {
         if got.sound && other.sound && got.value > other.value {
             // The one that was written is the one to be changed.
             let (allowed, nearest) = (format!("at most {other_key}, which is {}", other.value), other.value);
@@ -424,7 +421,7 @@ impl Checker<'_, '_> {
     }
 
     /// `key` must be below `other`.
-    fn below(&mut self, key: &str, got: &Got<u64>, other_key: &str, other: &Got<u64>) {
+    pub(super) fn below(&mut self, key: &str, got: &Got<u64>, other_key: &str, other: &Got<u64>) {
         if got.sound && other.sound && got.value >= other.value {
             if got.written || !other.written {
                 let allowed = format!("less than {other_key}, which is {}", other.value);
@@ -488,7 +485,7 @@ impl Checker<'_, '_> {
     }
 
     /// Every currency that is named has a rate.
-    fn rated(&mut self, key: &str, named: &[Placed<Currency>], rates: &Got<RateTable>) -> Vec<Currency> {
+    pub(super) fn rated(&mut self, key: &str, named: &[Placed<Currency>], rates: &Got<RateTable>) -> Vec<Currency> {
         // A table that could not be read is a mistake of its own already.
         for currency in named.iter().filter(|c| rates.sound && rates.value.rate(c.value).is_none()) {
             let known: Vec<&str> = rates.value.rates.iter().map(|r| r.0.as_str()).collect();
@@ -511,115 +508,6 @@ impl Checker<'_, '_> {
                 self.rule(got.at, key.to_owned(), found, "each one once".to_owned(), None);
             }
             None => seen.push((got.value.clone(), got.at)),
-        }
-    }
-
-    fn dsps(
-        &mut self,
-        tables: &[Table<'_, '_>],
-        rates: &Got<RateTable>,
-        dsp_ms: &Got<u64>,
-        dsp_min_ms: &Got<u64>,
-    ) -> Vec<Dsp> {
-        let mut names = Vec::new();
-        let mut out = Vec::with_capacity(tables.len());
-        for &table in tables {
-            let name = self.get(table, &schema::DSP_NAME);
-            self.once("dsp.name", &name, &mut names);
-            let Endpoint { secure, host, port, path } = self.get(table, &schema::URL).value;
-            let tls = self.tls(table, secure);
-            let hosts = self.find(table, &schema::NOTICE_HOSTS);
-            let hosts = hosts.map(|hosts| hosts.value.into_iter().map(|host| host.value).collect());
-            let timeout = self.get(table, &schema::TIMEOUT_MS).at_most(dsp_ms);
-            self.not_above("dsp.timeout_ms", &timeout, "auction.dsp_ms", dsp_ms);
-            // Else it would never be asked. Its own timeout is to be changed, if it has one.
-            let least = Got { written: dsp_min_ms.written && !timeout.written, ..*dsp_min_ms };
-            if dsp_min_ms.value < dsp_ms.value {
-                self.not_above("auction.dsp_min_ms", &least, "dsp.timeout_ms", &timeout);
-            }
-            let connections = self.get(table, &schema::DSP_CONNECTIONS);
-            let warm = self.get(table, &schema::WARM).at_most(&connections);
-            self.not_above("dsp.warm", &warm, "dsp.connections", &connections);
-            let health = self.health(table, &timeout, &connections);
-            let currencies = self.get(table, &schema::DSP_CURRENCIES);
-            let media = self.get(table, &schema::MEDIA).value;
-            let seats = self.get(table, &schema::SEATS).value;
-            out.push(Dsp {
-                name: name.value,
-                // Notices are told in the clear: not to a port where that is not understood.
-                notice_hosts: hosts.unwrap_or_else(|| Vec::from_iter((!secure).then(|| (host.clone(), port)))),
-                host,
-                port,
-                path,
-                tls,
-                headers: self.get(table, &schema::HEADERS).value,
-                media: media.iter().fold(Media::default(), |all, m| all.with(m.value)),
-                seats: seats.into_iter().map(|s| s.value).collect(),
-                currencies: self.rated("dsp.currencies", &currencies.value, rates),
-                buys: self.buys(table),
-                qps: self.find(table, &schema::QPS).map(|qps| qps.value),
-                timeout_ms: timeout.ms(),
-                warm: warm.size(),
-                connections: connections.size(),
-                idle_ms: self.get(table, &schema::DSP_IDLE_MS).value,
-                health,
-                gzip: self.get(table, &schema::GZIP).value,
-                answer_bytes: self.get(table, &schema::ANSWER_BYTES).size(),
-                buyeruid: self.get(table, &schema::BUYERUID).value,
-                unbudgeted: self.get(table, &schema::UNBUDGETED).value,
-                price_max: self.find(table, &schema::PRICE_MAX).map(|price| price.value),
-                price_keys: self.find(table, &schema::PRICE_KEYS).map(|keys| keys.value),
-                default_account: self.find(table, &schema::DEFAULT_ACCOUNT).map(|name| name.value),
-            });
-        }
-        self.one_key_a_host(tables, &out);
-        out
-    }
-
-    fn health(&mut self, table: Table<'_, '_>, timeout: &Got<u64>, connections: &Got<u64>) -> health::Rules {
-        let fair = self.get(table, &schema::FAIR_MS).at_most(timeout);
-        self.not_above("dsp.fair_ms", &fair, "dsp.timeout_ms", timeout);
-        let least = self.get(table, &schema::DEADLINE_LEAST_MS).at_most(timeout);
-        self.not_above("dsp.deadline_least_ms", &least, "dsp.timeout_ms", timeout);
-        health::Rules {
-            breaker: self.get(table, &schema::BREAKER).value,
-            opens: breaker::Rules {
-                failures: self.get(table, &schema::BREAKER_FAILURES).value as u32,
-                percent: self.get(table, &schema::BREAKER_PERCENT).value as u32,
-                open_ns: self.get(table, &schema::BREAKER_OPEN_MS).value * MS,
-            },
-            fair_ns: fair.value * MS,
-            limit: self.get(table, &schema::IN_FLIGHT_LIMIT).value,
-            concurrency: connections.value,
-            trouble: trouble::Rules {
-                on: self.get(table, &schema::TROUBLE).value,
-                percent: self.get(table, &schema::TROUBLE_PERCENT).value as u32,
-                least: Probability::nearest(self.get(table, &schema::ASKED_PERCENT_LEAST).value * 100),
-            },
-            skips: self.get(table, &schema::LEARNED_TIME).value,
-            deadline: learned::Rules {
-                on: self.get(table, &schema::LEARNED_DEADLINE).value,
-                most_ns: timeout.value * MS,
-                least_ns: least.value * MS,
-            },
-        }
-    }
-
-    /// What fills a price in when the notice comes knows the host and not the DSP.
-    fn one_key_a_host(&mut self, tables: &[Table<'_, '_>], dsps: &[Dsp]) {
-        for (at, dsp) in dsps.iter().enumerate() {
-            let shares = |other: &&Dsp| {
-                other.price_keys != dsp.price_keys
-                    && other.notice_hosts.iter().any(|host| dsp.notice_hosts.contains(host))
-            };
-            if let Some(other) = dsps[..at].iter().find(shares) {
-                let found = format!(
-                    "other keys than those of {}, with which it shares a host for notices",
-                    quoted(&other.name)
-                );
-                let allowed = "the same price_keys, or notice_hosts of its own".to_owned();
-                self.rule(tables[at].at, "dsp.price_keys".to_owned(), found, allowed, None);
-            }
         }
     }
 }

@@ -2,6 +2,7 @@
 use super::*;
 use crate::{
     config::resolved::{IoDriver, RunnerUp, Settle, TlsRules, Wrapping},
+    openrtb::request::Media,
     units::Cpm,
 };
 use proptest::prelude::*;

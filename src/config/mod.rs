@@ -10,6 +10,7 @@ mod address;
 pub mod budgets;
 mod buys;
 mod check;
+mod dsps;
 pub mod explanation;
 mod house;
 pub mod kafka;

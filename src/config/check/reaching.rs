@@ -3,6 +3,7 @@
 use super::{Checker, Table};
 use crate::{
     config::{
+        dsps,
         resolved::{DnsRules, TlsRules},
         schema,
     },
@@ -19,9 +20,9 @@ impl Checker<'_, '_> {
         DnsRules { servers: servers.into_iter().map(|server| server.value).collect(), times }
     }
 
-    pub(super) fn tls(&mut self, table: Table<'_, '_>, secure: bool) -> Option<TlsRules> {
-        let file = self.find(table, &schema::CA_FILE);
-        let anybody = self.get(table, &schema::ANY_CERTIFICATE);
+    pub(in crate::config) fn tls(&mut self, table: Table<'_, '_>, secure: bool) -> Option<TlsRules> {
+        let file = self.find(table, &dsps::CA_FILE);
+        let anybody = self.get(table, &dsps::ANY_CERTIFICATE);
         let (file_at, any_at) = (file.as_ref().map(|f| f.at), anybody.value.then_some(anybody.at));
         let mut refuse = |at: Option<usize>, key: &str, found: &str, allowed: &str| {
             if let Some(at) = at {
