@@ -266,19 +266,19 @@ fn a_call_behind_tls_allocates_its_two_records() {
     let mut conn = server.connect();
     let request = post(&format!(r#"{{"id":"t","tmax":10000,"imp":[{}],"site":{{}}}}"#, IMPS[0]), "").into_bytes();
     const AUCTIONS: u64 = 50;
+    const RECORDS: u64 = AUCTIONS * 2 * 2;
     let mut rounds = Vec::new();
-    // Tickets come behind the handshakes, and pools grow to what the traffic needs.
-    while rounds.len() < 3 || rounds[rounds.len() - 3..].iter().any(|n| *n != rounds[rounds.len() - 1]) {
+    // Tickets come behind the handshakes, pools grow to what the traffic needs, and on a busy machine an answer comes in two pieces.
+    while rounds.len() < 3 || rounds[rounds.len() - 3..] != [RECORDS; 3] {
         let before = BIDDER_ALLOCATIONS.load(Ordering::Relaxed);
         for _ in 0..AUCTIONS {
             conn.write_all(&request).expect("write");
             assert_eq!(read_answer(&mut conn).status, 200);
         }
         rounds.push(BIDDER_ALLOCATIONS.load(Ordering::Relaxed) - before);
-        assert!(rounds.len() < 60, "never steady: {rounds:?}");
+        assert!(rounds.len() < 60, "never {RECORDS} and no more: {rounds:?}");
     }
     println!("allocations in rounds of {AUCTIONS} auctions of two DSPs: {rounds:?}");
-    assert!(rounds[rounds.len() - 1] <= AUCTIONS * 2 * 2, "{rounds:?}");
 }
 
 /// Where notices are taken: it says 204 to whatever comes, and counts what was won or billed.

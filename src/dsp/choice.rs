@@ -19,13 +19,6 @@ use crate::{
 const LOT_STREAM: u64 = 0x6c6f_7400;
 /// Whoever could not be asked makes room for others; after so many times the auction is content with whom it has.
 const ROUNDS: u32 = 3;
-/// Set in a rank: on a deal.
-const DEAL: u64 = 1 << 63;
-/// Bits of a rank that are a DSP's place: who stands first in the configuration wins ties.
-const AT_BITS: u32 = 6;
-
-const _: () = assert!(crate::limits::DSPS_MAX == 1 << AT_BITS);
-
 /// Some that are to be asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Choice {
@@ -55,31 +48,19 @@ impl Choice {
 /// The best `k` of `of`, which are more than that.
 fn best(worths: &Worths, kind: Kind, of: Set, deals: Set, k: usize, entropy: u64) -> Choice {
     let view = worths.view(kind);
-    let mut ranks = [0u64; ASKED_MAX];
-    let ranks = &mut ranks[..k];
-    let last = k - 1;
-    let mut take = |rank: u64| {
-        if rank <= ranks[last] {
-            return;
-        }
-        let mut place = last;
-        while place > 0 && ranks[place - 1] < rank {
-            ranks[place] = ranks[place - 1];
-            place -= 1;
-        }
-        ranks[place] = rank;
-    };
-    let packed = |at: usize, rank: u64| rank << AT_BITS | (63 - at as u64);
-    if of & deals != 0 {
-        view.ranks(of & deals, |at, rank| take(DEAL | packed(at, rank)));
+    let (mut chosen, mut kth) = (0, 0);
+    let mut take = |at: usize| (chosen, kth) = (chosen | 1 << at, at as u64);
+    let deals = of & deals;
+    let mut found = if deals != 0 { view.best(deals, k, &mut take) } else { 0 };
+    let all_on_deals = found == k;
+    if !all_on_deals {
+        found += view.best(of & !deals, k - found, &mut take);
     }
-    view.ranks(of & !deals, |at, rank| take(packed(at, rank)));
-    let at = |rank: u64| 63 - (rank & 63);
-    let certain = ranks[..last].iter().fold(0, |set: Set, rank| set | 1 << at(*rank));
-    let kth = at(ranks[last]);
-    if ranks[last] & DEAL != 0 {
-        return Choice::sure(certain | 1 << kth);
+    debug_assert_eq!(found, k);
+    if all_on_deals {
+        return Choice::sure(chosen);
     }
+    let certain = chosen & !(1 << kth);
     let pool = of & !certain;
     let (lot, others) = (Choice::LOT * k as u64, u64::from(pool.count_ones()));
     let each = (lot + others / 2) / others;

@@ -37,24 +37,68 @@ const MOST: u64 = u32::MAX as u64;
 struct Means {
     mean: [u64; DSPS_MAX],
     seen: [u16; DSPS_MAX],
-    /// Who was seen often enough: of a DSP itself [`TRIALS`] times, else once.
-    known: Set,
+    /// The DSPs, those of the higher means in front, and where each of them stands.
+    order: [u8; DSPS_MAX],
+    stands: [u8; DSPS_MAX],
+    /// Whose turn it is to have the mean above it anew, if it was not seen here.
+    turn: u8,
 }
 
-const NONE: Means = Means { mean: [0; DSPS_MAX], seen: [0; DSPS_MAX], known: 0 };
+const NONE: Means =
+    Means { mean: [0; DSPS_MAX], seen: [0; DSPS_MAX], order: AS_THEY_STAND, stands: AS_THEY_STAND, turn: 0 };
+
+/// In the order of the configuration.
+const AS_THEY_STAND: [u8; DSPS_MAX] = {
+    let (mut order, mut at) = ([0; DSPS_MAX], 0);
+    while at < DSPS_MAX {
+        order[at] = at as u8;
+        at += 1;
+    }
+    order
+};
 
 impl Means {
     #[inline]
-    fn add(&mut self, dsp: usize, worth: u64, above: Option<u64>, window: u16) {
+    fn add(&mut self, dsp: usize, worth: u64, above: Option<&Means>, window: u16) {
         if self.seen[dsp] == 0 {
-            self.mean[dsp] = above.unwrap_or(worth);
+            self.mean[dsp] = above.map_or(worth, |above| above.mean[dsp]);
         }
         let weight = u64::from(self.seen[dsp]) + above.map_or(1, |_| PRIOR);
         self.seen[dsp] = (self.seen[dsp] + 1).min(window);
-        let enough = above.map_or(TRIALS, |_| 1);
-        self.known |= Set::from(self.seen[dsp] >= enough) << dsp;
-        let mean = &mut self.mean[dsp];
-        *mean = if worth > *mean { *mean + (worth - *mean) / weight } else { *mean - (*mean - worth) / weight };
+        let mean = self.mean[dsp];
+        self.mean[dsp] = if worth > mean { mean + (worth - mean) / weight } else { mean - (mean - worth) / weight };
+        self.settle(dsp);
+        // Whoever was never asked here stands where he stands above: by and by, as that moves.
+        if let Some(above) = above {
+            self.turn = (self.turn + 1) % DSPS_MAX as u8;
+            let dsp = usize::from(self.turn);
+            if self.seen[dsp] == 0 && self.mean[dsp] != above.mean[dsp] {
+                self.mean[dsp] = above.mean[dsp];
+                self.settle(dsp);
+            }
+        }
+    }
+
+    /// Moves a DSP to where its mean belongs.
+    #[inline]
+    fn settle(&mut self, dsp: usize) {
+        let mean = self.mean[dsp];
+        let mut at = usize::from(self.stands[dsp]) % DSPS_MAX;
+        while at > 0 && self.mean[usize::from(self.order[at - 1]) % DSPS_MAX] < mean {
+            at = self.swap(at - 1, at, at - 1);
+        }
+        while at + 1 < DSPS_MAX && self.mean[usize::from(self.order[at + 1]) % DSPS_MAX] > mean {
+            at = self.swap(at, at + 1, at + 1);
+        }
+    }
+
+    /// Swaps two neighbours; hands on `then`.
+    #[inline]
+    fn swap(&mut self, front: usize, behind: usize, then: usize) -> usize {
+        self.order.swap(front, behind);
+        self.stands[usize::from(self.order[front]) % DSPS_MAX] = front as u8;
+        self.stands[usize::from(self.order[behind]) % DSPS_MAX] = behind as u8;
+        then
     }
 
     /// In the order of another configuration; who is new is not known.
@@ -63,7 +107,7 @@ impl Means {
         for (to, from) in from.iter().enumerate() {
             if let Some(from) = *from {
                 (self.mean[to], self.seen[to]) = (old.mean[from], old.seen[from]);
-                self.known |= (old.known >> from & 1) << to;
+                self.settle(to);
             }
         }
     }
@@ -105,8 +149,8 @@ impl Kind {
 pub struct Worths {
     /// In the order of the configuration; empty: nothing is learned.
     names: Vec<String>,
-    /// The DSPs, those in front that are worth more in all: who comes first in a choice is seldom overtaken.
-    order: Vec<u8>,
+    /// Who was asked often enough to be known: [`TRIALS`] times.
+    known: Set,
     all: Vec<Means>,
     formats: Vec<Means>,
     places: Vec<Place>,
@@ -132,20 +176,9 @@ impl Worths {
                 self.all.iter_mut().chain(&mut self.formats).chain(self.places.iter_mut().map(|p| &mut p.means));
             means.for_each(|means| means.reorder(&from));
         }
-        self.order = (0..names.len() as u8).collect();
+        let seen = self.all.first().map_or([0; DSPS_MAX], |all| all.seen);
+        self.known = seen.iter().enumerate().fold(0, |set, (at, seen)| set | Set::from(*seen >= TRIALS) << at);
         self.names = names;
-    }
-
-    /// Moves a DSP one place forward or back, towards where its mean belongs.
-    fn reorder(&mut self, dsp: usize) {
-        let Some(all) = self.all.first() else { return };
-        let Some(at) = self.order.iter().position(|d| usize::from(*d) == dsp) else { return };
-        let mean = |at: usize| self.order.get(at).map(|d| all.mean[usize::from(*d)]);
-        if at > 0 && mean(at - 1) < mean(at) {
-            self.order.swap(at - 1, at);
-        } else if mean(at + 1) > mean(at) {
-            self.order.swap(at, at + 1);
-        }
     }
 
     /// Is there anything to be learned?
@@ -164,14 +197,10 @@ impl Worths {
             return;
         };
         all.add(dsp, worth, None, WINDOWS[0]);
-        format.add(dsp, worth, Some(all.mean[dsp]), WINDOWS[1]);
-        let above = format.mean[dsp];
-        if let Some(means) = take_place(&mut self.places, kind) {
-            means.add(dsp, worth, Some(above), WINDOWS[2]);
-        }
-        // Who brings nothing is overtaken by those who bring something.
-        if worth > 0 {
-            self.reorder(dsp);
+        self.known |= Set::from(all.seen[dsp] >= TRIALS) << dsp;
+        format.add(dsp, worth, Some(all), WINDOWS[1]);
+        if let Some(means) = take_place(&mut self.places, kind, format) {
+            means.add(dsp, worth, Some(format), WINDOWS[2]);
         }
     }
 
@@ -195,11 +224,11 @@ impl Worths {
 
     /// What asking each DSP is worth in a request of this kind.
     pub(super) fn view(&self, kind: Kind) -> View<'_> {
-        let format = self.formats.get(usize::from(kind.format)).unwrap_or(&NONE);
         let at = kind.place();
         let places = self.places.get(at..at + 2).unwrap_or(&[]);
-        let place = places.iter().find(|p| p.tag == kind.tag).map_or(format, |p| &p.means);
-        View { order: &self.order, all: self.all.first().unwrap_or(&NONE), format, place }
+        let place = places.iter().find(|p| p.tag == kind.tag).map(|p| &p.means);
+        let means = place.or_else(|| self.formats.get(usize::from(kind.format))).unwrap_or(&NONE);
+        View { means, all: self.all.first().unwrap_or(&NONE), known: self.known }
     }
 }
 
@@ -214,7 +243,7 @@ fn set_price(auction: &Auction, imp: u8) -> Option<u8> {
 }
 
 /// The place of a kind, if it has one or gets one: whoever is in its way is worn down first.
-fn take_place(places: &mut [Place], kind: Kind) -> Option<&mut Means> {
+fn take_place<'p>(places: &'p mut [Place], kind: Kind, format: &Means) -> Option<&'p mut Means> {
     let at = kind.place();
     let two = places.get_mut(at..at + 2)?;
     let mine = match two.iter().position(|p| p.tag == kind.tag) {
@@ -225,7 +254,9 @@ fn take_place(places: &mut [Place], kind: Kind) -> Option<&mut Means> {
                 two[other].keeps -= 1;
                 return None;
             }
-            two[other] = Place { tag: kind.tag, keeps: 0, means: NONE };
+            // Everybody stands here as in the format.
+            let means = Means { seen: NONE.seen, ..format.clone() };
+            two[other] = Place { tag: kind.tag, keeps: 0, means };
             other
         }
     };
@@ -235,39 +266,38 @@ fn take_place(places: &mut [Place], kind: Kind) -> Option<&mut Means> {
 
 /// What is known of all DSPs in requests of one kind.
 pub(super) struct View<'a> {
-    order: &'a [u8],
+    means: &'a Means,
     all: &'a Means,
-    format: &'a Means,
-    place: &'a Means,
+    known: Set,
 }
 
 impl View<'_> {
-    /// Tells of each of these a number that is the higher the more asking it is worth, in no order. Above [`UNKNOWN`] are those of
-    /// whom that is not known, who was asked least in front.
-    #[inline(always)]
-    pub(super) fn ranks(&self, of: Set, mut tell: impl FnMut(usize, u64)) {
-        let View { order, all, format, place } = *self;
-        let known = of & all.known;
-        for &at in order {
-            let at = usize::from(at) % DSPS_MAX;
-            if known >> at & 1 == 0 {
-                continue;
-            }
-            let means = if place.known >> at & 1 == 1 {
-                place
-            } else if format.known >> at & 1 == 1 {
-                format
-            } else {
-                all
-            };
-            tell(at, means.mean[at]);
+    /// The first `n` of these, the best first; fewer, if there are not so many. Before all others are those of whom nothing is known,
+    /// who was asked least in front.
+    #[inline]
+    pub(super) fn best(&self, of: Set, n: usize, mut take: impl FnMut(usize)) -> usize {
+        let (mut found, mut unknown) = (0, of & !self.known);
+        while unknown != 0 && found < n {
+            let Some(at) = members(unknown).min_by_key(|at| self.all.seen[*at]) else { break };
+            unknown &= !(1 << at);
+            take(at);
+            found += 1;
         }
-        members(of & !all.known).for_each(|at| tell(at, UNKNOWN + u64::from(TRIALS - all.seen[at])));
+        let mut left = of & self.known;
+        for &at in &self.means.order {
+            if left == 0 || found == n {
+                break;
+            }
+            let bit = 1 << (at % DSPS_MAX as u8);
+            if left & bit != 0 {
+                left &= !bit;
+                take(usize::from(at));
+                found += 1;
+            }
+        }
+        found
     }
 }
-
-/// Above every worth.
-pub(super) const UNKNOWN: u64 = 1 << (32 + FRACTION + 1);
 
 /// The places of a set's members, in order.
 #[inline]
@@ -295,20 +325,20 @@ mod tests {
         Kind { format: 5, tag: publisher << 32 | 1 }
     }
 
-    fn rank(worths: &Worths, kind: Kind, dsp: usize) -> u64 {
-        let mut told = None;
-        worths.view(kind).ranks(1 << dsp, |at, rank| assert_eq!((at, told.replace(rank)), (dsp, None)));
-        told.expect("a rank")
+    fn mean(worths: &Worths, kind: Kind, dsp: usize) -> u64 {
+        worths.view(kind).means.mean[dsp] >> FRACTION
     }
 
-    fn mean(worths: &Worths, kind: Kind, dsp: usize) -> u64 {
-        rank(worths, kind, dsp) >> FRACTION
+    fn best(worths: &Worths, kind: Kind, of: Set, n: usize) -> Vec<usize> {
+        let mut all = Vec::new();
+        assert_eq!(worths.view(kind).best(of, n, |at| all.push(at)), all.len());
+        all
     }
 
     #[test]
     fn a_mean_begins_where_the_one_above_stands_and_goes_its_own_way() {
         let mut w = worths(&["a", "b"]);
-        assert!(mean(&w, kind(1), 0) >= UNKNOWN >> FRACTION, "nobody is known");
+        assert_eq!(w.known, 0, "nobody is known");
         for _ in 0..1_000 {
             w.learn(kind(1), 0, Cpm(1_000_000));
         }
@@ -343,10 +373,42 @@ mod tests {
         }
         w.configure(["c", "new", "a"].into_iter(), 2);
         assert_eq!((mean(&w, kind(1), 0), mean(&w, kind(1), 2)), (3_000, 1_000));
-        assert!(rank(&w, kind(1), 1) > UNKNOWN);
+        assert_eq!(best(&w, kind(1), 0b111, 3), [1, 0, 2], "who is new is tried first");
         w.configure(["c", "new", "a"].into_iter(), 3);
         assert!(!w.learns(), "all are asked");
         w.learn(kind(1), 0, Cpm(1));
+    }
+
+    /// Whatever is learned, each kind has everybody in the order of his means, and who was not asked there moves with the others.
+    #[test]
+    fn orders_are_those_of_the_means() {
+        for seed in 0..20u64 {
+            let names: Vec<String> = (0..40).map(|i| format!("d{i}")).collect();
+            let mut w = Worths::default();
+            w.configure(names.iter().map(String::as_str), 1);
+            for i in 0..20_000u64 {
+                let draw = crate::units::mix(seed << 32 | i);
+                let (dsp, publisher) = ((draw % 40) as usize, draw >> 8 & 7);
+                let worth = if (draw >> 16) % 100 < dsp as u64 + 10 * publisher { draw >> 40 & 0xf_ffff } else { 0 };
+                w.learn(kind(publisher), dsp, Cpm(worth as i64));
+                if i == 10_000 {
+                    let back: Vec<&str> = names.iter().rev().map(String::as_str).collect();
+                    w.configure(back.into_iter(), 1);
+                }
+            }
+            for publisher in 0..9 {
+                let of = Set::MAX >> 24;
+                let all = best(&w, kind(publisher), of, 64);
+                assert_eq!(all.iter().fold(0, |set: Set, at| set | 1 << at), of, "seed {seed}");
+                let sorted = all.windows(2).all(|two| {
+                    let of = |at: usize| w.view(kind(publisher)).means.mean[at];
+                    of(two[0]) >= of(two[1])
+                });
+                assert!(sorted, "seed {seed}, publisher {publisher}");
+                assert_eq!(best(&w, kind(publisher), of, 10), all[..10]);
+                assert_eq!(best(&w, kind(publisher), of & !(1 << all[0]), 1), all[1..2]);
+            }
+        }
     }
 
     /// However many publishers there are, those that are seen often keep their places, and nothing grows.
