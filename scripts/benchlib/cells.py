@@ -12,6 +12,16 @@ JITTER = 0.2            # of the DSPs' delay that it is spread over: without it 
 GATHER_US = 100         # for which load and DSPs gather completions, as a network card does, to share one CPU
 TRIES = 3               # of a run that is void, some seconds apart
 
+# Currencies of the mix and who sends it.
+MARKET = """\
+[rates]
+table = {{ USD = 1, EUR = 1.08, GBP = 1.27 }}
+
+[[exchange]]
+name = "default"
+path = "{path}"
+currencies = ["USD", "EUR", "GBP"]
+"""
 CONFIG = """\
 listen = "127.0.0.1:{port}"
 admin = "127.0.0.1:{admin}"
@@ -31,14 +41,7 @@ segment_bytes = 16777216
 tmax_max_ms = 900
 dsp_ms = 800
 
-[rates]
-table = {{ USD = 1, EUR = 1.08, GBP = 1.27 }}
-
-[[exchange]]
-name = "default"
-path = "{path}"
-currencies = ["USD", "EUR", "GBP"]
-"""
+""" + MARKET
 CONFIG_DSP = """
 [[dsp]]
 name = "dsp-{i}"

@@ -1,6 +1,6 @@
 """What a notice costs: the CPU of the bidder thread for one that comes in, and for the call to its DSP that follows."""
 import json, os, selectors, signal, socket, statistics, subprocess, time, urllib.request
-from benchlib.cells import PATH
+from benchlib.cells import MARKET, PATH
 from benchlib.machine import Void, fresh_port, stop, threads, wait_ready, wait_up
 
 CONNECTIONS = 64
@@ -23,13 +23,7 @@ control = [{load}]
 url = "http://127.0.0.1:{port}"
 life_s = {life_s}
 
-[rates]
-table = {{ USD = 1, EUR = 1.08, GBP = 1.27 }}
-
-[[exchange]]
-name = "default"
-path = "{path}"
-currencies = ["USD", "EUR", "GBP"]
+""" + MARKET + """\
 settle = "notice"
 
 [[dsp]]

@@ -1,6 +1,6 @@
 """What TLS to DSPs costs: CPU of the bidder thread for an auction whose five DSPs are behind it, beside the same with plain ones."""
 import os, signal, statistics, subprocess
-from benchlib.cells import PATH
+from benchlib.cells import MARKET, PATH
 from benchlib.machine import Void, fresh_port, get, stop, wait_ready, wait_up
 from benchlib.notices import exchange, served
 
@@ -22,14 +22,7 @@ control = [{load}]
 tmax_max_ms = 900
 dsp_ms = 800
 
-[rates]
-table = {{ USD = 1, EUR = 1.08, GBP = 1.27 }}
-
-[[exchange]]
-name = "default"
-path = "{path}"
-currencies = ["USD", "EUR", "GBP"]
-"""
+""" + MARKET
 CONFIG_DSP = """
 [[dsp]]
 name = "dsp-{i}"
