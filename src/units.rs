@@ -519,6 +519,12 @@ fn rest_word(bytes: &[u8], rest: &[u8]) -> u64 {
     rest.iter().fold(0, |word, b| word << 8 | u64::from(*b))
 }
 
+/// The first eight bytes, or all if there are fewer, as one number: the last of them is the lowest.
+#[inline]
+pub(crate) fn short_word(bytes: &[u8]) -> u64 {
+    bytes.first_chunk::<8>().map_or_else(|| rest_word(bytes, bytes), |first| u64::from_be_bytes(*first))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

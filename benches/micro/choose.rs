@@ -25,6 +25,7 @@ pub(crate) struct Choose {
     targets: Targets,
     worths: Worths,
     quotas: Quotas,
+    offers: Offers,
     arena: Bump,
     request: Request,
     now_ns: u64,
@@ -72,18 +73,18 @@ impl Choose {
         quotas.configure(1, &config.config.dsps, 1, 0);
         let targets = Targets::new(&config.config.dsps, &config.config.rates);
         let (arena, request) = (Bump::with_capacity(16 * 1024), Request::default());
-        Choose { config, targets, worths, quotas, arena, request, now_ns: 1_000_000_000 }
+        Choose { config, targets, worths, quotas, offers: Offers::default(), arena, request, now_ns: 1_000_000_000 }
     }
 
     fn choose(&mut self, count: bool, body: &[u8], i: u64) -> u64 {
         assert!(self.request.parse(body, 0, &self.arena).is_ok());
         self.arena.reset();
         self.now_ns += 1_000_000;
-        let Choose { config, targets, worths, quotas, request, now_ns, .. } = self;
+        let Choose { config, targets, worths, quotas, offers, request, now_ns, .. } = self;
         let start = by_hand::start(&config.config, 0, request, body);
         let (mut asked, entropy) = (0, mix(i));
         counted(count, || {
-            let offers = Offers::of(black_box(&start), targets);
+            offers.set(black_box(&start), targets);
             let spent = quotas.spent(offers.wanted, *now_ns);
             let mut choosing = Choosing::new(offers.wanted & !spent, offers.on_deal, ASKED, entropy);
             while let Some(choice) = choosing.next(worths, || Kind::of(request, body)) {

@@ -15,10 +15,7 @@ use super::{
     transport::Transport,
 };
 use outcry::{
-    auction::{
-        Offers,
-        record::{Shape, bound},
-    },
+    auction::record::{Shape, bound},
     config::resolved::Markup,
     dsp::{
         choice::Choosing,
@@ -163,11 +160,12 @@ impl Bidder {
 
     /// Asks the DSPs that are chosen, all at once; nobody if there is no time for it, which the record says.
     pub(super) fn fan_out<T: Transport>(&mut self, key: Key, deadlines: Option<Deadlines>, now: Now, t: &mut T) {
-        let Bidder { flights, snapshots, egress, metrics, worths, quotas, current, .. } = self;
+        let Bidder { flights, snapshots, egress, metrics, worths, quotas, offers, current, .. } = self;
         let Some(flight) = flights.get(key) else { return };
         let Some(snapshot) = snapshots[flight.snapshot].as_ref() else { return };
         let config = snapshot.config();
-        let (offers, entropy) = (Offers::of(&flight.start(snapshot), &snapshot.targets), flight.entropy);
+        let entropy = flight.entropy;
+        offers.set(&flight.start(snapshot), &snapshot.targets);
         // The auction begins with the current configuration: what is known of its DSPs is in their order.
         debug_assert_eq!(flight.snapshot, *current);
         let spent = quotas.spent(offers.wanted, now.boot_ns);

@@ -41,7 +41,7 @@ use flight::Flight;
 use ingress::{ClientKey, Ingress, Step};
 use noticing::Noticing;
 use outcry::{
-    auction::Auction,
+    auction::{Auction, Offers},
     dsp::{quota::Quotas, worth::Worths},
     http1::{BodyLen, ContentType, Deflate, Method, RequestHead},
     messages::{CoreConfig, Moved},
@@ -113,6 +113,8 @@ pub struct Bidder {
     worths: Worths,
     /// What of the DSPs' quotas is left to this core.
     pub(super) quotas: Quotas,
+    /// Of the request at hand.
+    pub(super) offers: Offers,
     scratch: Vec<u8>,
     /// The auction that is being decided, the answers that are being read for it, and one that is looked at as
     /// it comes.
@@ -170,6 +172,7 @@ impl Bidder {
             disk_full: false,
             worths,
             quotas,
+            offers: Offers::default(),
             scratch: Vec::new(),
             auction: Auction::default(),
             views: Vec::new(),

@@ -122,6 +122,9 @@ fn config(
             toml,
             "\n[[dsp]]\nname = \"{name}\"\nurl = \"http://{addr}/bid\"\nmedia = {media}\ntimeout_ms = 70"
         );
+        // A machine that is busy with other things as this starts looks like DSPs that fail; by default they would be left
+        // alone for longer than a demo lasts.
+        let _ = writeln!(toml, "breaker_open_ms = 1000");
     }
     toml
 }

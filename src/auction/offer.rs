@@ -20,26 +20,42 @@ pub struct Offers {
     pub wanted: Set,
     /// Of those, the ones one of whose deals it has: they are asked before others.
     pub on_deal: Set,
+    /// Of each impression, who is offered it; behind the last one anything.
     imps: [Set; IMPS_MAX],
     count: usize,
 }
 
+impl Default for Offers {
+    /// Of nothing, to nobody.
+    fn default() -> Offers {
+        Offers { eligible: 0, wanted: 0, on_deal: 0, imps: [0; IMPS_MAX], count: 0 }
+    }
+}
+
 impl Offers {
-    /// Of this request, to the DSPs of `targets`. Nobody is offered media it does not buy, refused impressions, those of private
-    /// auctions none of whose deals its seats may use, floors that cannot be computed, and anything when the request lists none
-    /// of its seats.
-    #[inline]
+    /// Of this request, to the DSPs of `targets`; see [`Offers::set`].
     pub fn of(s: &Start<'_>, targets: &Targets) -> Offers {
+        let mut offers = Offers::default();
+        offers.set(s, targets);
+        offers
+    }
+
+    /// From now on those of this request, to the DSPs of `targets`. Nobody is offered media it does not buy, refused impressions,
+    /// those of private auctions none of whose deals its seats may use, floors that cannot be computed, and anything when the
+    /// request lists none of its seats.
+    #[inline]
+    pub fn set(&mut self, s: &Start<'_>, targets: &Targets) {
         let r = s.request;
-        let mut offers = Offers { eligible: 0, wanted: 0, on_deal: 0, imps: [0; IMPS_MAX], count: 0 };
+        (self.eligible, self.wanted, self.on_deal, self.count) = (0, 0, 0, 0);
         if super::answer_currency(s).1.is_none() {
-            return offers;
+            return;
         }
         let (wseat, bseat) = (r.wseat.of(&r.texts), r.bseat.of(&r.texts));
         let seated = targets.priced & targets.seated([wseat, &[]], bseat, s.body);
         let wants = targets.of_request(r, s.body);
-        offers.count = r.imps.len().min(IMPS_MAX);
-        for (imp, out) in r.imps.iter().zip(&mut offers.imps) {
+        self.count = r.imps.len().min(IMPS_MAX);
+        for (imp, out) in r.imps.iter().zip(&mut self.imps) {
+            *out = 0;
             if imp.refused.is_some() {
                 continue;
             }
@@ -64,13 +80,12 @@ impl Offers {
                     wanted &= !targets.lists_deals();
                 }
                 wanted |= theirs;
-                offers.on_deal |= theirs;
+                self.on_deal |= theirs;
             }
             *out = wanted;
-            offers.eligible |= may;
-            offers.wanted |= wanted;
+            self.eligible |= may;
+            self.wanted |= wanted;
         }
-        offers
     }
 
     /// The impressions that the DSP at this place of the configuration is offered, as bits.

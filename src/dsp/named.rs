@@ -5,7 +5,7 @@ use super::targets::Set;
 use crate::{
     limits::RECORD_TEXT_MAX,
     openrtb::text::Text,
-    units::{hash_bytes, mix},
+    units::{hash_bytes, mix, short_word},
 };
 
 /// Longest text that can be named, in bytes: [`RECORD_TEXT_MAX`] characters.
@@ -37,6 +37,23 @@ struct Code {
     above: u64,
 }
 
+/// One in each byte.
+const EACH: u64 = 0x0101_0101_0101_0101;
+
+/// The high bit of each byte that is zero.
+#[inline]
+fn zeros(word: u64) -> u64 {
+    !((word & EACH * 0x7f).wrapping_add(EACH * 0x7f) | word | EACH * 0x7f)
+}
+
+/// Letters of ASCII in upper case, in each byte.
+#[inline]
+fn upper(word: u64) -> u64 {
+    let low = word & EACH * 0x7f;
+    let (from_a, above_z) = (low + EACH * (0x80 - b'a' as u64), low + EACH * (0x7f - b'z' as u64));
+    word ^ (from_a & !above_z & !word & EACH * 0x80) >> 2
+}
+
 impl Codes {
     /// Of codes and who named them; a code may come several times.
     pub(super) fn new<'a>(case: Case, all: impl Iterator<Item = (&'a str, Set)> + Clone) -> Codes {
@@ -46,7 +63,7 @@ impl Codes {
         }
         let mut codes = Codes { case, slots: vec![(0, 0); (2 * count).next_power_of_two()] };
         for (text, dsps) in all {
-            let code = codes.code(text.bytes()).whole;
+            let code = codes.code(text.as_bytes()).whole;
             if code != 0 && dsps != 0 {
                 let at = codes.place(code);
                 codes.slots[at].0 = code;
@@ -73,31 +90,39 @@ impl Codes {
         at
     }
 
+    /// All bytes at once, in one word.
     #[inline]
-    fn code(&self, bytes: impl Iterator<Item = u8>) -> Code {
-        let (mut whole, mut above, mut len) = (0u64, 0, 0);
-        for b in bytes {
-            let b = match self.case {
-                Case::Lower if b == b'-' => break,
-                Case::Lower => b.to_ascii_lowercase(),
-                Case::Upper => b.to_ascii_uppercase(),
-            };
-            if b == b'-' && above == 0 {
-                above = whole;
-            }
-            len += 1;
-            // Longer than any, or with a byte that none has.
-            if len > CODE_BYTES || b == 0 {
-                return Code { whole: 0, above };
-            }
-            whole = whole << 8 | u64::from(b);
+    fn code(&self, bytes: &[u8]) -> Code {
+        let len = bytes.len().min(CODE_BYTES);
+        let word = short_word(bytes);
+        // A byte that no code has would make two of them one.
+        if len == 0 || zeros(word) << (64 - 8 * len) != 0 {
+            return Code { whole: 0, above: 0 };
         }
-        Code { whole, above }
+        let dashes = zeros(word ^ EACH * u64::from(b'-'));
+        let before = if dashes == 0 { 0 } else { word >> (56 - dashes.leading_zeros() / 8 * 8) >> 8 };
+        let fits = |word| if bytes.len() > CODE_BYTES { 0 } else { word };
+        match self.case {
+            Case::Upper => Code { whole: fits(upper(word)), above: upper(before) },
+            // Letters differ in one bit.
+            Case::Lower if dashes != 0 => Code { whole: upper(before), above: 0 },
+            Case::Lower => Code { whole: fits(upper(word)), above: 0 },
+        }
     }
 
     #[inline]
     fn read(&self, text: Text, body: &[u8]) -> Code {
-        if text.escaped() { self.code(text.bytes(body)) } else { self.code(text.raw(body).iter().copied()) }
+        if text.escaped() { self.read_escaped(text, body) } else { self.code(text.raw(body)) }
+    }
+
+    #[cold]
+    fn read_escaped(&self, text: Text, body: &[u8]) -> Code {
+        // One byte more than any code has tells that it is longer.
+        let (mut room, mut len) = ([0; CODE_BYTES + 1], 0);
+        for (place, b) in room.iter_mut().zip(text.bytes(body)) {
+            (*place, len) = (b, len + 1);
+        }
+        self.code(&room[..len])
     }
 
     #[inline]
@@ -255,6 +280,17 @@ mod tests {
         assert_eq!((find(&lower, "EN"), find(&lower, "en-GB"), find(&lower, "eng")), (1, 1, 0));
         assert_eq!((tiers(&iab1, "IAB1-3"), tiers(&iab1, "iab1"), tiers(&iab1, "IAB10")), (1, 1, 0));
         assert_eq!((tiers(&iab13, "IAB1-3"), tiers(&iab13, "IAB1"), tiers(&iab13, "IAB1-31")), (1, 0, 0));
+        // Whatever byte is in the place of a letter's.
+        let z = named(Case::Upper, "AZ09@[");
+        assert_eq!((find(&z, "az09@["), find(&z, "aZ09`["), find(&z, "az09@{"), find(&z, "\u{e1}Z09@")), (1, 0, 0, 0));
+        assert_eq!(
+            (find(&lower, r"en\u0000"), find(&lower, r"\u0000en"), find(&lower, "-en"), find(&lower, "en-")),
+            (0, 0, 0, 1)
+        );
+        let longest = named(Case::Upper, "IAB26-40");
+        assert_eq!((tiers(&longest, "iab26-40"), tiers(&longest, "IAB26-400"), tiers(&longest, "IAB26-4")), (1, 0, 0));
+        assert_eq!(find(&longest, r"IAB26-4\u0030"), 1);
+        assert_eq!(find(&longest, r"IAB26-4\u00300"), 0);
         assert_eq!((tiers(&iab1, "IAB1-and-much-more-than-that"), tiers(&iab13, "IAB1-3-and-more-than-that")), (1, 0));
     }
 }

@@ -20,7 +20,13 @@ const IDLE_PART: u64 = 16;
 /// The most that can be stated.
 pub const QPS_MAX: u64 = 10_000_000;
 
-const _: () = assert!((QPS_MAX * 1_000).checked_mul(BURST_NS).is_some());
+/// After so long every bucket is full.
+const FILL_NS: u64 = 1_000 * MS;
+
+/// No share is larger.
+const SHARE_MAX: u64 = QPS_MAX * 1_000;
+// What is saved and what comes is less than a word holds.
+const _: () = assert!((SHARE_MAX + 1).checked_mul(FILL_NS + BURST_NS).is_some());
 
 /// One core's share of one DSP.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,10 +39,9 @@ struct Bucket {
 
 impl Bucket {
     fn fill(&mut self, now_ns: u64) {
-        let passed = now_ns.saturating_sub(self.at_ns).min(1_000 * MS);
+        let passed = now_ns.saturating_sub(self.at_ns).min(FILL_NS);
         self.at_ns = self.at_ns.max(now_ns);
-        let fresh = self.share.saturating_mul(passed);
-        self.tokens = self.tokens.saturating_add(fresh).min(self.depth());
+        self.tokens = (self.tokens + self.share * passed).min(self.depth());
     }
 
     fn depth(&self) -> u64 {
@@ -45,7 +50,7 @@ impl Bucket {
 
     fn set(&mut self, share: u64, now_ns: u64) {
         self.fill(now_ns);
-        self.share = share;
+        self.share = share.min(SHARE_MAX);
         self.tokens = self.tokens.min(self.depth());
     }
 }

@@ -181,7 +181,12 @@ impl Targets {
 
     /// Who may bid at all, with the seats that a request lists and bars: somebody without seats, or with one that is in every
     /// list that is not empty and is not barred.
+    #[inline]
     pub(crate) fn seated(&self, lists: [&[Text]; 2], barred: &[Text], body: &[u8]) -> Set {
+        if self.any_seat == self.all { self.all } else { self.seated_by_name(lists, barred, body) }
+    }
+
+    fn seated_by_name(&self, lists: [&[Text]; 2], barred: &[Text], body: &[u8]) -> Set {
         let among = |list: &[Text]| list.iter().fold(0, |set, seat| set | self.seats.find(*seat, body));
         let mut of = self.all & !self.any_seat;
         let mut stated = 0;
@@ -198,7 +203,8 @@ impl Targets {
             (_, 0) => of & among(barred),
             _ => of,
         };
-        self.any_seat | of & !doubtful | self.one_by_one(doubtful, lists, barred, body)
+        let sure = self.any_seat | of & !doubtful;
+        if doubtful == 0 { sure } else { sure | self.one_by_one(doubtful, lists, barred, body) }
     }
 
     #[cold]
