@@ -22,8 +22,8 @@ use outcry::{
     ship::{
         compare::parse_place,
         cursor::Position,
-        events::{Message, Names, Topic, messages},
-        shipper::{Blocks, Fate, Parcel, Producer, To, Token},
+        events::{Message, Names, Room, Topic, messages},
+        shipper::{Blocks, Fate, Letter, Producer, To, Token},
     },
 };
 use rdkafka::message::Message as _;
@@ -164,11 +164,11 @@ fn whole(dead: &Dead, dir: &Path) -> Result<Vec<u8>, String> {
     let mut frames = Vec::new();
     let end = Position { segment: u64::MAX >> 24, offset: 0 };
     Tail::new(Dir::new(&dir), node).read(at, end, &mut frames).map_err(|trouble| format!("{trouble:?}"))?;
-    let mut found = None;
+    let (mut found, mut room) = (None, Room::default());
     for frame in frame::frames(&frames).flatten() {
-        let _ = messages(&frame, node, &mut Keyed(&dead.key), &mut |message: Message| {
+        let _ = messages(&frame, node, &mut Keyed(&dead.key), &mut room, &mut |message: Message<'_>| {
             if message.id == dead.id {
-                found = Some(message.payload);
+                found = Some(message.payload.to_vec());
             }
         });
     }
@@ -196,14 +196,8 @@ fn replay(dead: &[Dead], rules: &KafkaRules, dir: &Path) -> Result<bool, AuditEr
                 }
             },
         };
-        let headers = vec![
-            ("id", letter.id.clone()),
-            ("type", letter.kind.clone()),
-            ("schema", outcry::ship::schema::SCHEMA.to_owned()),
-            ("position", letter.position.clone()),
-        ];
-        let parcel = Parcel { to: To::Topic(topic), key: letter.key.clone(), headers, payload };
-        match kafka.send(&parcel, Token(number as u64)) {
+        let whole = Letter { to: To::Topic(topic), key: &letter.key, headers: &[], payload: &payload };
+        match kafka.send(&whole, Token(number as u64)) {
             Ok(()) => drop(sent.insert(number as u64, &letter.id)),
             Err(Ok(_)) => say(format_args!("{}: the queue is full: do it again for the rest", letter.id)),
             Err(Err(fate)) => say(format_args!("{}: {}", letter.id, why(&fate))),

@@ -70,15 +70,12 @@ pub(super) fn verify(place: &Where, range: Range, config: &Path) -> Result<bool,
     reading.each::<AuditError>(&mut |message| {
         progress.at(read);
         read += 1;
-        let id = header(message, "id").unwrap_or_default();
         let Some(at) = names.iter().position(|name| name == message.topic()) else { return Ok(()) };
         match Event::decode(message.payload().unwrap_or_default()) {
             // Other machines' messages are in the same topics.
             Ok(event) if event.node == node && range.holds(event.hlc) => {
                 let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
-                // What it says of itself and what Kafka goes by are one.
-                let named = if event.id == id && event.key == key { &event.id } else { &id };
-                compare.found(Topic::ALL[at], named, &key);
+                compare.found(Topic::ALL[at], &event.id, &key);
             }
             Ok(_) => {}
             Err(why) => say(format_args!(

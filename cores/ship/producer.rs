@@ -7,7 +7,7 @@ use outcry::{
     config::KafkaRules,
     ship::{
         events::Topic,
-        shipper::{Fate, Full, IN_FLIGHT_MAX, Parcel, Producer, To, Token},
+        shipper::{Fate, Full, IN_FLIGHT_MAX, Letter, Parcel, Producer, To, Token},
     },
 };
 use rdkafka::{
@@ -214,21 +214,22 @@ impl Kafka {
 }
 
 impl Producer for Kafka {
-    fn send(&mut self, parcel: &Parcel, token: Token) -> Result<(), Result<Full, Fate>> {
+    fn send(&mut self, letter: &Letter<'_>, token: Token) -> Result<(), Result<Full, Fate>> {
         let listening = self.listening();
-        let topic = match parcel.to {
+        let topic = match letter.to {
             To::Topic(Topic::Auctions) => &listening.topics[0],
             To::Topic(Topic::Results) => &listening.topics[1],
             To::Dead => &listening.topics[2],
         };
-        let mut headers = OwnedHeaders::new_with_capacity(parcel.headers.len());
-        for (key, value) in &parcel.headers {
-            headers = headers.insert(Header { key, value: Some(value) });
+        let mut record = BaseRecord::with_opaque_to(topic, token.0 as usize).key(letter.key).payload(letter.payload);
+        // Headers are five allocations.
+        if !letter.headers.is_empty() {
+            let mut headers = OwnedHeaders::new_with_capacity(letter.headers.len());
+            for (key, value) in letter.headers {
+                headers = headers.insert(Header { key, value: Some(value) });
+            }
+            record = record.headers(headers);
         }
-        let record = BaseRecord::with_opaque_to(topic, token.0 as usize)
-            .key(&parcel.key)
-            .payload(&parcel.payload)
-            .headers(headers);
         match self.producer.send(record) {
             Ok(()) => Ok(()),
             Err((error, _)) if error.rdkafka_error_code() == Some(Code::QueueFull) => Err(Ok(Full)),

@@ -17,7 +17,7 @@ use crate::{
     notice::{holds::Lapse, token, told::Notice},
     record::frame::{self, Kind},
     ship::{
-        events::{Message, Names, messages},
+        events::{Message, Names, Room, messages},
         schema::Event,
     },
     tiers::{
@@ -366,9 +366,9 @@ fn other_places_come_to_what_the_journal_says() {
         let mut seen = std::collections::BTreeSet::new();
         for (n, f) in frames.iter().enumerate() {
             gather.frame(1, n as u64, f);
-            let sent = messages(f, world::NODE, &mut Numbers, &mut |m: Message| {
-                if seen.insert(m.id.clone()) {
-                    events.push(Event::decode(&m.payload[..]).expect("a message"));
+            let sent = messages(f, world::NODE, &mut Numbers, &mut Room::default(), &mut |m: Message<'_>| {
+                if seen.insert(m.id.to_owned()) {
+                    events.push(Event::decode(m.payload).expect("a message"));
                 }
             });
             sent.expect("a record");

@@ -37,21 +37,23 @@ struct Code {
     above: u64,
 }
 
-/// One in each byte.
-const EACH: u64 = 0x0101_0101_0101_0101;
+/// This in each byte.
+const fn each(byte: u8) -> u64 {
+    0x0101_0101_0101_0101 * byte as u64
+}
 
 /// The high bit of each byte that is zero.
 #[inline]
 fn zeros(word: u64) -> u64 {
-    !((word & EACH * 0x7f).wrapping_add(EACH * 0x7f) | word | EACH * 0x7f)
+    !((word & each(0x7f)).wrapping_add(each(0x7f)) | word | each(0x7f))
 }
 
 /// Letters of ASCII in upper case, in each byte.
 #[inline]
 fn upper(word: u64) -> u64 {
-    let low = word & EACH * 0x7f;
-    let (from_a, above_z) = (low + EACH * (0x80 - b'a' as u64), low + EACH * (0x7f - b'z' as u64));
-    word ^ (from_a & !above_z & !word & EACH * 0x80) >> 2
+    let low = word & each(0x7f);
+    let (from_a, above_z) = (low + each(0x80 - b'a'), low + each(0x7f - b'z'));
+    word ^ (from_a & !above_z & !word & each(0x80)) >> 2
 }
 
 impl Codes {
@@ -99,7 +101,7 @@ impl Codes {
         if len == 0 || zeros(word) << (64 - 8 * len) != 0 {
             return Code { whole: 0, above: 0 };
         }
-        let dashes = zeros(word ^ EACH * u64::from(b'-'));
+        let dashes = zeros(word ^ each(b'-'));
         let before = if dashes == 0 { 0 } else { word >> (56 - dashes.leading_zeros() / 8 * 8) >> 8 };
         let fits = |word| if bytes.len() > CODE_BYTES { 0 } else { word };
         match self.case {

@@ -4,7 +4,7 @@
 //! Full: a hundred and fifty bytes a message that is due: who asks chooses the range.
 use super::{
     cursor::Position,
-    events::{Message, Names, Topic, messages},
+    events::{Message, Names, Room, Topic, messages},
 };
 use crate::{budget::AccountId, record::frame::Frame};
 use std::collections::HashMap;
@@ -107,6 +107,7 @@ pub struct Compare {
     /// Of each topic and key the last that first came, by its place in the journal.
     last: HashMap<(Topic, u64), u64>,
     keys: HashMap<AccountId, u64>,
+    room: Room,
     done: Compared,
 }
 
@@ -129,13 +130,13 @@ impl Compare {
     /// Of this machine's journal.
     pub fn new(node: u32) -> Compare {
         let (due, last, keys) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Compare { node, due, count: 0, last, keys, done: Compared::default() }
+        Compare { node, due, count: 0, last, keys, room: Room::default(), done: Compared::default() }
     }
 
     /// The journal's next frame.
     pub fn due(&mut self, frame: &Frame<'_>) {
-        let Compare { node, due, count, done, .. } = self;
-        let mut put = |id: String, key: Key| {
+        let Compare { node, due, count, done, room, .. } = self;
+        let mut put = |id: &str, key: Key| {
             *count += 1;
             // Of one id the first counts: two cores may have recorded one notice.
             due.entry(id.into()).or_insert_with(|| {
@@ -143,17 +144,17 @@ impl Compare {
                 Due { at: *count, key, seen: Seen::Nowhere }
             });
         };
-        let read = messages(frame, *node, &mut Numbers, &mut |message: Message| {
+        let read = messages(frame, *node, &mut Numbers, room, &mut |message: Message<'_>| {
             let key = match message.key.strip_prefix('\u{1}').and_then(|number| number.parse().ok()) {
                 Some(account) => Key::Of(AccountId(account)),
-                None => Key::Is(hash(&message.key)),
+                None => Key::Is(hash(message.key)),
             };
             put(message.id, key);
         });
         if read.is_err() {
             let id = frame_id(*node, frame);
             let key = Key::Is(hash(&id));
-            put(id, key);
+            put(&id, key);
         }
     }
 

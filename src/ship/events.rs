@@ -35,6 +35,7 @@ use crate::{
     },
     units::EventId,
 };
+use std::fmt::{self, Write as _};
 
 /// Where a message goes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -58,19 +59,24 @@ impl Topic {
     }
 }
 
-/// A message as it is sent.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Message {
+/// A message as it is sent, in the [`Room`] where it was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Message<'a> {
     /// Where.
     pub topic: Topic,
-    /// What it is, the header `type`.
-    pub kind: &'static str,
     /// Its key.
-    pub key: String,
-    /// Its id, the header `id`.
-    pub id: String,
+    pub key: &'a str,
+    /// Its id.
+    pub id: &'a str,
     /// An [`schema::Event`].
-    pub payload: Vec<u8>,
+    pub payload: &'a [u8],
+}
+
+/// Where messages are written, one after the other.
+#[derive(Debug, Default)]
+pub struct Room {
+    payload: Vec<u8>,
+    id: String,
 }
 
 /// Who knows the names of accounts.
@@ -79,29 +85,18 @@ pub trait Names {
     fn advertiser(&mut self, account: AccountId) -> String;
 }
 
-/// Who takes messages.
-pub trait Sink {
-    /// This one.
-    fn take(&mut self, message: Message);
-
-    /// An empty buffer for a payload: one that was used before, where there is one.
-    fn room(&mut self) -> Vec<u8> {
-        Vec::new()
-    }
-}
-
-impl<F: FnMut(Message)> Sink for F {
-    fn take(&mut self, message: Message) {
-        self(message);
-    }
-}
-
 /// Hands out the messages of a frame, in their order.
 ///
 /// # Errors
 /// Its payload cannot be read.
-pub fn messages(frame: &Frame<'_>, node: u32, names: &mut dyn Names, out: &mut dyn Sink) -> Result<(), RecordError> {
-    let mut to = Out { frame, node, out };
+pub fn messages(
+    frame: &Frame<'_>,
+    node: u32,
+    names: &mut dyn Names,
+    room: &mut Room,
+    out: &mut dyn FnMut(Message<'_>),
+) -> Result<(), RecordError> {
+    let mut to = Out { frame, node, room, out };
     match frame.kind() {
         Some(Kind::Auction) => {
             let record = Record::decode(frame.payload())?;
@@ -118,35 +113,35 @@ pub fn messages(frame: &Frame<'_>, node: u32, names: &mut dyn Names, out: &mut d
 struct Out<'a> {
     frame: &'a Frame<'a>,
     node: u32,
-    out: &'a mut dyn Sink,
+    room: &'a mut Room,
+    out: &'a mut dyn FnMut(Message<'_>),
 }
 
 impl Out<'_> {
-    fn send(&mut self, topic: Topic, kind: &'static str, key: String, id: String, body: Body) {
-        let mut payload = self.begun(&key, &id, body.encoded_len());
-        body.encode(&mut payload);
-        self.out.take(Message { topic, kind, key, id, payload });
+    /// One whose body has few texts.
+    fn send(&mut self, topic: Topic, key: &str, id: fmt::Arguments<'_>, body: Body) {
+        self.put(topic, key, id, |payload| body.encode(payload));
     }
 
-    /// The same with a body that is written here.
+    /// One whose body is written here.
     fn write(
         &mut self,
-        (topic, kind, field): (Topic, &'static str, u32),
-        key: String,
-        id: String,
+        (topic, field): (Topic, u32),
+        key: &str,
+        id: fmt::Arguments<'_>,
         fill: impl FnOnce(&mut Wire<'_>),
     ) {
-        let mut payload = self.begun(&key, &id, USUAL_BYTES);
-        Wire(&mut payload).message(field, fill);
-        self.out.take(Message { topic, kind, key, id, payload });
+        self.put(topic, key, id, |payload| Wire(payload).message(field, fill));
     }
 
-    /// An [`schema::Event`] up to its body, with room for that.
-    fn begun(&mut self, key: &str, id: &str, room: usize) -> Vec<u8> {
-        let header = &self.frame.header;
-        let mut payload = self.out.room();
-        payload.reserve(id.len() + key.len() + 64 + room);
-        let mut wire = Wire(&mut payload);
+    /// An [`schema::Event`].
+    fn put(&mut self, topic: Topic, key: &str, name: fmt::Arguments<'_>, body: impl FnOnce(&mut Vec<u8>)) {
+        let (header, Room { payload, id }) = (&self.frame.header, &mut *self.room);
+        payload.clear();
+        id.clear();
+        // Writing to a `String` cannot fail.
+        let _ = id.write_fmt(name);
+        let mut wire = Wire(payload);
         wire.text(1, id.as_bytes());
         wire.text(2, key.as_bytes());
         wire.number(3, self.node);
@@ -154,12 +149,10 @@ impl Out<'_> {
         wire.number(5, header.writer);
         wire.number(6, header.seq);
         wire.number(7, header.hlc);
-        payload
+        body(payload);
+        (self.out)(Message { topic, key, id, payload });
     }
 }
-
-/// Of most bodies that are written here.
-const USUAL_BYTES: usize = 768;
 
 /// Microseconds after an auction's beginning; 0: never.
 fn us(i: &Inputs, ns: u64) -> u64 {
@@ -167,20 +160,21 @@ fn us(i: &Inputs, ns: u64) -> u64 {
 }
 
 fn auction(record: &Record, names: &mut dyn Names, to: &mut Out<'_>) {
-    let (i, bidid) = (&record.inputs, text_of(record.inputs.event));
+    let (i, bidid) = (&record.inputs, record.inputs.event.text());
+    let bidid = text_of(&bidid);
     // A request without an id is refused before it is an auction: there is always a key.
-    let request_id = String::from_utf8_lossy(i.text(i.request_id)).into_owned();
-    let of = (Topic::Auctions, "auction", field::AUCTION);
-    to.write(of, request_id, bidid.clone(), |w| whole(record, &bidid, w));
+    let request_id = String::from_utf8_lossy(i.text(i.request_id));
+    let of = (Topic::Auctions, field::AUCTION);
+    to.write(of, &request_id, format_args!("{bidid}"), |w| whole(record, bidid, w));
     for win in &record.decision.wins {
         let Some(bid) = i.bids.get(usize::from(win.input)) else { continue };
         let mut named = [0; BUYER_MAX];
         let key = match win.account.is_some() {
-            true => names.advertiser(win.account),
-            false => String::from_utf8_lossy(buyer(i, win, &mut named)).into_owned(),
+            true => names.advertiser(win.account).into(),
+            false => String::from_utf8_lossy(buyer(i, win, &mut named)),
         };
-        let of = (Topic::Results, "auction_result", field::AUCTION_RESULT);
-        to.write(of, key, format!("{bidid}/{}", win.imp), |w| result(i, win, bid, &bidid, w));
+        let of = (Topic::Results, field::AUCTION_RESULT);
+        to.write(of, &key, format_args!("{bidid}/{}", win.imp), |w| result(i, win, bid, bidid, w));
     }
 }
 
@@ -281,27 +275,29 @@ fn result(i: &Inputs, win: &Win, bid: &BidIn, bidid: &str, w: &mut Wire<'_>) {
 }
 
 fn delivery(known: &Known, names: &mut dyn Names, to: &mut Out<'_>) {
-    let bidid = text_of(known.event);
+    let bidid = known.event.text();
+    let bidid = text_of(&bidid);
     let what = match known.delivery {
         Delivery::Written { .. } => "written",
         Delivery::Late { .. } => "late",
         Delivery::Failed => "failed",
         Delivery::ClientLeft => "client_left",
     };
-    let said = schema::Delivery { bidid: bidid.clone(), what: what.to_owned() };
-    to.send(Topic::Auctions, "delivery", bidid.clone(), format!("{bidid}/delivery"), Body::Delivery(said));
+    let said = schema::Delivery { bidid: bidid.to_owned(), what: what.to_owned() };
+    to.send(Topic::Auctions, bidid, format_args!("{bidid}/delivery"), Body::Delivery(said));
     for (n, freed) in known.freed.iter().enumerate() {
-        let id = format!("{bidid}/freed/{n}");
         let of = (freed.account, freed.period, freed.amount.0);
-        settlement((Reason::NotDelivered, &bidid, known.event.epoch), of, id, names, to);
+        let id = format_args!("{bidid}/freed/{n}");
+        settlement((Reason::NotDelivered, bidid, known.event.epoch), of, id, names, to);
     }
 }
 
 fn notice(notice: &Notice<'_>, names: &mut dyn Names, to: &mut Out<'_>) {
     let name = notice.name;
-    let bidid = text_of(name.event);
+    let bidid = name.event.text();
+    let bidid = text_of(&bidid);
     let said = schema::Notice {
-        bidid: bidid.clone(),
+        bidid: bidid.to_owned(),
         imp: name.imp.into(),
         of: name.kind.name().to_owned(),
         expired: notice.expired,
@@ -313,25 +309,25 @@ fn notice(notice: &Notice<'_>, names: &mut dyn Names, to: &mut Out<'_>) {
         expires_s: notice.expires_s,
     };
     let key = match notice.account.is_some() {
-        true => names.advertiser(notice.account),
-        false if notice.buyer.is_empty() => bidid.clone(),
-        false => String::from_utf8_lossy(notice.buyer).into_owned(),
+        true => names.advertiser(notice.account).into(),
+        false if notice.buyer.is_empty() => bidid.into(),
+        false => String::from_utf8_lossy(notice.buyer),
     };
-    let id = format!("{bidid}/{}/{}", name.imp, name.kind.name());
-    to.send(Topic::Results, "notice", key, id, Body::Notice(said));
+    let id = format_args!("{bidid}/{}/{}", name.imp, name.kind.name());
+    to.send(Topic::Results, &key, id, Body::Notice(said));
 }
 
 fn lapse(lapse: &Lapse, names: &mut dyn Names, to: &mut Out<'_>) {
     let id = frame_id(to.node, to.frame);
     let reason = if lapse.minute == 0 { Reason::LowerPrice } else { Reason::NoNotice };
     let of = (lapse.of.line.account, lapse.of.line.period, lapse.amount.0);
-    settlement((reason, "", lapse.of.epoch), of, id, names, to);
+    settlement((reason, "", lapse.of.epoch), of, format_args!("{id}"), names, to);
 }
 
 fn settlement(
     (reason, bidid, charged_epoch): (Reason, &str, u32),
     (account, window, amount): (AccountId, Period, i64),
-    id: String,
+    id: fmt::Arguments<'_>,
     names: &mut dyn Names,
     to: &mut Out<'_>,
 ) {
@@ -343,7 +339,7 @@ fn settlement(
         amount,
         charged_epoch,
     };
-    to.send(Topic::Results, "settlement", names.advertiser(account), id, Body::Settlement(said));
+    to.send(Topic::Results, &names.advertiser(account), id, Body::Settlement(said));
 }
 
 fn deal(i: &Inputs, deal: u16) -> &[u8] {
@@ -353,8 +349,9 @@ fn deal(i: &Inputs, deal: u16) -> &[u8] {
     }
 }
 
-fn text_of(event: EventId) -> String {
-    String::from_utf8_lossy(&event.text()).into_owned()
+/// An event's id, which is hexadecimal.
+fn text_of(event: &[u8; EventId::TEXT_LEN]) -> &str {
+    std::str::from_utf8(event).unwrap_or_default()
 }
 
 /// A currency or a country, if there is one.

@@ -3,15 +3,33 @@
 //! here, and messages of every version against each other.
 #![expect(missing_docs, reason = "each field has its word in outcry.proto")]
 
+use prost::encoding::{DecodeContext, decode_key, skip_field};
+
 /// The file itself.
 pub const PROTO: &str = include_str!("outcry.proto");
-/// What the message header `schema` says: the package of the file.
+/// The package of the file; a dead letter's header `schema`.
 pub const SCHEMA: &str = "outcry.v1";
 
 /// Numbers of bodies that are written without their structs.
 pub(super) mod field {
     pub(in crate::ship) const AUCTION: u32 = 16;
     pub(in crate::ship) const AUCTION_RESULT: u32 = 17;
+}
+
+/// What an [`Event`] is, without reading its body: `auction`, `auction_result`, ...
+pub fn kind(mut event: &[u8]) -> Option<&'static str> {
+    while !event.is_empty() {
+        let (field, wire) = decode_key(&mut event).ok()?;
+        match field {
+            field::AUCTION => return Some("auction"),
+            field::AUCTION_RESULT => return Some("auction_result"),
+            18 => return Some("notice"),
+            19 => return Some("settlement"),
+            20 => return Some("delivery"),
+            _ => skip_field(wire, field, &mut event, DecodeContext::default()).ok()?,
+        }
+    }
+    None
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

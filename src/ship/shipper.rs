@@ -15,22 +15,21 @@
 use super::{
     compare::frame_id,
     cursor::Position,
-    events::{Message, Names, Sink, Topic, messages},
-    schema::SCHEMA,
+    events::{Message, Names, Room, Topic, messages},
+    schema::{self, Event, SCHEMA},
 };
 use crate::{
     record::frame::{self, Frame},
     time::hybrid::Hlc,
     units::{MS, mix},
 };
+use prost::Message as _;
 use std::collections::VecDeque;
 
 /// Messages that are with the producer at most: with some hundred bytes each some ten megabytes, and a block more. With 64 partitions of
 /// both topics a quarter of it has batches half full; where there are many more, batches wait for each other, but never longer than
 /// `linger_ms`.
 pub const IN_FLIGHT_MAX: usize = 131_072;
-/// Buffers that are kept: those of a block of usual size.
-const SPARE_MAX: usize = 1_024;
 /// A dead letter that was too large has so much of its message.
 pub const DEAD_BYTES: usize = 16 * 1024;
 /// Between two tries where nobody but a person can help: doubles up to [`PAUSE_MAX_NS`], give or take a quarter.
@@ -47,7 +46,32 @@ pub enum To {
     Dead,
 }
 
-/// A message as the producer takes it.
+/// A message as the producer takes it: it copies it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Letter<'a> {
+    /// Where.
+    pub to: To,
+    /// Its key.
+    pub key: &'a str,
+    /// Its headers: of dead letters. What others are stands in their bytes, once.
+    pub headers: &'a [(&'static str, String)],
+    /// Its bytes.
+    pub payload: &'a [u8],
+}
+
+impl Letter<'_> {
+    fn bytes(&self) -> u64 {
+        (self.key.len() + self.payload.len()) as u64
+    }
+
+    /// To be kept.
+    pub fn to_parcel(&self) -> Parcel {
+        let Letter { to, key, headers, payload } = *self;
+        Parcel { to, key: key.to_owned(), headers: headers.to_vec(), payload: payload.to_vec() }
+    }
+}
+
+/// One that is kept: it waits for the producer, or came back from it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Parcel {
     /// Where.
@@ -61,14 +85,10 @@ pub struct Parcel {
 }
 
 impl Parcel {
-    fn of(message: Message) -> Parcel {
-        let Message { topic, kind, key, id, payload } = message;
-        let headers = vec![("id", id), ("type", kind.to_owned()), ("schema", SCHEMA.to_owned())];
-        Parcel { to: To::Topic(topic), key, headers, payload }
-    }
-
-    fn bytes(&self) -> u64 {
-        (self.key.len() + self.payload.len()) as u64
+    /// As the producer takes it.
+    pub fn letter(&self) -> Letter<'_> {
+        let Parcel { to, key, headers, payload } = self;
+        Letter { to: *to, key, headers, payload }
     }
 }
 
@@ -103,7 +123,7 @@ pub trait Producer {
     ///
     /// # Errors
     /// [`Full`], or its fate is known at once.
-    fn send(&mut self, parcel: &Parcel, token: Token) -> Result<(), Result<Full, Fate>>;
+    fn send(&mut self, letter: &Letter<'_>, token: Token) -> Result<(), Result<Full, Fate>>;
 }
 
 /// Why the journal has no next block though more of it is durable.
@@ -139,20 +159,27 @@ struct Block {
     hlc: u64,
 }
 
-/// Where messages of a block wait for the producer.
-struct Queued<'a> {
+/// Hands the messages of a block to the producer; from the first one on that it does not take they wait.
+struct Handing<'a> {
+    producer: &'a mut dyn Producer,
     queue: &'a mut VecDeque<(Parcel, u64)>,
-    spare: &'a mut Vec<Vec<u8>>,
+    in_flight: &'a mut usize,
     number: u64,
+    token: Token,
+    made: u32,
+    bytes: u64,
 }
 
-impl Sink for Queued<'_> {
-    fn take(&mut self, message: Message) {
-        self.queue.push_back((Parcel::of(message), self.number));
-    }
-
-    fn room(&mut self) -> Vec<u8> {
-        self.spare.pop().unwrap_or_default()
+impl Handing<'_> {
+    fn hand(&mut self, letter: &Letter<'_>) {
+        self.made += 1;
+        self.bytes += letter.bytes();
+        // Why it was not taken shows when it is tried again, when its block is known.
+        if self.queue.is_empty() && self.producer.send(letter, self.token).is_ok() {
+            *self.in_flight += 1;
+        } else {
+            self.queue.push_back((letter.to_parcel(), self.number));
+        }
     }
 }
 
@@ -211,11 +238,11 @@ pub struct Shipper {
     queue: VecDeque<(Parcel, u64)>,
     in_flight: usize,
     frames: Vec<u8>,
-    /// Payloads' buffers of parcels that the producer has copied.
-    spare: Vec<Vec<u8>>,
+    /// Where messages are written.
+    room: Room,
     /// Bytes a second, and what may go now.
     rate: u64,
-    room: i64,
+    allowed: i64,
     filled_ns: u64,
     paused_until_ns: u64,
     tries: u32,
@@ -242,9 +269,9 @@ impl Shipper {
             queue: VecDeque::new(),
             in_flight: 0,
             frames: Vec::new(),
-            spare: Vec::new(),
+            room: Room::default(),
             rate,
-            room: 0,
+            allowed: 0,
             filled_ns: 0,
             paused_until_ns: 0,
             tries: 0,
@@ -341,14 +368,14 @@ impl Shipper {
             }
             return;
         }
-        while self.send(now_ns, producer) && self.in_flight < IN_FLIGHT_MAX && self.room > 0 {
+        while self.send(now_ns, producer) && self.in_flight < IN_FLIGHT_MAX && self.allowed > 0 {
             let mut frames = std::mem::take(&mut self.frames);
             frames.clear();
             let read = blocks.read(self.read, durable, &mut frames);
             let more = match read {
                 Ok(None) => false,
                 Ok(Some(end)) => {
-                    self.block(&frames, end, names);
+                    self.block(&frames, end, names, producer);
                     true
                 }
                 Err(trouble) => self.trouble(trouble, now_ns),
@@ -365,44 +392,52 @@ impl Shipper {
         self.filled_ns = now_ns;
         let more = u128::from(self.rate) * u128::from(passed) / u128::from(1_000 * MS);
         let most = self.rate.min(i64::MAX as u64) as i64;
-        self.room = self.room.saturating_add(more as i64).min(most);
+        self.allowed = self.allowed.saturating_add(more as i64).min(most);
     }
 
-    fn block(&mut self, bytes: &[u8], end: Position, names: &mut dyn Names) {
+    fn block(&mut self, bytes: &[u8], end: Position, names: &mut dyn Names, producer: &mut dyn Producer) {
         let (start, mut hlc) = (self.read, 0);
         self.read = end;
         let number = self.first + self.blocks.len() as u64;
-        let from = self.queue.len();
+        let mark = if self.fault == Some(Fault::KeyChanged) && self.life.is_multiple_of(2) { "~" } else { "" };
+        let mut room = std::mem::take(&mut self.room);
+        let (mut queue, mut in_flight) = (std::mem::take(&mut self.queue), self.in_flight);
+        let token = self.token(number);
+        let mut to =
+            Handing { producer, queue: &mut queue, in_flight: &mut in_flight, number, token, made: 0, bytes: 0 };
         for frame in frame::frames(bytes).flatten() {
             hlc = if hlc == 0 { frame.header.hlc } else { hlc };
-            let mut out = Queued { queue: &mut self.queue, spare: &mut self.spare, number };
-            if let Err(why) = messages(&frame, self.node, names, &mut out) {
-                let parcel = self.dead_frame(&frame, start, &why.to_string());
-                self.queue.push_back((parcel, number));
+            let read = messages(&frame, self.node, names, &mut room, &mut |message: Message<'_>| {
+                let Message { topic, key, payload, .. } = message;
+                let letter = Letter { to: To::Topic(topic), key, headers: &[], payload };
+                match mark {
+                    "" => to.hand(&letter),
+                    mark => to.hand(&Letter { key: &format!("{key}{mark}"), ..letter }),
+                }
+            });
+            if let Err(why) = read {
+                to.hand(&self.dead_frame(&frame, start, &why.to_string()).letter());
             }
         }
-        if self.fault == Some(Fault::KeyChanged) && self.life.is_multiple_of(2) {
-            self.queue.iter_mut().skip(from).for_each(|(parcel, _)| parcel.key.push('~'));
-        }
-        let made = self.queue.len() - from;
-        let sum: u64 = self.queue.iter().skip(from).map(|(parcel, _)| parcel.bytes()).sum();
-        self.room -= sum as i64;
-        self.blocks.push_back(Block { start, end, open: made as u32, bytes: sum, hlc });
+        let Handing { made, bytes, .. } = to;
+        (self.room, self.queue, self.in_flight) = (room, queue, in_flight);
+        self.allowed -= bytes as i64;
+        self.blocks.push_back(Block { start, end, open: made, bytes, hlc });
         self.advance();
+    }
+
+    fn token(&self, block: u64) -> Token {
+        Token(self.life << BLOCK_BITS | (block & ((1 << BLOCK_BITS) - 1)))
     }
 
     /// Hands out what waits. `false`: the producer takes no more.
     fn send(&mut self, now_ns: u64, producer: &mut dyn Producer) -> bool {
         while let Some((parcel, block)) = self.queue.front() {
-            let token = Token(self.life << BLOCK_BITS | (block & ((1 << BLOCK_BITS) - 1)));
-            match producer.send(parcel, token) {
+            let token = self.token(*block);
+            match producer.send(&parcel.letter(), token) {
                 Ok(()) => {
                     self.in_flight += 1;
-                    let sent = self.queue.pop_front();
-                    if let Some((Parcel { mut payload, .. }, _)) = sent.filter(|_| self.spare.len() < SPARE_MAX) {
-                        payload.clear();
-                        self.spare.push(payload);
-                    }
+                    self.queue.pop_front();
                 }
                 Err(Ok(Full)) => return false,
                 Err(Err(fate)) => {
@@ -511,6 +546,9 @@ impl Shipper {
         let Parcel { to, key, mut headers, mut payload } = parcel;
         let topic = if let To::Topic(topic) = to { topic.name() } else { "dead" };
         let attempts = if self.alone_until.is_some() { "2" } else { "1" };
+        if headers.is_empty() {
+            headers = named(&payload);
+        }
         if self.fault != Some(Fault::DeadWithoutPosition) {
             headers.push(("position", place(block)));
         }
@@ -530,6 +568,13 @@ impl Shipper {
         let parcel = Parcel { to: To::Dead, key: id, headers, payload: frame.payload().to_vec() };
         self.dead_letter(parcel, block, &format!("unreadable: {why}"))
     }
+}
+
+/// What a message says of itself, for those who cannot read it, as it will be cut.
+fn named(payload: &[u8]) -> Vec<(&'static str, String)> {
+    let id = Event::decode(payload).map(|event| event.id).unwrap_or_default();
+    let kind = schema::kind(payload).unwrap_or_default();
+    vec![("id", id), ("type", kind.to_owned()), ("schema", SCHEMA.to_owned())]
 }
 
 /// A place as headers and people have it.

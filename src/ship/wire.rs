@@ -53,18 +53,24 @@ impl Wire<'_> {
         if text.is_empty() {
             return;
         }
-        self.tag(field, 2);
-        match std::str::from_utf8(text) {
-            Ok(text) => {
-                self.varint(text.len() as u64);
-                self.0.extend_from_slice(text.as_bytes());
-            }
-            Err(_) => {
-                let text = String::from_utf8_lossy(text);
-                self.varint(text.len() as u64);
-                self.0.extend_from_slice(text.as_bytes());
+        // Nearly all texts are ASCII.
+        if text.is_ascii() {
+            self.bytes(field, text);
+        } else {
+            self.bytes(field, String::from_utf8_lossy(text).as_bytes());
+        }
+    }
+
+    fn bytes(&mut self, field: u32, bytes: &[u8]) {
+        match (u8::try_from(field << 3 | 2), u8::try_from(bytes.len())) {
+            // Tag and length have a byte each.
+            (Ok(tag @ ..0x80), Ok(len @ ..0x80)) => self.0.extend_from_slice(&[tag, len]),
+            _ => {
+                self.tag(field, 2);
+                self.varint(bytes.len() as u64);
             }
         }
+        self.0.extend_from_slice(bytes);
     }
 
     /// A message, empty or not.

@@ -4,18 +4,18 @@
 use super::{books::Books, sources::Source};
 use crate::{
     audit::{AuditError, kafka, progress::Progress, say},
-    ship::{
-        client,
-        reading::{Reading, header},
-        run::begun,
-    },
+    ship::{client, reading::Reading, run::begun},
 };
 use outcry::{
     billing::{
         sources::{Moved, Said, Who},
         told::Told,
     },
-    ship::{cursor::Position, events::Topic, schema::Event},
+    ship::{
+        cursor::Position,
+        events::Topic,
+        schema::{self, Event},
+    },
 };
 use prost::Message as _;
 use rdkafka::message::Message as _;
@@ -81,10 +81,11 @@ pub(super) fn of_kafka(config: &Path, books: &Books, state_dir: &Path) -> Result
         progress.at(read);
         read += 1;
         // Whole auctions are most of what there is, and say nothing of money.
-        if header(message, "type").is_some_and(|kind| kind == "auction") {
+        let payload = message.payload().unwrap_or_default();
+        if schema::kind(payload) == Some("auction") {
             return Ok(());
         }
-        match Event::decode(message.payload().unwrap_or_default()) {
+        match Event::decode(payload) {
             Ok(event) if event.node != books.node || !books.was_there(event.epoch, event.writer, event.seq) => {}
             Ok(event) => {
                 if !seen.contains(&event.id) {

@@ -28,22 +28,32 @@ fn framed(kind: Kind, encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     out
 }
 
+/// A message, kept.
+struct Sent {
+    topic: Topic,
+    kind: &'static str,
+    key: String,
+    id: String,
+}
+
 /// What a frame becomes, each message with what is in it.
-fn sent(bytes: &[u8]) -> Vec<(Message, Event)> {
+fn sent(bytes: &[u8]) -> Vec<(Sent, Event)> {
     let frame = frame::decode(bytes).expect("a frame");
     let mut out = Vec::new();
-    messages(&frame, 0xab, &mut Called, &mut |message: Message| {
-        let event = Event::decode(&message.payload[..]).expect("an event");
-        assert_eq!((&event.id, &event.key), (&message.id, &message.key));
+    messages(&frame, 0xab, &mut Called, &mut Room::default(), &mut |message: Message<'_>| {
+        let event = Event::decode(message.payload).expect("an event");
+        assert_eq!((&event.id[..], &event.key[..]), (message.id, message.key));
         assert_eq!(event.encode_to_vec(), message.payload, "as whoever has the schema would write it");
         assert_eq!((event.node, event.epoch, event.writer, event.seq, event.hlc), (0xab, 2, 3, 9, 7 << 16));
-        out.push((message, event));
+        let Message { topic, key, id, payload } = message;
+        let kind = schema::kind(payload).expect("a body");
+        out.push((Sent { topic, kind, key: key.to_owned(), id: id.to_owned() }, event));
     })
     .expect("it is read");
     out
 }
 
-fn brief(sent: &[(Message, Event)]) -> Vec<(Topic, &str, &str, &str)> {
+fn brief(sent: &[(Sent, Event)]) -> Vec<(Topic, &str, &str, &str)> {
     sent.iter().map(|(m, _)| (m.topic, m.kind, &m.key[..], &m.id[..])).collect()
 }
 
@@ -67,7 +77,7 @@ fn an_auction_is_one_event_and_one_result_for_each_win() {
         let record = Record::decode(&payload).unwrap();
         let sent = sent(&framed(Kind::Auction, |out| out.extend_from_slice(&payload)));
         let (first, event) = &sent[0];
-        let bidid = text_of(record.inputs.event);
+        let bidid = text_of(&record.inputs.event.text()).to_owned();
         let Some(Body::Auction(whole)) = &event.body else { panic!("{event:?}") };
         assert_eq!(
             (first.topic, first.kind, &first.id, &first.key),
@@ -159,6 +169,6 @@ fn what_is_not_for_others_stays_and_what_is_damaged_is_told() {
     for kind in [Kind::Auction, Kind::Delivery, Kind::Notice, Kind::Settlement] {
         let bytes = framed(kind, |out| out.push(1));
         let frame = frame::decode(&bytes).unwrap();
-        assert!(messages(&frame, 1, &mut Called, &mut |_| {}).is_err(), "{kind:?}");
+        assert!(messages(&frame, 1, &mut Called, &mut Room::default(), &mut |_| {}).is_err(), "{kind:?}");
     }
 }

@@ -10,7 +10,6 @@ use crate::{
     ship::{compare::Compare, schema::Event},
     units::{Cpm, EventId, Money},
 };
-use prost::Message as _;
 
 const S: u64 = 1_000 * MS;
 
@@ -169,8 +168,8 @@ impl Queue {
 
 /// Kafka does not take it.
 fn large(parcel: &Parcel) -> bool {
-    let id = &parcel.headers[0].1;
-    parcel.to != To::Dead && mix(id.len() as u64 ^ hash(id)).is_multiple_of(TOO_LARGE)
+    let Ok(Event { id, .. }) = Event::decode(&parcel.payload[..]) else { return false };
+    parcel.to != To::Dead && mix(id.len() as u64 ^ hash(&id)).is_multiple_of(TOO_LARGE)
 }
 
 fn hash(text: &str) -> u64 {
@@ -178,11 +177,11 @@ fn hash(text: &str) -> u64 {
 }
 
 impl Producer for Queue {
-    fn send(&mut self, parcel: &Parcel, token: Token) -> Result<(), Result<Full, Fate>> {
+    fn send(&mut self, letter: &Letter<'_>, token: Token) -> Result<(), Result<Full, Fate>> {
         if self.waits.len() >= self.most {
             return Err(Ok(Full));
         }
-        self.waits.push_back((parcel.clone(), token));
+        self.waits.push_back((letter.to_parcel(), token));
         self.seen = self.seen.max(self.waits.len());
         Ok(())
     }
@@ -197,15 +196,15 @@ fn judge(journal: &Journal, kafka: &Kafka) -> Result<(), String> {
     let dead = kafka.messages.iter().filter(|parcel| parcel.to == To::Dead);
     for parcel in dead.chain(kafka.messages.iter().filter(|parcel| parcel.to != To::Dead)) {
         let header = |name: &str| parcel.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.clone());
-        let id = header("id").unwrap_or_default();
         match parcel.to {
-            To::Dead => compare.found_dead(&id, header),
+            To::Dead => compare.found_dead(&header("id").unwrap_or_default(), header),
             To::Topic(topic) => {
                 let event = Event::decode(&parcel.payload[..]).map_err(|e| e.to_string())?;
-                if (event.id != id || event.key != parcel.key) && !parcel.key.ends_with('~') {
-                    return Err(format!("{id} says of itself {} and {}", event.id, event.key));
+                let Event { id, key, .. } = &event;
+                if *key != parcel.key && !parcel.key.ends_with('~') {
+                    return Err(format!("{id} with the key {} says of itself {key}", parcel.key));
                 }
-                compare.found(topic, &id, &parcel.key);
+                compare.found(topic, id, &parcel.key);
             }
         }
     }
@@ -359,7 +358,7 @@ fn twenty_minutes_without_kafka() {
         while world.now_ns < second_ns {
             world.turn();
         }
-        let sent: u64 = world.kafka.messages.iter().map(Parcel::bytes).sum();
+        let sent: u64 = world.kafka.messages.iter().map(|parcel| parcel.letter().bytes()).sum();
         most = most.max(sent - before);
         before = sent;
     }
