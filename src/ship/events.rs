@@ -33,7 +33,7 @@ use crate::{
         frame::{Frame, Kind},
         user::User,
     },
-    units::EventId,
+    units::{EventId, Probability},
 };
 use std::fmt::{self, Write as _};
 
@@ -218,12 +218,14 @@ fn whole(record: &Record, bidid: &str, w: &mut Wire<'_>) {
             w.number(4, us(i, leg.sent_ns));
             w.number(5, us(i, leg.done_ns));
             w.number(6, leg.bids_seen);
+            w.number(7, chance(leg.asked_probability));
         });
     }
-    for NotAsked { name, outcome, .. } in &i.not_asked {
+    for NotAsked { name, outcome, asked_probability } in &i.not_asked {
         w.message(21, |w| {
             w.text(1, i.text(*name));
             w.text(2, outcome.name().as_bytes());
+            w.number(7, chance(*asked_probability));
         });
     }
     for (at, bid) in i.bids.iter().enumerate() {
@@ -242,6 +244,19 @@ fn whole(record: &Record, bidid: &str, w: &mut Wire<'_>) {
             w.number(11, record.decision.losses.get(at).map_or(0, |loss| *loss as u32));
         });
     }
+    for ad in &record.house {
+        w.message(23, |w| {
+            w.number(1, ad.imp);
+            w.text(2, i.imps.get(usize::from(ad.imp)).map_or(&[][..], |imp| i.text(imp.id)));
+            w.text(3, i.text(ad.crid));
+            w.int(4, ad.price.0);
+        });
+    }
+}
+
+/// Nothing, where nothing was left to chance.
+fn chance(probability: Probability) -> u16 {
+    if probability.is_always() { 0 } else { probability.of_10_000() }
 }
 
 /// [`schema::AuctionResult`].

@@ -112,6 +112,8 @@ pub struct Auction {
     pub dsp: Vec<Dsp>,
     #[prost(message, repeated, tag = "22")]
     pub bid: Vec<Bid>,
+    #[prost(message, repeated, tag = "23")]
+    pub house: Vec<HouseAd>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -140,6 +142,20 @@ pub struct Dsp {
     pub done_us: u64,
     #[prost(uint32, tag = "6")]
     pub bids: u32,
+    #[prost(uint32, tag = "7")]
+    pub asked_probability: u32,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct HouseAd {
+    #[prost(uint32, tag = "1")]
+    pub imp: u32,
+    #[prost(string, tag = "2")]
+    pub impid: String,
+    #[prost(string, tag = "3")]
+    pub crid: String,
+    #[prost(int64, tag = "4")]
+    pub price: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

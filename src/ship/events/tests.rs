@@ -64,6 +64,7 @@ fn auctions() -> Vec<Vec<u8>> {
         include_str!("../../auction/record/v2.golden.txt"),
         include_str!("../../auction/record/v3.golden.txt"),
         include_str!("../../auction/record/v4.golden.txt"),
+        include_str!("../../auction/record/v5.golden.txt"),
     ];
     let of =
         |line: &str| (0..line.len()).step_by(2).map(|at| u8::from_str_radix(&line[at..at + 2], 16).unwrap()).collect();
@@ -72,7 +73,7 @@ fn auctions() -> Vec<Vec<u8>> {
 
 #[test]
 fn an_auction_is_one_event_and_one_result_for_each_win() {
-    let (mut paid, mut unpaid) = (0, 0);
+    let (mut paid, mut unpaid, mut house, mut chances) = (0, 0, 0, 0);
     for payload in auctions() {
         let record = Record::decode(&payload).unwrap();
         let sent = sent(&framed(Kind::Auction, |out| out.extend_from_slice(&payload)));
@@ -85,6 +86,23 @@ fn an_auction_is_one_event_and_one_result_for_each_win() {
         );
         assert_eq!(whole.bid.len(), record.inputs.bids.len());
         assert_eq!(whole.dsp.len(), record.inputs.legs.len() + record.inputs.not_asked.len());
+        let asked = record.inputs.legs.iter().map(|leg| leg.asked_probability);
+        let asked = asked.chain(record.inputs.not_asked.iter().map(|not| not.asked_probability));
+        for (dsp, probability) in whole.dsp.iter().zip(asked) {
+            let said = if dsp.asked_probability == 0 { 10_000 } else { dsp.asked_probability };
+            assert_eq!(said, u32::from(probability.of_10_000()));
+            chances += u32::from(said < 10_000);
+        }
+        assert_eq!(whole.house.len(), record.house.len());
+        for (said, ad) in whole.house.iter().zip(&record.house) {
+            let i = &record.inputs;
+            assert_eq!((said.imp, said.price), (ad.imp.into(), ad.price.0));
+            assert_eq!(
+                (said.impid.as_bytes(), said.crid.as_bytes()),
+                (i.text(i.imps[said.imp as usize].id), i.text(ad.crid))
+            );
+            house += 1;
+        }
         let won = whole.bid.iter().filter(|bid| bid.loss == 0).count();
         assert_eq!((won, sent.len() - 1), (record.decision.wins.len(), record.decision.wins.len()));
         for (win, (message, event)) in record.decision.wins.iter().zip(&sent[1..]) {
@@ -104,6 +122,7 @@ fn an_auction_is_one_event_and_one_result_for_each_win() {
         }
     }
     assert!(paid > 3 && unpaid > 3, "{paid} of accounts, {unpaid} of nobody's");
+    assert!(house > 0 && chances > 0, "{house} house ads, {chances} by chance");
 }
 
 fn noticed(account: u32, buyer: &[u8]) -> Vec<u8> {

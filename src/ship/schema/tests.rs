@@ -16,7 +16,8 @@ use protox::{
 use std::collections::BTreeMap;
 
 /// Versions that readers may have, each with its file; the last one is today's.
-const VERSIONS: &[(&str, &str)] = &[("v1", include_str!("../versions/v1.proto"))];
+const VERSIONS: &[(&str, &str)] =
+    &[("v1", include_str!("../versions/v1.proto")), ("v2", include_str!("../versions/v2.proto"))];
 
 struct Text(String);
 
@@ -72,6 +73,7 @@ fn samples() -> Vec<Event> {
             sent_us: 101,
             done_us: 20_202,
             bids: 3,
+            asked_probability: 500,
         }],
         bid: vec![Bid {
             dsp: text("dsp"),
@@ -86,6 +88,7 @@ fn samples() -> Vec<Event> {
             dealid: text("deal"),
             loss: 102,
         }],
+        house: vec![HouseAd { imp: 4, impid: text("imp"), crid: text("crid"), price: 10_000 }],
     };
     let result = AuctionResult {
         bidid: text("bidid"),
