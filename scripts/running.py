@@ -181,11 +181,11 @@ class Running:
         lines = self.get("/metrics").decode().splitlines()
         return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
 
-    def load(self, rate, seconds, connections=256, notices=False):
-        """Drives the exchange; the generator's report. `notices`: it calls those of its answers too."""
+    def load(self, rate, seconds, connections=256, notices=False, more=()):
+        """Drives the exchange; the generator's report. `notices`: it calls those of its answers too. `more`: its switches."""
         cmd = [OUTCRY, "load", f"http://127.0.0.1:{self.port}{PATH}", "--json", "--rate", rate, "--seconds", seconds,
                "--connections", connections, "--cpu", self.opt.load,
-               *(["--notices", os.path.join(self.dir, "notices")] if notices else [])]
+               *(["--notices", os.path.join(self.dir, "notices")] if notices else []), *more]
         p = subprocess.run([str(c) for c in cmd], capture_output=True, text=True, timeout=seconds + 60)
         if not p.stdout.startswith("{"):
             raise Trouble(f"load: {p.stderr.strip() or 'printed nothing'}")

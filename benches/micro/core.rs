@@ -68,12 +68,12 @@ struct World {
 }
 
 impl World {
-    fn new() -> World {
+    fn new(more: &str) -> World {
         let identity = Identity { node: 1, epoch: 1, core: 0, seed: 42 };
         let net = Net { now_ns: 1_000_000 * MS, ..Net::default() };
         let now = Now { boot_ns: net.now_ns, wall_offset_ns: 0 };
         let mut world = World {
-            core: Bidder::new(identity, core_config(), DSPS, now),
+            core: Bidder::new(identity, core_config(more), DSPS, now),
             net,
             dsps: Dsps::new(true, 700),
             clients: Vec::new(),
@@ -148,9 +148,9 @@ impl World {
     }
 }
 
-/// Runs every request `rounds` times, after once to warm up; how many were counted.
-pub(crate) fn auctions(posts: &[Vec<u8>], rounds: usize, half: Half) -> usize {
-    let mut world = World::new();
+/// Runs every request `rounds` times, after once to warm up; how many were counted. `more`: of each DSP's section.
+pub(crate) fn auctions(posts: &[Vec<u8>], rounds: usize, half: Half, more: &str) -> usize {
+    let mut world = World::new(more);
     for round in 0..=rounds {
         let count = round > 0;
         for batch in posts.chunks_exact(BATCH) {

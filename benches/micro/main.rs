@@ -151,11 +151,12 @@ fn main() {
             let mut healths = health::Healths::new(case == "health");
             rounds(n, bodies.len(), |count, _| healths.auction(count))
         }
-        "auction" => core::auctions(&posts, n, core::Half::Both),
-        "auction_ask" => core::auctions(&posts, n, core::Half::Ask),
-        "auction_hear" => core::auctions(&posts, n, core::Half::Hear),
+        "auction" => core::auctions(&posts, n, core::Half::Both, ""),
+        "auction_unshaped" => core::auctions(&posts, n, core::Half::Both, parts::UNSHAPED),
+        "auction_ask" => core::auctions(&posts, n, core::Half::Ask, ""),
+        "auction_hear" => core::auctions(&posts, n, core::Half::Hear, ""),
         other => panic!(
-            "case={other}: there are parse, fill_tape, request_head, response, splice, digest, choose, choose_few, begin, judge, decide, record, publish, reserve, reserve_nothing, charge, token_write, token_read, answer, health, health_off, auction, auction_ask, auction_hear, ledger"
+            "case={other}: there are parse, fill_tape, request_head, response, splice, digest, choose, choose_few, begin, judge, decide, record, publish, reserve, reserve_nothing, charge, token_write, token_read, answer, health, health_off, auction, auction_unshaped, auction_ask, auction_hear, ledger"
         ),
     };
     println!("{ops}");

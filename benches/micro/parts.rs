@@ -24,8 +24,12 @@ pub(crate) const DSPS: usize = 5;
 /// The first DSP's port in the configuration.
 pub(crate) const PORT: u16 = 9001;
 
-/// The configuration that `scripts/bench` gives the product.
-pub(crate) fn core_config() -> Box<CoreConfig> {
+/// Of a DSP: nothing of how it fares is learned, or held against it.
+pub(crate) const UNSHAPED: &str =
+    "breaker = false\nin_flight_limit = false\ntrouble = false\nlearned_time = false\nlearned_deadline = false\n";
+
+/// The configuration that `scripts/bench` gives the product, and `more` for each DSP.
+pub(crate) fn core_config(more: &str) -> Box<CoreConfig> {
     let mut text = String::from(
         "[auction]\ntmax_max_ms = 900\ndsp_ms = 800\n[rates]\ntable = { USD = 1, EUR = 1.08, GBP = 1.27 }\n\
         [[exchange]]\nname = \"default\"\npath = \"/openrtb2/auction\"\ncurrencies = [\"USD\", \"EUR\", \"GBP\"]\n",
@@ -33,6 +37,7 @@ pub(crate) fn core_config() -> Box<CoreConfig> {
     for i in 0..DSPS as u16 {
         text += &format!("[[dsp]]\nname = \"dsp-{i}\"\nurl = \"http://127.0.0.1:{}/dsp\"\n", PORT + i);
         text += "timeout_ms = 800\nwarm = 64\nconnections = 2048\n";
+        text += more;
     }
     by_hand::core_config(&text, 1)
 }
@@ -78,7 +83,7 @@ impl Answers for Heard<'_> {
 
 impl Parts {
     pub(crate) fn new() -> Parts {
-        let config = core_config();
+        let config = core_config("");
         Parts {
             targets: Targets::new(&config.config.dsps, &config.config.rates),
             config,

@@ -63,12 +63,16 @@ url = "http://notices.exchange.example"
 """
 CONFIG_TOLD = """notice_hosts = ["127.0.0.1:9999"]
 """
+# Nothing of how a DSP fares is learned, or held against it.
+CONFIG_UNSHAPED = "".join(f"{key} = false\n" for key in ("breaker", "in_flight_limit", "trouble", "learned_time", "learned_deadline"))
 CAMPAIGNS = 8           # of each DSP: what the meter's DSPs bid for
 
 
 # The product and what its records survive. `budgeted` pays every bid from a budget, and `settled` when its notice comes, whose
-# URLs it signs; the others have none. `shipped` sends its record to the Kafka that `Bench.more` names.
-PRODUCTS = {"product": "process", "unrecorded": "none", "power": "power", "budgeted": "process", "settled": "process", "shipped": "process"}
+# URLs it signs; the others have none. `shipped` sends its record to the Kafka that `Bench.more` names. `unshaped` is `unrecorded`
+# without what is learned of DSPs.
+PRODUCTS = {"product": "process", "unrecorded": "none", "power": "power", "budgeted": "process", "settled": "process", "shipped": "process",
+            "unshaped": "none"}
 
 
 def budgets(dsps):
@@ -146,7 +150,7 @@ class Bench:
                         f.write(CONFIG_BUDGET.format(file=file))
                     if variant == "shipped":
                         f.write(self.more)
-                    told = CONFIG_TOLD if variant == "settled" else ""
+                    told = {"settled": CONFIG_TOLD, "unshaped": CONFIG_UNSHAPED}.get(variant, "")
                     f.write("".join(CONFIG_DSP.format(i=i + 1, up=up + i) + told for i in range(self.opt.dsps)))
                 cmds = [[os.path.join(self.bin, "outcry"), "serve", "--config", config]]
                 if self.opt.product_cmd:

@@ -21,8 +21,9 @@ MONEY_READS = 3         # random reads of a table of that size that they may tak
 MONEY_SHARE_MAX = 0.03  # of the floor: what budgets take of the bidder thread
 MONEY_WHOLE_MAX = 1.50  # whole process / floor with records and budgets
 LEASES_MAX = 0.05       # of a CPU: what 32 cores' leases take of the server and the ledger
+SHAPED_MAX = 0.03       # of the floor: what all that is learned of DSPs takes
 RECORD_MAX = 0.05       # of the floor: what records take of the bidder thread
-VARIANTS = ["floor", "bare", "product", "unrecorded", "power", "budgeted", "settled", "shipped"]
+VARIANTS = ["floor", "bare", "product", "unrecorded", "power", "budgeted", "settled", "shipped", "unshaped"]
 # Beside the floor stands the product without its records: what those take is a figure of its own (`record`).
 OWN = "unrecorded"
 SPLIT = ["floor", "bare", OWN]
@@ -105,6 +106,17 @@ def cpu1024(b):
         ("cpu1024_bare_runtime", bare, "-", None),
         ("cpu1024_product_to_bare", ratio(found, OWN, "bare"), "-", None),
     ] + bids(b, "cpu1024", found)
+
+
+def shaped(b):
+    """What all that is learned of DSPs costs: breakers, limits in flight, trouble, answer times, on beside off."""
+    found = rounds_of(b, 256, b.rounds, b.ms, ["floor", OWN, "unshaped"])
+    shares = [(r[OWN]["cycles"] - r["unshaped"]["cycles"]) / r["floor"]["cycles"] for r in found if len(r) == 3]
+    return [
+        ("shaped_share", statistics.median(shares) if shares else None, f"<= {SHAPED_MAX}", lambda v: v <= SHAPED_MAX),
+        ("shaped_cpu256", ratio(found, OWN, "floor"), "-", None),
+        ("unshaped_cpu256", ratio(found, "unshaped", "floor"), "-", None),
+    ]
 
 
 def counts_of(text, name):
@@ -368,4 +380,4 @@ def cores(b):
     ]
 
 
-ALL = dict(cpu256=cpu256, cpu64=cpu64, cpu1024=cpu1024, record=record, durability=durability, money=money, allocs=allocs, parse=parse, own=own, memory=memory, cores=cores, notices=notices, settled=settled, tls=tls, kafka=kafka)
+ALL = dict(cpu256=cpu256, cpu64=cpu64, cpu1024=cpu1024, record=record, durability=durability, money=money, allocs=allocs, parse=parse, own=own, memory=memory, cores=cores, shaped=shaped, notices=notices, settled=settled, tls=tls, kafka=kafka)

@@ -32,6 +32,7 @@ CASES = [  # name, case of benches/micro, kind of requests, what one operation i
     ("health x 5", "health", "mix", "health of five DSPs: asked, answered, told what came of it, demand"),
     ("health off x 5", "health_off", "mix", "the same with all of it switched off"),
     ("auction", "auction", "mix", "a whole core without sockets, eight auctions a turn"),
+    ("- unshaped", "auction_unshaped", "mix", "the same without what is learned of DSPs"),
     ("- to the asking", "auction_ask", "mix", "request to end of the turn that asks"),
     ("- to the answer", "auction_hear", "mix", "five answers to end of the turn that answers"),
 ]
