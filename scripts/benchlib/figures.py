@@ -21,6 +21,9 @@ MONEY_READS = 3         # random reads of a table of that size that they may tak
 MONEY_SHARE_MAX = 0.03  # of the floor: what budgets take of the bidder thread
 MONEY_WHOLE_MAX = 1.50  # whole process / floor with records and budgets
 LEASES_MAX = 0.05       # of a CPU: what 32 cores' leases take of the server and the ledger
+SETTLED_MAX = 1.55      # whole process / floor with everything on, 256 clients ...
+SETTLED_DEEP_MAX = 1.60  # ... and 1,024
+SETTLED_QUOTA = 0.5     # of the serving CPU at 1,024: what flush and control then have to do fits beside the load
 SHAPED_MAX = 0.03       # of the floor: what all that is learned of DSPs takes
 RECORD_MAX = 0.05       # of the floor: what records take of the bidder thread
 VARIANTS = ["floor", "bare", "product", "unrecorded", "power", "budgeted", "settled", "shipped", "unshaped"]
@@ -198,7 +201,16 @@ def money(b):
 def settled(b):
     """What all of it costs together: records, budgets, and notice URLs of ours in every answer, whose charges wait for them."""
     found = rounds_of(b, 256, b.rounds, b.ms, ["floor", "budgeted", "settled"])
-    return [("cpu256_settled", ratio(found, "settled", "floor"), "-", None),
+    quota = min(b.opt.quota, SETTLED_QUOTA)
+    try:
+        Quota(quota).close()
+        print(f"1,024 clients: the serving threads get {quota:.0%} of their CPU, so that flush has enough of the other")
+        deep = rounds_of(b, 1024, max(1, b.rounds - 1), b.ms, ["floor", "settled"], quota=quota, warm_ms=1500)
+    except Void as e:
+        print(e)
+        deep = []
+    return [("cpu256_settled", ratio(found, "settled", "floor"), f"<= {SETTLED_MAX}", lambda v: v <= SETTLED_MAX),
+            ("cpu1024_settled", ratio(deep, "settled", "floor"), f"<= {SETTLED_DEEP_MAX}", lambda v: v <= SETTLED_DEEP_MAX),
             ("cpu256_budgeted", ratio(found, "budgeted", "floor"), "-", None)]
 
 
