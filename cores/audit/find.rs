@@ -99,6 +99,13 @@ pub(super) fn find(journal: &mut Journal, key: &[u8]) -> Result<Found, AuditErro
     Ok(found)
 }
 
+/// Is there an auction that has the key?
+#[cfg(feature = "tiers")]
+pub(super) fn has_auction(journal: &mut Journal, key: &[u8]) -> Result<bool, AuditError> {
+    let found = find(journal, key)?;
+    Ok(found.hits.iter().filter_map(Hit::frame).any(|frame| frame.kind() == Some(Kind::Auction)))
+}
+
 /// Looks through a segment that has not ended.
 fn scanned(journal: &mut Journal, i: usize, wanted: &mut Wanted) -> Result<(Vec<Hit>, bool), AuditError> {
     let mut hits = Vec::new();

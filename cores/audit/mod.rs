@@ -3,6 +3,8 @@
 //! can be used on a directory that an exchange is writing; `request` and `replay` add indices that are missing.
 mod advertiser;
 mod billed;
+#[cfg(feature = "tiers")]
+mod by_id;
 mod cat;
 mod csv;
 mod dead;

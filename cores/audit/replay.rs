@@ -95,9 +95,9 @@ fn one(
 
 /// True: all that was asked for is there and is decided the same.
 pub(super) fn run(args: &ReplayArgs) -> Result<bool, AuditError> {
-    let mut opened = match args.all {
-        true => args.elsewhere.open(&args.place, args.range)?,
-        false => args.elsewhere.open_for_id(&args.place, args.range)?,
+    let mut opened = match &args.id {
+        None => args.elsewhere.open(&args.place, args.range)?,
+        Some(id) => args.elsewhere.open_for_id(&args.place, args.range, request::key(id))?,
     };
     let journal = &mut opened.journal;
     let (mut out, mut counts) = (Out::new(), Counts::default());

@@ -44,7 +44,7 @@ pub(super) fn run(args: &RequestArgs) -> Result<bool, AuditError> {
     let range = args.range;
     #[cfg(not(feature = "tiers"))]
     let range = super::Range::default();
-    let mut opened = args.elsewhere.open_for_id(&args.place, range)?;
+    let mut opened = args.elsewhere.open_for_id(&args.place, range, key(&args.id))?;
     let found = find::find(&mut opened.journal, key(&args.id))?;
     let mut good = found.whole && opened.whole;
     if found.hits.is_empty() {
@@ -76,7 +76,9 @@ pub(super) fn run(args: &RequestArgs) -> Result<bool, AuditError> {
 /// Says that an id was not found, and where not.
 pub(super) fn missing(id: &str, journal: &Journal, whole: bool) {
     let (first, last) = (journal.segments.first(), journal.segments.last());
-    let (Some(first), Some(last)) = (first, last) else { return };
+    let (Some(first), Some(last)) = (first, last) else {
+        return say(format_args!("nothing is recorded of {}", plain(id.as_bytes())));
+    };
     let since = first.header.map(|h| format!(", which begin at {}", utc(h.hlc >> 16))).unwrap_or_default();
     let but = if whole { "" } else { "; not all of them could be read" };
     say(format_args!(

@@ -28,7 +28,7 @@ impl Elsewhere {
     }
 
     /// The same.
-    pub(super) fn open_for_id(&self, place: &Where, range: Range) -> Result<Opened, AuditError> {
+    pub(super) fn open_for_id(&self, place: &Where, range: Range, _: &[u8]) -> Result<Opened, AuditError> {
         self.open(place, range)
     }
 }
@@ -48,7 +48,10 @@ pub(super) use stored::{Opened, Stored};
 
 #[cfg(feature = "tiers")]
 mod stored {
-    use super::{super::say, *};
+    use super::{
+        super::{by_id::Search, find, say},
+        *,
+    };
     use crate::tiers::{Archive, TiersError, listed, manifests, nodes, store::Store};
     use outcry::{
         billing::settling::SETTLED_MS,
@@ -59,6 +62,7 @@ mod stored {
             plan::{self, Hot, Known, Tier},
         },
     };
+    use std::path::PathBuf;
 
     /// A journal, and what stands in for what has left it.
     pub(crate) struct Opened {
@@ -93,15 +97,31 @@ mod stored {
             self.opened(place, range, None)
         }
 
-        /// The same for what is looked up by an id, which says nothing of its time: without that the archive, years of it, is
-        /// not read.
-        pub(crate) fn open_for_id(&self, place: &Where, range: Range) -> Result<Opened, AuditError> {
-            if !range.all() || self.url().is_none() {
-                return self.open(place, range);
+        /// The same for what is looked up by an id: of the archive what can hold it. Without a time, the archive is asked only if
+        /// the journal has no auction of that id.
+        pub(crate) fn open_for_id(&self, place: &Where, range: Range, key: &[u8]) -> Result<Opened, AuditError> {
+            let Some(url) = self.url() else { return self.open(place, range) };
+            let mut hot = hot(place)?;
+            let begins = hot.as_ref().and_then(begins);
+            let (from_ms, _) = range.span();
+            let enough = match &mut hot {
+                Some(journal) if range.all() => find::has_auction(journal, key)?,
+                _ => begins.is_some_and(|begins| begins.from_ms <= from_ms),
+            };
+            if enough && let Some(journal) = hot {
+                say(format_args!("read from the journal alone; --from and --to say about when it was, if it is older"));
+                return Ok(Opened::alone(journal));
             }
-            say(format_args!("read from the journal alone; --from and --to say about when it was, if it is older"));
-            let journal = Journal::open(place)?;
-            Ok(Opened { journal, whole: true, rows: None, for_deliveries: Vec::new(), _archive: None })
+            let (store, node, known) = stored(&url, place, hot.as_ref(), from_ms)?;
+            let found = plan::sources(&known, begins, range.span(), false);
+            gaps(&url, &found.gaps);
+            let archive = Search::new(&store, &known, found.below, range).bring(key, &self.scratch())?;
+            let journal = Journal::behind(archive.as_ref().map(Archive::path), node, hot)?;
+            Ok(Opened { whole: found.gaps.is_empty(), _archive: archive, ..Opened::alone(journal) })
+        }
+
+        fn scratch(&self) -> PathBuf {
+            self.scratch.clone().unwrap_or_else(std::env::temp_dir)
         }
 
         /// The same, with rows of wins instead of segments where there are some: unless one of the files that are `wanted` has wins
@@ -121,14 +141,8 @@ mod stored {
             range: Range,
             rows: Option<&dyn Fn(&File) -> bool>,
         ) -> Result<Opened, AuditError> {
-            let alone =
-                |journal, whole| Opened { journal, whole, rows: None, for_deliveries: Vec::new(), _archive: None };
-            let Some(url) = self.url() else { return Ok(alone(Journal::open(place)?, true)) };
-            let hot = match Journal::open(place) {
-                Ok(journal) => Some(journal),
-                Err(AuditError::None { .. }) => None,
-                Err(why) => return Err(why),
-            };
+            let Some(url) = self.url() else { return Ok(Opened::alone(Journal::open(place)?)) };
+            let hot = hot(place)?;
             let failed = |why: TiersError| AuditError::Tiers(why.to_string());
             let mut span = range.span();
             let begins = hot.as_ref().and_then(begins);
@@ -137,21 +151,9 @@ mod stored {
                 && let Some(journal) = hot
             {
                 say(format_args!("read from the journal alone, which begins at {}", utc(begins.from_ms)));
-                return Ok(alone(journal, true));
+                return Ok(Opened::alone(journal));
             }
-            let store = Store::open(&url, false).map_err(|e| failed(e.into()))?;
-            // A batch that ended before may lack deliveries of its last moments only.
-            let all = listed(&store, Some(span.0)).map_err(failed)?;
-            let node = match (place.node.or(hot.as_ref().map(|j| j.node)), &nodes(&all, None)[..]) {
-                (Some(node), _) => node,
-                (None, [node]) => *node,
-                (None, []) => return Err(AuditError::Tiers(TiersError::Empty(url).to_string())),
-                (None, several) => {
-                    let names = several.iter().map(|n| format!("{n:08x}")).collect::<Vec<_>>().join(", ");
-                    return Err(AuditError::Tiers(TiersError::Several(names).to_string()));
-                }
-            };
-            let known = plan::known(all, node);
+            let (store, node, known) = stored(&url, place, hot.as_ref(), span.0)?;
             let mut found = plan::sources(&known, begins, span, rows.is_some());
             let mut read = Vec::new();
             if let Some(wanted) = rows {
@@ -166,11 +168,7 @@ mod stored {
                     found = plan::sources(&known, begins, span, false);
                 }
             }
-            for (first, last) in &found.gaps {
-                say(format_args!(
-                    "segments {first} to {last} are neither in the journal nor in {url}: what was in them is missing"
-                ));
-            }
+            gaps(&url, &found.gaps);
             let of = |tier| found.batches.iter().filter(move |(_, t)| *t == tier).map(|(b, _)| b);
             let (warm, cold): (Vec<Batch>, Vec<&Batch>) = (of(Tier::Warm).cloned().collect(), of(Tier::Cold).collect());
             told(&url, &warm, &cold, begins.filter(|_| found.journal));
@@ -178,11 +176,8 @@ mod stored {
             let archive = match &cold[..] {
                 [] => None,
                 _ => {
-                    let scratch = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
-                    Some(
-                        Archive::bring(&store, (&cold, &for_deliveries), span, found.below, &scratch)
-                            .map_err(failed)?,
-                    )
+                    let batches = (&cold[..], &for_deliveries[..]);
+                    Some(Archive::bring(&store, batches, span, found.below, &self.scratch()).map_err(failed)?)
                 }
             };
             let journal = Journal::behind(archive.as_ref().map(Archive::path), node, hot)?;
@@ -190,6 +185,54 @@ mod stored {
             read.retain(|manifest| warm.contains(&manifest.batch));
             let rows = (!warm.is_empty()).then_some(Stored { store, manifests: read, below: found.below });
             Ok(Opened { journal, whole: found.gaps.is_empty(), rows, for_deliveries, _archive: archive })
+        }
+    }
+
+    impl Opened {
+        /// A journal that needs nothing else.
+        fn alone(journal: Journal) -> Opened {
+            Opened { journal, whole: true, rows: None, for_deliveries: Vec::new(), _archive: None }
+        }
+    }
+
+    /// The journal, if there is one.
+    fn hot(place: &Where) -> Result<Option<Journal>, AuditError> {
+        match Journal::open(place) {
+            Ok(journal) => Ok(Some(journal)),
+            Err(AuditError::None { .. }) => Ok(None),
+            Err(why) => Err(why),
+        }
+    }
+
+    /// A store, the node that is meant, and its batches that ended since a moment.
+    fn stored(
+        url: &str,
+        place: &Where,
+        hot: Option<&Journal>,
+        since_ms: u64,
+    ) -> Result<(Store, u32, Vec<Known>), AuditError> {
+        let failed = |why: TiersError| AuditError::Tiers(why.to_string());
+        let store = Store::open(url, false).map_err(|e| failed(e.into()))?;
+        // A batch that ended before may lack deliveries of its last moments only.
+        let all = listed(&store, Some(since_ms)).map_err(failed)?;
+        let node = match (place.node.or(hot.map(|j| j.node)), &nodes(&all, None)[..]) {
+            (Some(node), _) => node,
+            (None, [node]) => *node,
+            (None, []) => return Err(failed(TiersError::Empty(url.to_string()))),
+            (None, several) => {
+                let names = several.iter().map(|n| format!("{n:08x}")).collect::<Vec<_>>().join(", ");
+                return Err(failed(TiersError::Several(names)));
+            }
+        };
+        let known = plan::known(all, node);
+        Ok((store, node, known))
+    }
+
+    fn gaps(url: &str, gaps: &[(u64, u64)]) {
+        for (first, last) in gaps {
+            say(format_args!(
+                "segments {first} to {last} are neither in the journal nor in {url}: what was in them is missing"
+            ));
         }
     }
 

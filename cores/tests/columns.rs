@@ -42,6 +42,31 @@ fn rows_come_back_in_the_order_of_their_time() {
     }
 }
 
+/// What an earlier release wrote, without the columns that were added since, is read; and so is a file with more of them.
+#[test]
+fn columns_go_by_their_names() {
+    for (written, read_as) in [(&COLUMNS[..38], COLUMNS), (COLUMNS, &COLUMNS[..38])] {
+        let mut known = Rows::new(written);
+        known.push(&written.iter().map(|c| value(c.kind)).collect::<Vec<_>>());
+        let bytes = write(&known).expect("a file");
+        let digest = sha256(&bytes);
+        let found = read(bytes.into(), &digest, read_as).expect("rows");
+        assert_eq!(found.len(), 1);
+        for (at, column) in read_as.iter().enumerate() {
+            let expected = if at < 38 { value(column.kind) } else { Value::None };
+            assert_eq!(found.value(at, 0), expected, "{}", column.name);
+        }
+    }
+}
+
+fn value(kind: Kind) -> Value<'static> {
+    match kind {
+        Kind::Text => Value::Text(b"text"),
+        Kind::Flag => Value::Flag(true),
+        _ => Value::Int(7),
+    }
+}
+
 #[test]
 fn nothing_that_was_altered_is_looked_into() {
     let bytes = write(&rows(50)).expect("a file");

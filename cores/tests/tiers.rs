@@ -19,12 +19,13 @@ use outcry::{
         told::{NOTICE_VERSION, Name, Notice},
     },
     record::frame::{self, Header, Kind},
+    tiers::{hex, house, sha256, table::Column, wins},
     units::{EventId, Now, mix},
 };
 use outcry_cores::{
     exported::{self, Exported},
     journal::{Journal, JournalSettings, StdDisk},
-    tiers::store::Store,
+    tiers::{columns, store::Store},
 };
 use serde_json::Value;
 use std::{
@@ -44,6 +45,8 @@ const STEP_MS: u64 = 120_000;
 const DELIVERED: u64 = 10;
 /// Every eleventh has a notice.
 const NOTICED: u64 = 11;
+/// This one has a notice in the last segment.
+const LATE: u64 = 90;
 /// A text of an advertiser that no name of an object may have as it is.
 const ODD: &str = "../odd/shop.example?x=1&\u{e4}%2F";
 
@@ -111,11 +114,17 @@ fn settings() -> JournalSettings {
 }
 
 fn templates() -> Vec<Record> {
-    let golden = include_str!("../../src/auction/record/v2.golden.txt");
+    let golden = [
+        include_str!("../../src/auction/record/v2.golden.txt"),
+        // With house ads, and DSPs that were asked by chance.
+        include_str!("../../src/auction/record/v5.golden.txt"),
+    ];
     let bytes = |line: &str| -> Vec<u8> {
         (0..line.len()).step_by(2).map(|at| u8::from_str_radix(&line[at..at + 2], 16).expect("digits")).collect()
     };
-    golden.lines().map(|line| Record::decode(&bytes(line)).expect("a record")).collect()
+    let all = golden.iter().flat_map(|text| text.lines()).map(|line| Record::decode(&bytes(line)).expect("a record"));
+    // What costs nothing as it was a test would be decided otherwise below.
+    all.filter(|record| !record.inputs.test).collect()
 }
 
 fn event(n: u64) -> EventId {
@@ -196,8 +205,29 @@ struct Books {
     wins: u64,
     charge: i64,
     notices: u64,
+    /// House ads, and what they say that they bid.
+    house: (u64, i64),
+    /// Wins whose DSP was asked by chance, and the sum of its chances, of 10,000.
+    by_chance: (u64, i64),
     /// Wins and charges by advertiser.
     by: BTreeMap<String, (u64, i64)>,
+}
+
+/// A notice of what was charged long ago.
+fn noticed(n: u64) -> Notice<'static> {
+    Notice {
+        name: Name { event: event(n), imp: 0, kind: token::Kind::Billed },
+        expired: false,
+        said: Said::Same,
+        price: outcry::units::Cpm(1_000_000),
+        charge: outcry::units::Money(1_000_000),
+        held: None,
+        account: AccountId(2),
+        period: Period(7),
+        expires_s: expires_s(n),
+        buyer: b"",
+        url: b"http://dsp.example/bill",
+    }
 }
 
 /// A journal whose last segment goes on, as a running exchange's does; `extra`: one more frame at the end.
@@ -231,6 +261,13 @@ fn written(dir: &Scratch, auctions: u64, extra: Option<(Kind, &[u8])>) -> Books 
             let of = said.by.entry(whose).or_default();
             *of = (of.0 + 1, of.1 + win.charge.0);
             (said.wins, said.charge) = (said.wins + 1, said.charge + win.charge.0);
+            let asked = record.inputs.legs[usize::from(bid.leg)].asked_probability;
+            if !asked.is_always() {
+                said.by_chance = (said.by_chance.0 + 1, said.by_chance.1 + i64::from(asked.of_10_000()));
+            }
+        }
+        for ad in &record.house {
+            said.house = (said.house.0 + 1, said.house.1 + ad.price.0);
         }
         if n.is_multiple_of(DELIVERED) {
             payload.clear();
@@ -239,20 +276,7 @@ fn written(dir: &Scratch, auctions: u64, extra: Option<(Kind, &[u8])>) -> Books 
         }
         if n.is_multiple_of(NOTICED) {
             payload.clear();
-            let notice = Notice {
-                name: Name { event: event(n), imp: 0, kind: token::Kind::Billed },
-                expired: false,
-                said: Said::Same,
-                price: outcry::units::Cpm(1_000_000),
-                charge: outcry::units::Money(1_000_000),
-                held: None,
-                account: AccountId(2),
-                period: Period(7),
-                expires_s: (ms / 1000 + 3600) as u32,
-                buyer: b"",
-                url: b"http://dsp.example/bill",
-            };
-            notice.encode(&mut payload);
+            noticed(n).encode(&mut payload);
             push(ms + 50, Kind::Notice, NOTICE_VERSION, &payload);
             said.notices += 1;
         }
@@ -278,6 +302,10 @@ fn written(dir: &Scratch, auctions: u64, extra: Option<(Kind, &[u8])>) -> Books 
         }
     }
     let end = NOON_MS + STEP_MS * (auctions + 1);
+    let mut late = Vec::new();
+    noticed(LATE).encode(&mut late);
+    push(end, Kind::Notice, NOTICE_VERSION, &late);
+    said.notices += 1;
     if let Some((kind, payload)) = extra {
         push(end, kind, 1, payload);
     }
@@ -327,6 +355,23 @@ fn objects(at: &At) -> BTreeMap<String, Vec<u8>> {
     all
 }
 
+/// What the rows of a store say of house ads, and of wins whose DSP was asked by chance: as [`Books`] has it.
+fn of_rows(at: &At) -> ((u64, i64), (u64, i64)) {
+    let sum = |folder: &str, columns: &'static [Column], name: &str| {
+        let column = columns.iter().position(|c| c.name == name).expect("a column");
+        let (mut many, mut sum) = (0, 0);
+        for (_, bytes) in objects(at).into_iter().filter(|(name, _)| name.starts_with(folder)) {
+            let digest = sha256(&bytes);
+            let rows = columns::read(bytes.into(), &digest, columns).expect("rows");
+            for value in (0..rows.len()).filter_map(|row| rows.int(column, row)) {
+                (many, sum) = (many + 1, sum + value);
+            }
+        }
+        (many, sum)
+    };
+    (sum("house/", house::COLUMNS, "price_micros"), sum("wins/", wins::COLUMNS, "asked_probability"))
+}
+
 fn advertiser(dir: &Scratch, whose: &str, more: &[&str]) -> (i32, String, String) {
     outcry(&[&["audit", "advertiser", whose, dir.str(), "--json"], more].concat())
 }
@@ -362,6 +407,10 @@ fn every_tier_says_what_the_journal_said() {
         let (code, out, err) = outcry(&["tiers", "verify", &at.url]);
         assert!(code == 0 && out.ends_with("; 0 findings\n"), "{out}{err}");
         assert_eq!(outcry(&["tiers", "verify", &at.url, "--quick"]).0, 0);
+
+        let of_rows = of_rows(&at);
+        assert!(said.house.0 > 50 && said.by_chance.0 > 50, "{said:?}");
+        assert_eq!(of_rows, (said.house, said.by_chance), "house ads, and wins of DSPs that were asked by chance");
 
         // A week later: the first half has left the journal.
         let all = dir.segments();
@@ -419,6 +468,115 @@ fn every_tier_says_what_the_journal_said() {
         let (code, _, err) = advertiser(&dir, ODD, &tiers);
         assert!(code == 2 && err.contains("nothing of a journal is in this store"), "{err}");
     }
+}
+
+/// So many segments the archive has, and so many of them were opened, says a lookup.
+fn opened(err: &str) -> (usize, usize) {
+    let line = err.lines().find(|line| line.contains("says which of ")).unwrap_or_else(|| panic!("{err}"));
+    let number = |text: &str| text.split_whitespace().next().and_then(|n| n.parse().ok());
+    let (of, many) = line.split_once("says which of ").expect("it").1.split_once(" to open: ").expect("two numbers");
+    (number(of).expect("a number"), number(many).expect("a number"))
+}
+
+/// The bytes of the segments in an archive, by the names of their objects.
+fn archived(at: &At) -> BTreeMap<String, Vec<u8>> {
+    let packed = objects(at).into_iter().filter(|(name, _)| name.ends_with(".log.zst"));
+    packed.map(|(name, bytes)| (name, zstd::decode_all(&bytes[..]).expect("zstd"))).collect()
+}
+
+#[test]
+fn a_lookup_of_an_id_opens_what_can_hold_it() {
+    for at in stores("ids") {
+        let dir = Scratch::new("ids");
+        written(&dir, AUCTIONS, None);
+        assert_eq!(export(&dir, &at, &["--segments", "4"]).0, 0);
+        let ask =
+            |text: &str, more: &[&str]| outcry(&[&["audit", "request", text, dir.str(), "--json"], more].concat());
+        let asked: Vec<(u64, String, (i32, String, String))> = (1..AUCTIONS)
+            .step_by(89)
+            .flat_map(|n| [(n, id(n)), (n, event(n).to_string())])
+            .map(|(n, text)| (n, text.clone(), ask(&text, &[])))
+            .collect();
+        let tiers = ["--tiers", &at.url];
+        let (_, _, err) = ask(&asked[0].1, &tiers);
+        assert!(err.contains("read from the journal alone"), "what the journal has no store is asked for: {err}");
+        dir.segments().iter().for_each(|path| fs::remove_file(path).expect("a segment"));
+        let (mut all, mut in_all, mut segments) = (0, 0, 0);
+        for (n, text, (code, expected, _)) in &asked {
+            let (found, out, err) = ask(text, &tiers);
+            assert_eq!((found, &out), (*code, expected), "{text}: {err}");
+            let (of, many) = opened(&err);
+            // What is awaited may go home in another segment; both may be the last of theirs.
+            assert!(many <= if waits(*n) || *n == LATE { 5 } else { 2 }, "{text}: {many} of {of} segments");
+            (all, in_all, segments) = (all + 1, in_all + many, of);
+        }
+        println!("{all} lookups opened {in_all} of {} segments", all * segments);
+        assert!(segments > 8);
+        // Of what was never asked nothing is opened, or next to nothing.
+        let vain: usize = (0..20).map(|n| opened(&ask(&format!("nobody-{n}"), &tiers).2).1).sum();
+        assert!(vain <= 20 * segments / 50, "{vain} of {} segments", 20 * segments);
+        if at.url.starts_with("s3://") {
+            continue;
+        }
+
+        // It is so: the others need not be there.
+        let (n, text, (_, expected, _)) = asked.iter().find(|(n, ..)| !waits(*n)).expect("one");
+        let whole = archived(&at);
+        let holds = |bytes: &[u8]| {
+            [id(*n), event(*n).to_string()].iter().any(|id| bytes.windows(id.len()).any(|w| w == id.as_bytes()))
+        };
+        let others: Vec<&String> = whole.iter().filter(|(_, bytes)| !holds(bytes)).map(|(name, _)| name).collect();
+        let hidden = Scratch::new("ids-hidden");
+        for name in &others {
+            let (path, aside) =
+                (Path::new(&at.url).join(name), hidden.0.join(Path::new(name).file_name().expect("a name")));
+            fs::copy(&path, aside).and_then(|_| fs::remove_file(path)).expect("aside");
+        }
+        assert!(others.len() + 3 > segments, "{} of {segments}", others.len());
+        let (_, out, err) = ask(text, &tiers);
+        if opened(&err).1 == segments - others.len() {
+            assert_eq!(&out, expected, "{err}");
+        }
+        for name in &others {
+            fs::copy(hidden.0.join(Path::new(name).file_name().expect("a name")), Path::new(&at.url).join(name))
+                .expect("back");
+        }
+
+        // An index that is damaged, or was never made, is not believed; with a time the archive is searched without it.
+        let day = ["--tiers", &at.url, "--from", "2026-01-31", "--to", "2026-02-03"];
+        let indices: Vec<PathBuf> = objects(&at)
+            .into_keys()
+            .filter(|name| name.contains("/ids-"))
+            .map(|name| Path::new(&at.url).join(name))
+            .collect();
+        for path in &indices {
+            let mut bytes = fs::read(path).expect("an index");
+            bytes.iter_mut().step_by(16).for_each(|byte| *byte ^= 1);
+            fs::write(path, bytes).expect("written");
+        }
+        let (code, _, err) = ask(text, &tiers);
+        assert!(code == 1 && err.contains("is missing or damaged") && err.contains("were not searched"), "{err}");
+        let (_, out, err) = ask(text, &day);
+        assert!(&out == expected && err.contains("their segments of that time are opened"), "{err}");
+        indices.iter().for_each(|path| fs::remove_file(path).expect("an index"));
+        assert_eq!(&ask(text, &day).1, expected);
+        for (name, bytes) in objects(&at).into_iter().filter(|(name, _)| name.starts_with("manifests/")) {
+            fs::write(Path::new(&at.url).join(name), version_1(&String::from_utf8_lossy(&bytes))).expect("written");
+        }
+        assert_eq!(outcry(&["tiers", "verify", &at.url]).0, 0, "what earlier releases wrote is whole");
+        let (code, _, err) = ask(text, &tiers);
+        assert!(code == 1 && err.contains("were not searched") && !err.contains("damaged"), "{err}");
+        let (_, out, err) = ask(text, &day);
+        assert!(&out == expected && err.contains("their segments of that time are opened"), "{err}");
+    }
+}
+
+/// A manifest as a release wrote it that knew no index of ids.
+fn version_1(manifest: &str) -> String {
+    let (before, _) = manifest.split_once(",\"ids\":").expect("an index");
+    let before = before.replacen("\"version\":2", "\"version\":1", 1);
+    let digest = hex(&sha256(before.as_bytes()));
+    format!("{before},\"sha256\":\"{digest}\"}}\n")
 }
 
 #[test]
@@ -642,9 +800,15 @@ fn readers_of_others_find_what_the_journal_has() {
             format!("{{\"advertiser\":{},\"wins\":{wins},\"charge_nanos\":{charge}}}", Value::from(whose.as_str()))
         })
         .collect();
-    let Books { wins, charge, notices, .. } = said;
-    let line =
-        format!("{{\"wins\":{wins},\"charge_nanos\":{charge},\"notices\":{notices},\"by\":[{}]}}\n", by.join(","));
+    let Books { wins, charge, notices, house, by_chance, .. } = said;
+    let line = format!(
+        "{{\"wins\":{wins},\"charge_nanos\":{charge},\"notices\":{notices},\"house\":[{},{}],\"by_chance\":[{},{}],\"by\":[{}]}}\n",
+        house.0,
+        house.1,
+        by_chance.0,
+        by_chance.1,
+        by.join(",")
+    );
     fs::write(Path::new(&out).join("expected.json"), line).expect("written");
     std::mem::forget(dir);
 }

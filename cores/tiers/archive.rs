@@ -46,7 +46,7 @@ pub(super) fn run(args: &FetchArgs) -> Result<bool, TiersError> {
     let wanted: Vec<&Segment> =
         manifests.iter().flat_map(|m| &m.segments).filter(|s| meet(s, from_ms, to_ms)).collect();
     fs::create_dir_all(&args.dir).map_err(|source| TiersError::Write { path: args.dir.clone(), source })?;
-    bring(&store, node, &wanted, &args.dir)?;
+    bring(&store, node, wanted.iter().copied(), &args.dir)?;
     let counts = store.counts();
     out(&format!(
         "node {node:08x}: {} segments in {}; {} objects, {} bytes read\n",
@@ -60,11 +60,16 @@ pub(super) fn run(args: &FetchArgs) -> Result<bool, TiersError> {
 
 /// Has a segment frames between two moments? What has none at all goes along: it keeps the chain whole.
 fn meet(segment: &Segment, from_ms: u64, to_ms: u64) -> bool {
-    segment.from_ms > segment.to_ms || (segment.from_ms < to_ms && segment.to_ms >= from_ms)
+    segment.from_ms > segment.to_ms || segment.meets(from_ms, to_ms)
 }
 
 /// Brings segments into a directory, those that are there excepted.
-fn bring(store: &Store, node: u32, wanted: &[&Segment], dir: &Path) -> Result<(), TiersError> {
+fn bring<'a>(
+    store: &Store,
+    node: u32,
+    wanted: impl IntoIterator<Item = &'a Segment>,
+    dir: &Path,
+) -> Result<(), TiersError> {
     // One at a time: each is as large as a file of the journal.
     for segment in wanted {
         let path = dir.join(file_name(FileKind::Segment, node, segment.segment));
@@ -100,6 +105,24 @@ pub(super) fn unpacked(store: &Store, segment: &Segment) -> Result<Vec<u8>, Tier
 pub(crate) struct Archive(PathBuf);
 
 impl Archive {
+    /// An empty one, below a directory.
+    pub(crate) fn new(scratch: &Path) -> Result<Archive, TiersError> {
+        let path = scratch.join(format!("outcry-archive-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).map_err(|source| TiersError::Write { path: path.clone(), source })?;
+        Ok(Archive(path))
+    }
+
+    /// Brings segments into it, those that are there excepted.
+    pub(crate) fn add<'a>(
+        &self,
+        store: &Store,
+        node: u32,
+        wanted: impl IntoIterator<Item = &'a Segment>,
+    ) -> Result<(), TiersError> {
+        bring(store, node, wanted, &self.0)
+    }
+
     /// Brings the segments of these batches that have frames between two moments, and are below a number; of others the first.
     pub(crate) fn bring(
         store: &Store,
@@ -113,19 +136,15 @@ impl Archive {
         let all = whole.iter().flat_map(|m| &m.segments).filter(|s| meet(s, from_ms, to_ms));
         let all = all.chain(more.iter().filter_map(|m| m.segments.first()));
         let wanted: Vec<&Segment> = all.filter(|s| s.segment < below).collect();
-        let path = scratch.join(format!("outcry-archive-{}", std::process::id()));
-        let failed = |source| TiersError::Write { path: path.clone(), source };
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).map_err(failed)?;
-        let archive = Archive(path.clone());
+        let archive = Archive::new(scratch)?;
         let bytes: u64 = wanted.iter().map(|s| s.end).sum();
         say(format_args!(
             "{} segments, {} MB, are brought from the archive to {}",
             wanted.len(),
             bytes / 1_000_000,
-            path.display()
+            archive.0.display()
         ));
-        bring(store, batches.first().map_or(0, |b| b.node), &wanted, &path)?;
+        archive.add(store, batches.first().map_or(0, |b| b.node), wanted)?;
         Ok(archive)
     }
 

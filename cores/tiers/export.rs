@@ -32,6 +32,7 @@ use outcry::{
     tiers::{
         accounts::Accounts,
         gather::Gather,
+        ids::{self, Ids, Key},
         manifest::{File, Manifest, Segment},
         names::{self, Batch, DAY_MS, Table},
         plan::{self, Closed, Sizes},
@@ -327,12 +328,17 @@ fn batch(
     let (node, taken) = (journal.node, &ends[range.clone()]);
     let (first, last) = (taken[0].segment, taken[taken.len() - 1].segment);
     let mut gather = Gather::new(node, accounts.1.clone());
-    let mut segments = Vec::new();
+    let (mut segments, mut keys) = (Vec::new(), Vec::new());
     for one in taken {
+        let mut of_segment = ids::Keys::new();
         let walked = walk(journal, one.at, &mut |offset, frame| {
             gather.frame(one.segment, offset, frame);
+            Key::of_frame(frame, &mut |key| {
+                of_segment.insert(key);
+            });
             true
         })?;
+        keys.push(of_segment);
         if walked.damages > 0 {
             say(format_args!(
                 "segment {}: {} places are damaged; it is archived as it is",
@@ -370,6 +376,7 @@ fn batch(
     for (one, walked) in taken.iter().zip(&segments) {
         of_segments.push(archived(store, journal, one, walked, hold)?);
     }
+    let ids = ids_of(store, &batch, &keys, hold)?;
     let mut files = Vec::new();
     let mut puts: Vec<Put> = Vec::new();
     for ((table, date, advertiser), part) in &gathered.parts {
@@ -395,12 +402,22 @@ fn batch(
         files,
         sums: gathered.sums,
         accounts: accounts.0.clone(),
+        ids: Some(ids),
     };
     let name = manifest.batch.manifest();
     store.put(Put { name, bytes: Bytes::from(manifest.write()), hold, replaces: false })?;
     store.delete_all(&[names::begun(node, first)])?;
     told(&manifest);
     Ok(Some(damages == 0 && gathered.unreadable == 0))
+}
+
+/// Writes which of a batch's segments can hold an id.
+fn ids_of(store: &Store, batch: &Batch, keys: &[ids::Keys], hold: Option<Hold>) -> Result<Ids, TiersError> {
+    let (bytes, blocks) = ids::build(keys);
+    let name = names::ids(batch.node, batch.first);
+    let ids = Ids { name: name.clone(), bytes: bytes.len() as u64, sha256: sha256(&bytes), blocks };
+    store.put(Put { name, bytes: Bytes::from(bytes), hold, replaces: true })?;
+    Ok(ids)
 }
 
 /// Compresses a segment into the archive.
@@ -449,12 +466,13 @@ fn told(manifest: &Manifest) {
     let Batch { first, last, from_ms, to_ms, .. } = manifest.batch;
     let rows = |table| manifest.files.iter().filter(|f| f.table == table).map(|f| f.rows).sum::<u64>();
     say(format_args!(
-        "segments {first} to {last}, {} to {}: {} wins, {} notices, {} settlements in {} files",
+        "segments {first} to {last}, {} to {}: {} wins, {} notices, {} settlements, {} house ads in {} files",
         utc(from_ms),
         utc(to_ms),
         rows(Table::Wins),
         rows(Table::Notices),
         rows(Table::Settlements),
+        rows(Table::House),
         manifest.files.len()
     ));
 }

@@ -5,13 +5,13 @@ use super::lock::{Hold, Locking};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::{
-    Error, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
+    Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
     aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum},
     local::LocalFileSystem,
     path::Path,
     prefix::PrefixStore,
 };
-use std::{cell::Cell, io, path::PathBuf, sync::Arc};
+use std::{cell::Cell, io, ops::Range, path::PathBuf, sync::Arc};
 use tokio::runtime::{Builder, Runtime};
 
 /// Reads and writes that are under way at once: a store answers each in tens of milliseconds, and all of them side by side.
@@ -155,7 +155,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn get(&self, name: &str) -> Result<Bytes, StoreError> {
-        let bytes = self.runtime.block_on(get(&self.inner, name))?;
+        let bytes = self.runtime.block_on(get(&self.inner, name, None))?;
         self.count(|c| (c.read, c.read_bytes) = (c.read + 1, c.read_bytes + bytes.len() as u64));
         Ok(bytes)
     }
@@ -167,10 +167,31 @@ impl Store {
     pub fn get_all<E>(
         &self,
         names: &[String],
+        each: impl FnMut(usize, Result<Bytes, StoreError>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.read_all(names.iter().map(|name| (&name[..], None)), each)
+    }
+
+    /// The same, of each object from a byte to another.
+    ///
+    /// # Errors
+    /// What `each` says.
+    pub fn get_parts<E>(
+        &self,
+        parts: &[(&str, Range<u64>)],
+        each: impl FnMut(usize, Result<Bytes, StoreError>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.read_all(parts.iter().map(|(name, part)| (*name, Some(part.clone()))), each)
+    }
+
+    fn read_all<'a, E>(
+        &self,
+        wanted: impl Iterator<Item = (&'a str, Option<Range<u64>>)>,
         mut each: impl FnMut(usize, Result<Bytes, StoreError>) -> Result<(), E>,
     ) -> Result<(), E> {
         self.runtime.block_on(async {
-            let mut all = stream::iter(names).map(|name| get(&self.inner, name)).buffered(AT_ONCE).enumerate();
+            let reads = stream::iter(wanted).map(|(name, part)| get(&self.inner, name, part));
+            let mut all = reads.buffered(AT_ONCE).enumerate();
             while let Some((at, read)) = all.next().await {
                 if let Ok(bytes) = &read {
                     self.count(|c| (c.read, c.read_bytes) = (c.read + 1, c.read_bytes + bytes.len() as u64));
@@ -218,7 +239,7 @@ impl Store {
         match self.inner.put_opts(&path, bytes.clone().into(), options(PutMode::Create)).await {
             Ok(_) => self.count(written),
             Err(Error::AlreadyExists { .. }) => {
-                if get(&self.inner, &name).await? == bytes {
+                if get(&self.inner, &name, None).await? == bytes {
                     self.count(|c| c.kept += 1);
                 } else if replaces {
                     let again = self.inner.put_opts(&path, bytes.clone().into(), options(PutMode::Overwrite)).await;
@@ -304,8 +325,9 @@ fn parse(name: &str) -> Result<Path, StoreError> {
     Path::parse(name).map_err(|e| StoreError::of(name, e.into()))
 }
 
-async fn get(store: &Arc<dyn ObjectStore>, name: &str) -> Result<Bytes, StoreError> {
-    let read = store.get_opts(&parse(name)?, GetOptions::default()).await;
+async fn get(store: &Arc<dyn ObjectStore>, name: &str, part: Option<Range<u64>>) -> Result<Bytes, StoreError> {
+    let options = GetOptions { range: part.map(GetRange::Bounded), ..GetOptions::default() };
+    let read = store.get_opts(&parse(name)?, options).await;
     match read {
         Ok(found) => found.bytes().await.map_err(|e| StoreError::of(name, e)),
         Err(e) => Err(StoreError::of(name, e)),

@@ -100,8 +100,9 @@ fn cool(store: &Store, batch: &Batch) -> Result<(), TiersError> {
 fn remove(store: &Store, batch: &Batch) -> Result<(), TiersError> {
     let manifest = manifest(store, batch)?;
     store.delete_all(&files(&manifest))?;
-    let segments: Vec<String> = manifest.segments.iter().map(|s| s.name.clone()).collect();
-    store.delete_all(&segments)?;
+    let ids = manifest.ids.iter().map(|ids| ids.name.clone());
+    let archived: Vec<String> = manifest.segments.iter().map(|s| s.name.clone()).chain(ids).collect();
+    store.delete_all(&archived)?;
     store.delete_all(&[batch.cooled()])?;
     Ok(store.delete_all(&[batch.manifest()])?)
 }

@@ -9,12 +9,11 @@ use clap::Args;
 use outcry::{
     journal::{digest::Digester, segment::SegmentHeader},
     tiers::{
+        ids::Ids,
         manifest::{File, Manifest, Segment},
-        money::{NOTICES, SETTLEMENTS},
         names::{self, Table},
         plan::{self, Known},
-        table::Column,
-        wins::{COLUMNS, at},
+        wins::at,
     },
 };
 use std::collections::BTreeSet;
@@ -43,15 +42,6 @@ impl Seen {
     fn wrong(&mut self, what: &str) {
         self.wrong += 1;
         out(&format!("WRONG: {what}\n"));
-    }
-}
-
-/// Columns of a table.
-pub(super) fn columns_of(table: Table) -> &'static [Column] {
-    match table {
-        Table::Wins => COLUMNS,
-        Table::Notices => NOTICES,
-        Table::Settlements => SETTLEMENTS,
     }
 }
 
@@ -123,6 +113,9 @@ fn batch(
         segment_of(store, segment, before.as_ref(), seen)?;
         *before = Some(segment.clone());
     }
+    if let Some(ids) = &manifest.ids {
+        index(store, ids, seen)?;
+    }
     if !known.cooled {
         files(store, &manifest, seen)?;
     }
@@ -132,6 +125,7 @@ fn batch(
 fn quick(store: &Store, known: &Known, manifest: &Manifest, seen: &mut Seen) -> Result<(), TiersError> {
     let mut wanted: Vec<(String, u64)> = manifest.segments.iter().map(|s| (s.name.clone(), s.bytes)).collect();
     seen.segments += wanted.len() as u64;
+    wanted.extend(manifest.ids.iter().map(|ids| (ids.name.clone(), ids.bytes)));
     if !known.cooled {
         wanted.extend(manifest.files.iter().map(|f| (f.name.clone(), f.bytes)));
         seen.files += manifest.files.len() as u64;
@@ -191,6 +185,17 @@ fn segment_of(store: &Store, segment: &Segment, before: Option<&Segment>, seen: 
     Ok(())
 }
 
+/// Of ids.
+fn index(store: &Store, Ids { name, bytes, sha256, .. }: &Ids, seen: &mut Seen) -> Result<(), TiersError> {
+    match store.get(name) {
+        Ok(found) if found.len() as u64 == *bytes && super::sha256(&found) == *sha256 => {}
+        Ok(_) => seen.wrong(&format!("{name}: it is not what was exported: its digest is another than its manifest's")),
+        Err(e) if e.missing() => seen.wrong(&format!("{name}: is missing")),
+        Err(e) => return Err(e.into()),
+    }
+    Ok(())
+}
+
 fn files(store: &Store, manifest: &Manifest, seen: &mut Seen) -> Result<(), TiersError> {
     let names: Vec<String> = manifest.files.iter().map(|f| f.name.clone()).collect();
     let (mut wins, mut charge, mut freed) = (0u64, 0i128, 0i128);
@@ -228,7 +233,7 @@ fn files(store: &Store, manifest: &Manifest, seen: &mut Seen) -> Result<(), Tier
 /// Rows of a file, and what they add up to.
 fn rows_of(file: &File, bytes: bytes::Bytes) -> Result<(u64, i128, i128), String> {
     let length = bytes.len() as u64;
-    let rows = columns::read(bytes, &file.sha256, columns_of(file.table)).map_err(|e| e.to_string())?;
+    let rows = columns::read(bytes, &file.sha256, file.table.columns()).map_err(|e| e.to_string())?;
     if length != file.bytes {
         return Err(format!("{length} bytes, its manifest says {}", file.bytes));
     }

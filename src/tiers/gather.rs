@@ -7,11 +7,12 @@
 //! [`Gather::behind`], until nothing is waited for any more.
 use super::{
     accounts::Accounts,
+    house::Served,
     manifest::Sum,
-    money::{self, NOTICES, Placed, SETTLEMENTS},
+    money::{self, Placed},
     names::{self, Table},
     table::Rows,
-    wins::{self, COLUMNS, Came, More, Won},
+    wins::{self, Came, More, Won},
 };
 use crate::{
     auction::{
@@ -60,12 +61,12 @@ pub struct Part {
 
 impl Part {
     fn new(table: Table) -> Part {
-        let columns = match table {
-            Table::Wins => COLUMNS,
-            Table::Notices => NOTICES,
-            Table::Settlements => SETTLEMENTS,
-        };
-        Part { rows: Rows::new(columns), seats: Some(BTreeSet::new()), cids: Some(BTreeSet::new()), awaiting: 0 }
+        Part {
+            rows: Rows::new(table.columns()),
+            seats: Some(BTreeSet::new()),
+            cids: Some(BTreeSet::new()),
+            awaiting: 0,
+        }
     }
 
     fn of_win(&mut self, won: &Won) {
@@ -84,9 +85,27 @@ fn named<T: Ord>(set: &mut Option<BTreeSet<T>>, value: T) {
     }
 }
 
-struct Waiting {
-    won: Won,
-    more: More,
+/// What waits to hear what became of its answer.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are wins")]
+enum Waiting {
+    Win(Won, More),
+    House(Served),
+}
+
+impl Waiting {
+    fn ms(&self) -> u64 {
+        match self {
+            Waiting::Win(won, _) => won.ms,
+            Waiting::House(served) => served.ms,
+        }
+    }
+
+    fn event(&self) -> EventId {
+        match self {
+            Waiting::Win(won, _) => won.event,
+            Waiting::House(served) => served.event,
+        }
+    }
 }
 
 /// See the module.
@@ -208,10 +227,13 @@ impl Gather {
             let Some(bid) = record.inputs.bids.get(usize::from(win.input)) else { continue };
             let names = (self.accounts.advertiser(win.account), self.accounts.name(win.account).unwrap_or(""));
             self.deliveries.insert(record.inputs.event, None);
-            self.waiting.push_back(Waiting {
-                won: Won::of(&record, win, bid, at.ms, (at.segment, at.offset)),
-                more: More::of(&record, bid, names),
-            });
+            let won = Won::of(&record, win, bid, at.ms, (at.segment, at.offset));
+            self.waiting.push_back(Waiting::Win(won, More::of(&record, bid, names)));
+        }
+        for ad in &record.house {
+            self.deliveries.insert(record.inputs.event, None);
+            let served = Served::of(&record, ad, at.ms, (at.segment, at.offset));
+            self.waiting.push_back(Waiting::House(served));
         }
         true
     }
@@ -226,17 +248,29 @@ impl Gather {
 
     /// Nothing is waited for any more of what is older than `before_ms`.
     fn settle(&mut self, before_ms: u64) {
-        while self.waiting.front().is_some_and(|w| w.won.ms < before_ms) {
+        while self.waiting.front().is_some_and(|w| w.ms() < before_ms) {
             let Some(waiting) = self.waiting.pop_front() else { break };
-            let event = waiting.won.event;
-            self.row(&waiting);
-            if self.waiting.front().is_none_or(|next| next.won.event != event) {
+            let event = waiting.event();
+            match &waiting {
+                Waiting::Win(won, more) => self.win(won, more),
+                Waiting::House(served) => self.house(served),
+            }
+            if self.waiting.front().is_none_or(|next| next.event() != event) {
                 self.deliveries.remove(&event);
             }
         }
     }
 
-    fn row(&mut self, Waiting { won, more }: &Waiting) {
+    fn house(&mut self, served: &Served) {
+        let known = self.deliveries.get(&served.event).and_then(Option::as_ref);
+        let came = match known {
+            Some((known, spot)) => Came { name: delivery_name(known.delivery), freed: None, spot: Some(*spot) },
+            None => Came { name: "written", freed: None, spot: None },
+        };
+        served.push(&came, rows_of(&mut self.parts, Table::House, served.ms, String::new()));
+    }
+
+    fn win(&mut self, won: &Won, more: &More) {
         let account = won.account;
         let known = self.deliveries.get_mut(&won.event).and_then(Option::as_mut);
         let came = match known {

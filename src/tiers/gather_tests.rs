@@ -10,11 +10,14 @@ use crate::{
 const LATE_MS: u64 = 1_769_903_940_000;
 
 fn templates() -> Vec<Record> {
-    let golden = include_str!("../auction/record/v2.golden.txt");
+    golden(include_str!("../auction/record/v2.golden.txt"))
+}
+
+fn golden(text: &str) -> Vec<Record> {
     let bytes = |line: &str| -> Vec<u8> {
         (0..line.len()).step_by(2).map(|at| u8::from_str_radix(&line[at..at + 2], 16).expect("digits")).collect()
     };
-    golden.lines().map(|line| Record::decode(&bytes(line)).expect("a record")).collect()
+    text.lines().map(|line| Record::decode(&bytes(line)).expect("a record")).collect()
 }
 
 fn framed(seq: u64, kind: Kind, version: u8, ms: u64, payload: &[u8]) -> Vec<u8> {
@@ -31,7 +34,10 @@ fn event(n: u64) -> EventId {
 
 /// Auction `n` at a moment, and its frame.
 fn auction(n: u64, ms: u64) -> (Record, Vec<u8>) {
-    let all = templates();
+    auction_of(&templates(), n, ms)
+}
+
+fn auction_of(all: &[Record], n: u64, ms: u64) -> (Record, Vec<u8>) {
     let mut record = all[n as usize % all.len()].clone();
     record.inputs.event = event(n);
     for win in &mut record.decision.wins {
@@ -82,6 +88,56 @@ fn every_win_is_a_row_of_its_day_and_advertiser_and_the_sums_are_those_of_the_re
     }
     let days: BTreeSet<&str> = gathered.parts.keys().map(|place| place.1.as_str()).collect();
     assert_eq!(days.into_iter().collect::<Vec<_>>(), ["2026-01-31", "2026-02-01"]);
+}
+
+/// A house ad is a row of its own table, with what became of its answer, and none of wins; of a win it is said with which
+/// probability its DSP was asked, where that was not sure.
+#[test]
+fn house_ads_and_asking_probabilities_are_told() {
+    let all = golden(include_str!("../auction/record/v5.golden.txt"));
+    let mut gather = Gather::new(1, Accounts::default());
+    let (mut house, mut probabilities, mut records) = (Vec::new(), Vec::new(), Vec::new());
+    for n in 1..=2 * all.len() as u64 {
+        let (record, bytes) = auction_of(&all, n, LATE_MS - 100_000 + 1000 * n);
+        gather.frame(1, 4096 * n, &decoded(&bytes));
+        for ad in &record.house {
+            house.push((n, ad.imp, ad.price.0, record.inputs.text(ad.crid).to_vec()));
+        }
+        for win in &record.decision.wins {
+            let leg = &record.inputs.legs[usize::from(record.inputs.bids[usize::from(win.input)].leg)];
+            probabilities
+                .push(Some(leg.asked_probability).filter(|p| !p.is_always()).map(|p| i64::from(p.of_10_000())));
+        }
+        records.push(record);
+    }
+    assert!(house.len() > 4 && probabilities.contains(&None) && probabilities.iter().any(Option::is_some));
+    let late = house[house.len() - 1].0;
+    gather.frame(1, 1 << 20, &decoded(&delivered(late, LATE_MS - 80_000, Delivery::ClientLeft, &[])));
+    let gathered = gather.finish();
+    assert_eq!(gathered.unreadable, 0);
+    let of_wins: Vec<_> = rows(&gathered).map(|(_, part, row)| part.rows.int(at::ASKED_PROBABILITY, row)).collect();
+    let sorted = |mut all: Vec<Option<i64>>| {
+        all.sort_unstable();
+        all
+    };
+    assert_eq!(sorted(of_wins), sorted(probabilities));
+    let (place, part) = gathered.parts.iter().find(|(place, _)| place.0 == Table::House).expect("rows of house ads");
+    assert_eq!((place.1.as_str(), &place.2[..], part.rows.len()), ("2026-01-31", &b"-"[..], house.len()));
+    let at = |name| super::super::house::COLUMNS.iter().position(|c| c.name == name).expect("a column");
+    for (row, (n, imp, price, crid)) in house.iter().enumerate() {
+        let (rows, i) = (&part.rows, &records[*n as usize - 1].inputs);
+        assert_eq!(rows.text(at("bidid"), row), event(*n).text());
+        assert_eq!(
+            (rows.int(at("imp_place"), row), rows.int(at("price_micros"), row)),
+            (Some((*imp).into()), Some(*price))
+        );
+        assert_eq!((rows.text(at("crid"), row), rows.text(at("cur"), row)), (&crid[..], &i.answer_currency.0[..]));
+        assert_eq!(rows.text(at("imp"), row), i.text(i.imps[usize::from(*imp)].id));
+        assert_eq!((rows.int(at("nbr"), row), rows.int(at("offset"), row)), (Some(500), Some(4096 * *n as i64)));
+        let came = if *n == late { "client_left" } else { "written" };
+        assert_eq!(rows.text(at("delivery"), row), came.as_bytes());
+        assert_eq!(rows.int(at("delivered_offset"), row), (*n == late).then_some(1 << 20));
+    }
 }
 
 #[test]

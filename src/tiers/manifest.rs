@@ -2,13 +2,14 @@
 //! Owns: nothing. Called by: `cores/tiers`, `outcry audit`. Never: is written before everything that it names; is changed.
 use super::{
     gather::Part,
+    ids::Ids,
     json::{Json, hex, sha256, unhex},
     names::{Batch, Table},
 };
 use crate::{record::show::json::Object, units::Currency};
 
-/// The version that is written, and the only one so far.
-pub const VERSION: i64 = 1;
+/// The version that is written. Version 1 has no index of ids and no house ads.
+pub const VERSION: i64 = 2;
 
 /// An archived segment.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,6 +32,13 @@ pub struct Segment {
     pub from_ms: u64,
     /// When its last.
     pub to_ms: u64,
+}
+
+impl Segment {
+    /// Has it frames between two moments? The second is behind the last.
+    pub fn meets(&self, from_ms: u64, to_ms: u64) -> bool {
+        self.from_ms < to_ms && self.to_ms >= from_ms
+    }
 }
 
 /// A file of rows.
@@ -136,6 +144,8 @@ pub struct Manifest {
     pub sums: Vec<Sum>,
     /// The object that has the accounts' names at the end of the batch; empty: none are known.
     pub accounts: String,
+    /// Which segments can hold an id; `None`: a release wrote it that made no such index.
+    pub ids: Option<Ids>,
 }
 
 impl Manifest {
@@ -194,6 +204,9 @@ impl Manifest {
                 o.number("charge_nanos", s.charge_nanos);
                 o.number("freed_nanos", s.freed_nanos);
             });
+            if let Some(ids) = &self.ids {
+                o.object("ids", |o| ids.write(o));
+            }
         });
         seal(&mut out);
         out
@@ -207,7 +220,7 @@ impl Manifest {
         let json = Json::parse(bytes).map_err(|_| Unreadable::Json)?;
         sealed(bytes)?;
         match json.int("version") {
-            Some(VERSION) => {}
+            Some(1..=VERSION) => {}
             Some(other) => return Err(Unreadable::Version(other)),
             None => return Err(Unreadable::Lacks("version")),
         }
@@ -265,14 +278,17 @@ impl Manifest {
                 freed_nanos: number("freed_nanos")?,
             })
         };
+        let segments: Vec<Segment> = json.list("segments").iter().map(segment).collect::<Result<_, Unreadable>>()?;
+        let ids = json.get("ids").map(|ids| Ids::read(ids, segments.len()).ok_or(Unreadable::Lacks("ids")));
         Ok(Manifest {
             batch,
             program: text(&json, "program")?,
             unreadable: count(&json, "unreadable")?,
             accounts: text(&json, "accounts")?,
-            segments: json.list("segments").iter().map(segment).collect::<Result<_, Unreadable>>()?,
+            segments,
             files: json.list("files").iter().map(file).collect::<Result<_, Unreadable>>()?,
             sums: json.list("sums").iter().map(sum).collect::<Result<_, Unreadable>>()?,
+            ids: ids.transpose()?,
         })
     }
 }
@@ -308,7 +324,7 @@ pub enum Unreadable {
     Altered,
     /// A later release's.
     #[error(
-        "written in version {0} of the format; this release reads version 1: use the release that wrote it, or a later one"
+        "written in version {0} of the format; this release reads versions 1 and 2: use the release that wrote it, or a later one"
     )]
     Version(i64),
     /// Something is missing.
@@ -318,7 +334,7 @@ pub enum Unreadable {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::ids, *};
 
     fn manifest() -> Manifest {
         let segment = |n| Segment {
@@ -356,6 +372,7 @@ mod tests {
             files: vec![file.clone(), File { seats: None, cids: None, table: Table::Notices, ..file }],
             sums: vec![sum],
             accounts: String::new(),
+            ids: Some(Ids { name: "cold/i".into(), bytes: 2 * 3 * ids::BLOCK as u64, sha256: [4; 32], blocks: 3 }),
         }
     }
 
@@ -380,11 +397,23 @@ mod tests {
             Manifest::read(text.as_bytes()).expect_err("something is wrong")
         };
         assert_eq!(of(&text[..200]), Unreadable::Json);
-        assert_eq!(of(&text.replacen("\"version\":1", "\"version\":2", 1)), Unreadable::Version(2));
+        assert_eq!(of(&text.replacen("\"version\":2", "\"version\":3", 1)), Unreadable::Version(3));
         assert_eq!(of(&text.replacen("\"rows\":3", "\"rows\":-3", 1)), Unreadable::Lacks("rows"));
         assert_eq!(of(&text.replacen("\"digest\":\"02", "\"digest\":\"0z", 1)), Unreadable::Lacks("digest"));
+        assert_eq!(of(&text.replacen("\"blocks\":3", "\"blocks\":4", 1)), Unreadable::Lacks("ids"));
         assert_eq!(of("{}"), Unreadable::Lacks("sha256"));
         assert_eq!(of(&text.replacen("\"version\"", "\"other\"", 1)), Unreadable::Lacks("version"));
+    }
+
+    /// What releases before the index of ids wrote.
+    #[test]
+    fn version_1_is_read() {
+        let known = Manifest { ids: None, ..manifest() };
+        let mut text = known.write().replacen("\"version\":2", "\"version\":1", 1);
+        text.truncate(text.rfind(SEAL).expect("a seal"));
+        text.push('}');
+        seal(&mut text);
+        assert_eq!(Manifest::read(text.as_bytes()), Ok(known));
     }
 
     #[test]

@@ -5,10 +5,12 @@
 //! Frames, listings and times come in; rows, names, manifests and verdicts go out. Files and stores are `cores/tiers`, behind a
 //! feature of that package.
 //!
-//! Reading order: [`names`] (where things are), [`table`], [`wins`] and [`money`] (columns), [`gather`] (frames become rows),
-//! [`manifest`] (what was exported), [`plan`] (what is next, what answers, what may go), [`accounts`].
+//! Reading order: [`names`] (where things are), [`table`], [`wins`], [`money`] and [`house`] (columns), [`gather`] (frames become rows),
+//! [`ids`] (which segments can hold an id), [`manifest`] (what was exported), [`plan`] (what is next, what answers, what may go), [`accounts`].
 pub mod accounts;
 pub mod gather;
+pub mod house;
+pub mod ids;
 mod json;
 pub mod manifest;
 pub mod money;

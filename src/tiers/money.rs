@@ -65,10 +65,6 @@ pub(super) struct Placed {
     pub(super) offset: u64,
 }
 
-fn number<'a>(n: u64) -> Value<'a> {
-    Value::Int(i64::try_from(n).unwrap_or(i64::MAX))
-}
-
 fn money<'a>(amount: Money) -> Value<'a> {
     Value::Int(amount.0)
 }
@@ -87,7 +83,7 @@ pub(super) fn notice(n: &Notice<'_>, at: Placed, accounts: &Accounts, rows: &mut
     let (event, advertiser) = (n.name.event.text(), accounts.advertiser(n.account));
     let [account, advertiser, name] = whose(n.account, &advertiser, accounts);
     rows.push(&[
-        number(at.ms),
+        Value::count(at.ms),
         Value::Text(&event),
         Value::Int(n.name.imp.into()),
         Value::Text(n.name.kind.name().as_bytes()),
@@ -102,8 +98,8 @@ pub(super) fn notice(n: &Notice<'_>, at: Placed, accounts: &Accounts, rows: &mut
         name,
         Value::some_int(n.account.is_some().then_some(n.period.0)),
         Value::Int(i64::from(n.expires_s) * 1000),
-        number(at.segment),
-        number(at.offset),
+        Value::count(at.segment),
+        Value::count(at.offset),
     ]);
 }
 
@@ -113,7 +109,7 @@ pub(super) fn lapse(lapse: &Lapse, node: u32, at: Placed, accounts: &Accounts, r
     let advertiser = accounts.advertiser(line.account);
     let [account, advertiser, name] = whose(line.account, &advertiser, accounts);
     rows.push(&[
-        number(at.ms),
+        Value::count(at.ms),
         Value::Text(b"lapse"),
         Value::Text(node.as_bytes()),
         Value::Int(lapse.of.epoch.into()),
@@ -129,8 +125,8 @@ pub(super) fn lapse(lapse: &Lapse, node: u32, at: Placed, accounts: &Accounts, r
         Value::None,
         Value::None,
         Value::None,
-        number(at.segment),
-        number(at.offset),
+        Value::count(at.segment),
+        Value::count(at.offset),
     ]);
 }
 
@@ -140,7 +136,7 @@ pub(super) fn lease(event: &Event, at: Placed, accounts: &Accounts, mut push: im
         What::Settled { holder, settled, .. } => {
             let node = format!("{:08x}", holder.node);
             let row = [
-                number(at.ms),
+                Value::count(at.ms),
                 Value::Text(b"settled"),
                 Value::Text(node.as_bytes()),
                 Value::Int(holder.epoch.into()),
@@ -156,8 +152,8 @@ pub(super) fn lease(event: &Event, at: Placed, accounts: &Accounts, mut push: im
                 Value::None,
                 money(settled.held),
                 money(settled.forfeit),
-                number(at.segment),
-                number(at.offset),
+                Value::count(at.segment),
+                Value::count(at.offset),
             ];
             push(AccountId::NONE, &row);
         }
@@ -168,7 +164,7 @@ pub(super) fn lease(event: &Event, at: Placed, accounts: &Accounts, mut push: im
                 let (advertiser, what) = (accounts.advertiser(of), format!("lease_{}", ended.how.name()));
                 let [account, advertiser, name] = whose(of, &advertiser, accounts);
                 let row = [
-                    number(at.ms),
+                    Value::count(at.ms),
                     Value::Text(what.as_bytes()),
                     Value::Text(node.as_bytes()),
                     Value::Int(holder.epoch.into()),
@@ -184,8 +180,8 @@ pub(super) fn lease(event: &Event, at: Placed, accounts: &Accounts, mut push: im
                     money(ended.freed),
                     Value::None,
                     Value::None,
-                    number(at.segment),
-                    number(at.offset),
+                    Value::count(at.segment),
+                    Value::count(at.offset),
                 ];
                 push(of, &row);
             }

@@ -1,6 +1,7 @@
 //! Where things are in an object store: the names of all objects, made and read back.
 //! Owns: nothing. Called by: [`super::manifest`], `cores/tiers`. Never: gives two things one name; lets a DSP's text name a
 //! folder of its own choice.
+use super::{house, money, table::Column, wins};
 use crate::record::when::utc;
 use std::fmt::Write;
 
@@ -16,11 +17,13 @@ pub enum Table {
     Notices,
     /// What went home, and leases that ended: [`super::money`].
     Settlements,
+    /// What was answered where nobody won: [`super::house`].
+    House,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Table; 3] = [Table::Wins, Table::Notices, Table::Settlements];
+    pub const ALL: [Table; 4] = [Table::Wins, Table::Notices, Table::Settlements, Table::House];
 
     /// The folder.
     pub fn name(self) -> &'static str {
@@ -28,6 +31,17 @@ impl Table {
             Table::Wins => "wins",
             Table::Notices => "notices",
             Table::Settlements => "settlements",
+            Table::House => "house",
+        }
+    }
+
+    /// What its rows have.
+    pub fn columns(self) -> &'static [Column] {
+        match self {
+            Table::Wins => wins::COLUMNS,
+            Table::Notices => money::NOTICES,
+            Table::Settlements => money::SETTLEMENTS,
+            Table::House => house::COLUMNS,
         }
     }
 
@@ -107,6 +121,11 @@ pub fn parse_part(name: &str) -> Option<(u32, u64)> {
 /// An archived segment.
 pub fn archived(node: u32, segment: u64) -> String {
     format!("cold/{node:08x}/journal-{node:08x}-{segment:010}.log.zst")
+}
+
+/// Which archived segments of the batch that begins with this one can hold an id.
+pub fn ids(node: u32, first: u64) -> String {
+    format!("cold/{node:08x}/ids-{node:08x}-{first:010}.bin")
 }
 
 /// What a batch that is being exported consists of, written before its first file.

@@ -56,6 +56,11 @@ impl<'a> Value<'a> {
         if text.is_empty() { Value::None } else { Value::Text(text) }
     }
 
+    /// A count, or a moment.
+    pub fn count(n: u64) -> Value<'a> {
+        Value::Int(i64::try_from(n).unwrap_or(i64::MAX))
+    }
+
     /// A number, if there is one.
     pub fn some_int(value: Option<impl Into<i64>>) -> Value<'a> {
         value.map_or(Value::None, |v| Value::Int(v.into()))

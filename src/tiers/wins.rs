@@ -10,7 +10,7 @@ use crate::{
     billing::{Payer, Spot},
     budget::{AccountId, Period},
     record::user::User,
-    units::{Cpm, Currency, EventId, Money},
+    units::{Cpm, Currency, EventId, Money, Probability},
 };
 
 /// The columns, in their order in a file. What each means: `SPEC.md`.
@@ -53,6 +53,7 @@ pub const COLUMNS: &[Column] = &[
     perhaps("delivered_at", Kind::Time),
     perhaps("delivered_segment", Kind::Int),
     perhaps("delivered_offset", Kind::Int),
+    perhaps("asked_probability", Kind::Int),
 ];
 
 /// The columns' places.
@@ -86,6 +87,7 @@ pub mod at {
     pub const DELIVERED_AT: usize = 35;
     pub const DELIVERED_SEGMENT: usize = 36;
     pub const DELIVERED_OFFSET: usize = 37;
+    pub const ASKED_PROBABILITY: usize = 38;
 }
 
 /// What a report needs of a win, wherever it was read.
@@ -273,6 +275,8 @@ pub(super) struct More {
     floor: Option<Cpm>,
     awaited_s: u32,
     user: User,
+    /// Of 10,000; `None`: its DSP was asked without a draw.
+    asked_probability: Option<u16>,
 }
 
 impl More {
@@ -287,6 +291,12 @@ impl More {
             floor: i.floor_of(bid).and_then(|floor| floor.due),
             awaited_s: i.awaited_s,
             user: i.user,
+            asked_probability: i
+                .legs
+                .get(usize::from(bid.leg))
+                .map(|leg| leg.asked_probability)
+                .filter(|probability| !probability.is_always())
+                .map(Probability::of_10_000),
         }
     }
 }
@@ -313,9 +323,8 @@ pub(super) fn push(won: &Won, more: &More, came: &Came<'_>, rows: &mut Rows) {
         User::Hashed { salt, hash } => ("hashed", Some(salt), format!("{hash:016x}")),
     };
     let country: &[u8] = if more.country == [0; 3] { &[] } else { &more.country };
-    let number = |n: u64| Value::Int(i64::try_from(n).unwrap_or(i64::MAX));
     rows.push(&[
-        number(won.ms),
+        Value::count(won.ms),
         Value::Text(&bidid),
         Value::Text(&won.request),
         Value::Text(&won.exchange),
@@ -347,12 +356,13 @@ pub(super) fn push(won: &Won, more: &More, came: &Came<'_>, rows: &mut Rows) {
         Value::some_int(salt),
         Value::some_text(hash.as_bytes()),
         Value::Flag(won.test),
-        number(won.segment),
-        number(won.offset),
+        Value::count(won.segment),
+        Value::count(won.offset),
         Value::Int(won.imp_place.into()),
-        came.spot.map_or(Value::None, |spot| number(spot.ms)),
-        came.spot.map_or(Value::None, |spot| number(spot.segment)),
-        came.spot.map_or(Value::None, |spot| number(spot.offset)),
+        came.spot.map_or(Value::None, |spot| Value::count(spot.ms)),
+        came.spot.map_or(Value::None, |spot| Value::count(spot.segment)),
+        came.spot.map_or(Value::None, |spot| Value::count(spot.offset)),
+        Value::some_int(more.asked_probability),
     ]);
 }
 
@@ -391,9 +401,10 @@ mod tests {
             (at::DELIVERED_AT, "delivered_at"),
             (at::DELIVERED_SEGMENT, "delivered_segment"),
             (at::DELIVERED_OFFSET, "delivered_offset"),
+            (at::ASKED_PROBABILITY, "asked_probability"),
         ] {
             assert_eq!(COLUMNS[place].name, name);
         }
-        assert_eq!(COLUMNS.len(), at::DELIVERED_OFFSET + 1);
+        assert_eq!(COLUMNS.len(), at::ASKED_PROBABILITY + 1);
     }
 }

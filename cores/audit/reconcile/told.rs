@@ -141,10 +141,9 @@ mod rows {
     };
     use outcry::tiers::{
         manifest::File,
-        money::{NOTICES, SETTLEMENTS},
         names::{Batch, Table},
         plan,
-        wins::{COLUMNS, Row},
+        wins::Row,
     };
 
     /// What the rows of a store say. What was not exported yet it will hear of.
@@ -161,19 +160,19 @@ mod rows {
         let batches: Vec<Batch> = known.into_iter().filter(|k| !k.cooled).map(|k| k.batch).collect();
         let manifests = manifests(&store, &batches).map_err(failed)?;
         // What comes of the day's wins stands behind them.
-        let wanted = |f: &&File| if f.table == Table::Wins { f.meets(from_ms, to_ms) } else { f.to_ms >= from_ms };
+        let wanted = |f: &&File| match f.table {
+            Table::Wins => f.meets(from_ms, to_ms),
+            Table::Notices | Table::Settlements => f.to_ms >= from_ms,
+            // Nobody pays for them.
+            Table::House => false,
+        };
         let files: Vec<&File> = manifests.iter().flat_map(|m| &m.files).filter(wanted).collect();
         let names: Vec<String> = files.iter().map(|f| f.name.clone()).collect();
         let (mut told, holds) = (Told::new(books.node, books.day), |line| books.holds(line));
         store.get_all(&names, |at, bytes| {
             let file = files[at];
             let read = bytes.map_err(|e| e.to_string()).and_then(|bytes| {
-                let columns = match file.table {
-                    Table::Wins => COLUMNS,
-                    Table::Notices => NOTICES,
-                    Table::Settlements => SETTLEMENTS,
-                };
-                let rows = columns::read(bytes, &file.sha256, columns).map_err(|e| e.to_string())?;
+                let rows = columns::read(bytes, &file.sha256, file.table.columns()).map_err(|e| e.to_string())?;
                 let ours = match file.table {
                     Table::Wins => (0..rows.len()).all(|row| {
                         let row = Row::read(&rows, row);
@@ -182,6 +181,7 @@ mod rows {
                     }),
                     Table::Notices => told.notices(&rows),
                     Table::Settlements => told.settlements(&rows, &holds),
+                    Table::House => true,
                 };
                 if ours { Ok(()) } else { Err("a row in it is none of ours".to_owned()) }
             });
