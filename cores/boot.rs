@@ -22,15 +22,15 @@ use crate::{
     ship::{Shipping, reach::Reach, run::ShipError},
     state::{self, StateError},
     topology,
-    trust::{self, TrustError},
+    trust::{Authorities, TrustError},
     wiring::{WiringError, wire},
 };
 use outcry::{
     budget::{event::Level, server::Server},
-    config::{self, Config, Durability, IoDriver, Mistake, TlsRules, plan},
+    config::{self, Config, Durability, IoDriver, Mistake, TlsRules, plan, resolved::Dsp},
     dsp::quota::Sharing,
     messages::{CoreConfig, CoreNotices},
-    notice::{holds::Holds, sealed::Seal},
+    notice::{holds::Holds, sealed::Seal, target::Host},
     record::slots::{DspSlots, rows_for},
     time::hybrid::Hlc,
     units::{MS, mix},
@@ -543,23 +543,32 @@ fn recover_with(
     done
 }
 
-fn core_notices(config: &Config, seals: &[Option<Seal>], names: &Names) -> Result<Option<CoreNotices>, BootError> {
+fn core_notices(
+    config: &Config,
+    seals: &[Option<Seal>],
+    names: &Names,
+    authorities: &mut Authorities,
+) -> Result<Option<CoreNotices>, BootError> {
     let Some(keys) = notice_keys::load(config, fill_random)? else { return Ok(None) };
-    let mut notices = CoreNotices { keys, hosts: Vec::new(), addrs: Vec::new(), seals: Vec::new() };
-    let all = config.dsps.iter().zip(seals);
-    for (name, host, seal) in all.flat_map(|(d, seal)| d.notice_hosts.iter().map(move |host| (&d.name, host, seal))) {
-        if !notices.hosts.contains(host) {
-            notices.addrs.push(resolve(names, name, &host.0, host.1)?);
-            notices.seals.push(seal.clone());
-            notices.hosts.push(host.clone());
+    let mut notices = CoreNotices { keys, hosts: Vec::new(), tls: Vec::new(), addrs: Vec::new(), seals: Vec::new() };
+    let mut add = |name: &str, host: Host, rules: Option<&TlsRules>, seal: Option<&Seal>| -> Result<(), BootError> {
+        if !notices.hosts.contains(&host) {
+            notices.addrs.push(resolve(names, name, &host.name, host.port)?);
+            let rules = rules.filter(|_| host.secure);
+            notices.tls.push(rules.map(|rules| authorities.of(name, &host.name, rules)).transpose()?);
+            notices.seals.push(seal.cloned());
+            notices.hosts.push(host);
+        }
+        Ok(())
+    };
+    for (dsp, seal) in config.dsps.iter().zip(seals) {
+        for host in &dsp.notice_hosts {
+            add(&dsp.name, host.clone(), dsp.notice_tls.as_ref(), seal.as_ref())?;
         }
     }
-    for (_, host) in &config.notices.peers {
-        if !notices.hosts.contains(host) {
-            notices.addrs.push(resolve(names, "notices.peers", &host.0, host.1)?);
-            notices.seals.push(None);
-            notices.hosts.push(host.clone());
-        }
+    for (_, (name, port)) in &config.notices.peers {
+        let host = Host { secure: false, name: name.clone(), port: *port };
+        add("notices.peers", host, None, None)?;
     }
     Ok(Some(notices))
 }
@@ -578,11 +587,14 @@ fn core_config(
 ) -> Result<Box<CoreConfig>, BootError> {
     let dsp_addrs = config.dsps.iter().map(|d| resolve(names, &d.name, &d.host, d.port)).collect::<Result<_, _>>()?;
     let seals: Vec<_> = config.dsps.iter().map(notice_keys::seal).collect::<Result<_, _>>()?;
-    let notices = core_notices(config, &seals, names)?;
+    let mut authorities = Authorities::default();
+    let of = |d: &Dsp| d.tls.as_ref().map(|rules| authorities.of(&d.name, &d.host, rules)).transpose();
+    let dsp_tls = config.dsps.iter().map(of).collect::<Result<_, _>>()?;
+    let notices = core_notices(config, &seals, names, &mut authorities)?;
+    let trusts = authorities.all();
     let dsp_slots = slots.assign(config.dsps.iter().map(|d| d.name.as_str()));
     let policies = accounts.policies(config);
     let (epoch, node, cores) = (start.epoch, start.node, cores as u16);
-    let (dsp_tls, trusts) = trust::load(config)?;
     let config = config.clone();
     Ok(Box::new(CoreConfig {
         config,
@@ -601,7 +613,7 @@ fn core_config(
 
 /// Every host that is called.
 fn known_hosts(config: &Config) -> HashSet<String> {
-    let notices = config.dsps.iter().flat_map(|dsp| dsp.notice_hosts.iter().map(|host| &host.0));
+    let notices = config.dsps.iter().flat_map(|dsp| dsp.notice_hosts.iter().map(|host| &host.name));
     let peers = config.notices.peers.iter().map(|peer| &peer.1.0);
     config.dsps.iter().map(|dsp| &dsp.host).chain(notices).chain(peers).cloned().collect()
 }

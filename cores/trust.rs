@@ -2,7 +2,7 @@
 //! takes them.
 //! Owns: nothing. Runs on: the main thread at the start, control at a reload. Called by: `boot`. Never: on a bidder core.
 use outcry::{
-    config::{Config, TlsRules},
+    config::TlsRules,
     messages::{Anchor, Tls, Trust},
     record::digest::digest,
 };
@@ -45,33 +45,38 @@ pub enum TrustError {
     },
 }
 
-/// How each DSP proves who it is, and the authorities that takes.
-///
-/// # Errors
-/// [`TrustError`]
-pub fn load(config: &Config) -> Result<(Vec<Option<Tls>>, Vec<Trust>), TrustError> {
-    let (mut known, mut trusts) = (Vec::<&TlsRules>::new(), Vec::new());
-    let mut all = Vec::with_capacity(config.dsps.len());
-    for dsp in &config.dsps {
-        let Some(rules) = &dsp.tls else {
-            all.push(None);
-            continue;
-        };
-        if ServerName::try_from(dsp.host.as_str()).is_err() {
-            return Err(TrustError::Name { name: dsp.name.clone(), host: dsp.host.clone() });
+/// Authorities of a configuration, each read once.
+#[derive(Debug, Default)]
+pub struct Authorities {
+    known: Vec<TlsRules>,
+    trusts: Vec<Trust>,
+}
+
+impl Authorities {
+    /// How this host of a DSP proves who it is.
+    ///
+    /// # Errors
+    /// [`TrustError`]
+    pub fn of(&mut self, name: &str, host: &str, rules: &TlsRules) -> Result<Tls, TrustError> {
+        if ServerName::try_from(host).is_err() {
+            return Err(TrustError::Name { name: name.to_owned(), host: host.to_owned() });
         }
-        let trust = match (rules, known.iter().position(|k| *k == rules)) {
+        let trust = match (rules, self.known.iter().position(|known| known == rules)) {
             (TlsRules::Anybody, _) => None,
             (_, Some(at)) => Some(at),
             (TlsRules::System | TlsRules::File(_), None) => {
-                trusts.push(read(&dsp.name, rules)?);
-                known.push(rules);
-                Some(trusts.len() - 1)
+                self.trusts.push(read(name, rules)?);
+                self.known.push(rules.clone());
+                Some(self.trusts.len() - 1)
             }
         };
-        all.push(Some(Tls { name: dsp.host.clone(), trust }));
+        Ok(Tls { name: host.to_owned(), trust })
     }
-    Ok((all, trusts))
+
+    /// All that were needed.
+    pub fn all(self) -> Vec<Trust> {
+        self.trusts
+    }
 }
 
 fn read(name: &str, rules: &TlsRules) -> Result<Trust, TrustError> {

@@ -21,7 +21,7 @@ use crate::{
     budget::{core::Policy, event::Notes},
     config::Config,
     dsp::quota::Shares,
-    notice::{keys::Keys, outbox::Answer, sealed::Seal, told::Name},
+    notice::{keys::Keys, outbox::Answer, sealed::Seal, target::Host, told::Name},
     record::{configured::Configured, metrics::CoreMetrics, stopped::Why, totals::Totals, user::Salt},
     units::DspIx,
 };
@@ -191,7 +191,9 @@ pub struct CoreNotices {
     /// What signs them.
     pub keys: Keys,
     /// Where DSPs take notices: every host of `config.dsps`, each once.
-    pub hosts: Vec<(String, u16)>,
+    pub hosts: Vec<Host>,
+    /// How each of them that is reached by TLS proves who it is; of [`CoreConfig::trusts`].
+    pub tls: Vec<Option<Tls>>,
     /// Where each of them is reached: all of its addresses.
     pub addrs: Vec<Vec<SocketAddr>>,
     /// What whoever is there reads prices with.

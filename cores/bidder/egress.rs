@@ -178,6 +178,8 @@ struct Lane {
     waiting: VecDeque<Key>,
     /// The warm ones are not topped up before this; 0 once an answer came.
     retry_ns: u64,
+    /// The same, because a handshake failed.
+    refused_ns: u64,
     /// Idle connections that this look at them closes: they still count as open.
     leaving: usize,
     /// It stands in [`Egress::low`].
@@ -275,6 +277,7 @@ impl Egress {
             fresh: 0,
             waiting: VecDeque::new(),
             retry_ns: 0,
+            refused_ns: 0,
             leaving: 0,
             low: false,
         });
@@ -323,10 +326,11 @@ impl Egress {
         let mut take = lane.pool.take(lane.waiting.len());
         // After a reload that moved the DSP: its new requests are not for its old address.
         while let Take::Idle(old) = take
-            && let Some((_, conn)) = self.conns.at(old)
+            && let Some((key, conn)) = self.conns.at(old)
             && !lane.places.holds(&mut conn.place, now_ns)
         {
             conn.phase = Phase::Closing;
+            secure::farewell(conn, key, &mut self.requests, t);
             t.close(Sock::Dsp(old));
             take = lane.pool.take(lane.waiting.len());
         }
@@ -403,7 +407,7 @@ impl Egress {
         let Some((key, conn)) = self.conns.at(ix) else { return Next::Close };
         let dsp = conn.lane as usize;
         let lane = &mut self.lanes[dsp];
-        // Hosts of notices have nothing warm, and no auction waits for them but for a winner's markup.
+        // No auction waits for hosts of notices but for a winner's markup.
         if std::mem::take(&mut conn.for_auction) && lane.target.row != NO_ROW {
             metrics.count(Counter::AuctionOpened);
         }

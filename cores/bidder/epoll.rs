@@ -301,6 +301,9 @@ impl Core {
             bidder.end_turn(now, &mut *sockets);
             sockets.tell(&mut bidder);
             let over = duties.report(&mut bidder, now);
+            if over {
+                bidder.farewells(now, &mut *sockets);
+            }
             core.pressing.set(duties.pressing());
             core.clock.end();
             if over { Poll::Ready(()) } else { Poll::Pending }

@@ -86,6 +86,10 @@ impl Bidder {
                 metrics.count(Counter::MarkupUnfetchable);
                 continue;
             };
+            if egress.is_refused(lane, now_ns) {
+                metrics.count(Counter::MarkupFailed);
+                continue;
+            }
             fetch.call = match egress.ask(lane, token(key, LEG + fetch.win), Admission::Healthy, now_ns, t) {
                 Some(Asked::Waits(call)) => Some(call),
                 Some(Asked::Ready(call)) => {

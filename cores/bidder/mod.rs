@@ -356,8 +356,13 @@ impl Bidder {
                 self.client_bytes(key, bytes, now, t)
             }
             Sock::Dsp(ix) => {
-                self.metrics.add(Counter::DspBytesIn, read.map_or(0, <[u8]>::len) as u64);
+                let came = read.map_or(0, <[u8]>::len);
+                self.metrics.add(Counter::DspBytesIn, came as u64);
                 let (mut next, done) = self.egress.on_read(ix, read, now.boot_ns, &mut self.buffers, &mut self.metrics);
+                // Who ended it hears nothing any more.
+                if next == Next::Close && came > 0 {
+                    self.egress.farewell(ix, t);
+                }
                 if let Some(done) = done
                     && self.on_done(done, now, t)
                 {
@@ -509,6 +514,11 @@ impl Bidder {
         self.deliveries(now);
         self.spending.end_turn(now, self.recorder.frames());
         self.times(now, t);
+    }
+
+    /// The core ends: DSPs hear so where that has a word.
+    pub fn farewells<T: Transport>(&mut self, now: Now, t: &mut T) {
+        self.egress.farewells(now.boot_ns, t);
     }
 
     /// Anything that will need a turn soon: auctions in flight, answers that wait for the disk.

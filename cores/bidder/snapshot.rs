@@ -7,7 +7,7 @@ use super::{
 };
 use outcry::{
     auction::{House, record},
-    config::Config,
+    config::{Config, resolved::Markup},
     dsp::{health::Rules, quota::Quotas, targets::Targets, worth::Worths},
     http1,
     messages::CoreConfig,
@@ -54,27 +54,32 @@ impl Snapshot {
                 http1::prepared_post(&host, d.port, &d.path, &d.headers, d.gzip)
             })
             .collect();
+        let verifiers = tls::Verifiers::new(&core.trusts);
+        let clients = |asked| tls::Client::new(asked, &verifiers).map(Rc::new);
         let rules = &core.config.notices;
-        let hosts = core.notices.iter().flat_map(|n| n.hosts.iter().zip(&n.addrs));
+        // An auction that waits for its winner's markup has no time for a handshake.
+        let fetches = core.config.exchanges.iter().any(|exchange| exchange.markup == Markup::Fetch);
+        let hosts = core.notices.iter().flat_map(|n| n.hosts.iter().zip(&n.tls).zip(&n.addrs));
         let notices: Vec<(String, Target)> = hosts
-            .map(|((host, port), addrs)| {
+            .map(|((host, asked), addrs)| {
+                let tls = asked.as_ref().and_then(clients);
+                // Never in the clear instead.
+                let reachable = !host.secure || tls.is_some();
                 let target = Target {
                     row: NO_ROW,
-                    host: host.clone(),
+                    host: host.name.clone(),
                     addrs: addrs.clone(),
-                    tls: None,
-                    warm: 0,
-                    connections: rules.connections,
+                    warm: usize::from(fetches && tls.is_some()),
+                    tls,
+                    connections: if reachable { rules.connections } else { 0 },
                     idle_ns: NOTICE_IDLE_NS,
                     answer_bytes: NOTICE_ANSWER_BYTES,
                     health: Rules::OFF,
                 };
                 // No DSP's name has a space.
-                (format!("notices {host}:{port}"), target)
+                (format!("notices {}", host.url()), target)
             })
             .collect();
-        let verifiers = tls::Verifiers::new(&core.trusts);
-        let clients = |asked| tls::Client::new(asked, &verifiers).map(Rc::new);
         let targets = dsps.iter().zip(&core.dsp_addrs).enumerate().map(|(i, (d, addrs))| {
             let tls = core.dsp_tls.get(i).and_then(|asked| clients(asked.as_ref()?));
             // Never in the clear instead.

@@ -316,6 +316,7 @@ pub(super) fn serve(bidder: &mut Bidder, listener: TcpListener, duties: &mut imp
         }
         core.bidder.end_turn(now, &mut core.sockets);
         if duties.report(core.bidder, now) {
+            core.bidder.farewells(now, &mut core.sockets);
             core.sockets.ring.submit();
             return Ok(());
         }

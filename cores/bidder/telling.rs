@@ -19,7 +19,10 @@ use outcry::{
     http1,
     limits::NOTICES_CALLS,
     messages::{NoticeCall, ToNotices},
-    notice::{outbox::Answer, target::target},
+    notice::{
+        outbox::Answer,
+        target::{Target, target},
+    },
     record::{labels::Counter, metrics::CoreMetrics},
     units::{MS, Now},
 };
@@ -237,6 +240,9 @@ fn begin<T: Transport>(
     if matches!(what, What::Loss(_)) && !egress.is_free(lane, now_ns) {
         return Err((what, Answer::Busy));
     }
+    if egress.is_refused(lane, now_ns) {
+        return Err((what, Answer::None));
+    }
     let Some(at) = telling.calls.take() else { return Err((what, Answer::Busy)) };
     let key = match egress.ask(lane, super::asking::token(at, LEG), Admission::Healthy, now_ns, t) {
         Some(Asked::Waits(key)) => key,
@@ -279,9 +285,9 @@ pub(super) fn write(
     now_ns: u64,
 ) -> Result<(), ()> {
     let hosts = &snapshot.core.notices.as_ref().ok_or(())?.hosts;
-    let path = target(url, hosts).map_err(|_| ())?.path;
+    let Target { authority, path, .. } = target(url, hosts).map_err(|_| ())?;
     let mut out = egress.request_buffer(url.len() + more.len() + 128);
-    http1::write_get(url.get(b"http://".len()..path).ok_or(())?, &url[path..], more, &mut out);
+    http1::write_get(&url[authority..path], &url[path..], more, &mut out);
     metrics.add(Counter::DspBytesOut, out.len() as u64);
     egress.write(call, out, now_ns);
     Ok(())

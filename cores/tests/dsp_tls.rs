@@ -2,7 +2,7 @@
 mod common;
 use common::{
     Server, bid_for, bidder, markup, ok, outcomes,
-    tls::{Authority, dsp, listen, server},
+    tls::{Authority, Ends, dsp, listen, server, watched},
 };
 use outcry::{
     openrtb::codes::Outcome,
@@ -19,6 +19,7 @@ use rustls::{
 use std::{
     io::{Read, Write},
     net::SocketAddr,
+    time::{Duration, Instant},
 };
 
 /// Deadlines that a busy machine keeps.
@@ -84,8 +85,9 @@ fn short(request: &serde_json::Value) -> Vec<u8> {
 fn long_answers_and_short_connections() {
     let by = Authority::new();
     let keys = format!("{HONEST}{}", by.keys());
-    let [long, short] = [talkative, short]
-        .map(|answer: common::Dsp| dsp(server(by.sign("127.0.0.1", false), &[&TLS13, &TLS12], b"http/1.1"), answer));
+    let [(long, _), (short, ends)] = [talkative, short].map(|answer: common::Dsp| {
+        watched(server(by.sign("127.0.0.1", false), &[&TLS13, &TLS12], b"http/1.1"), answer)
+    });
     let exchange = Server::start_urls(&[(url(long), &keys), (url(short), &keys)], RULES);
     auctions(&exchange, ROUNDS);
     let totals = exchange.totals();
@@ -94,6 +96,42 @@ fn long_answers_and_short_connections() {
     let (full, resumed) = (totals.counter(Counter::TlsFull), totals.counter(Counter::TlsResumed));
     println!("{full} handshakes from the beginning, {resumed} went on");
     assert!(resumed >= ROUNDS as u64 && full <= 4, "{full} full, {resumed} resumed");
+    // Whom we leave hears that this was all: behind each answer that is the last, and at the end.
+    let counts = ended(&ends, ROUNDS as u64);
+    assert_eq!(counts[1], 0, "{counts:?} were told, and cut off");
+}
+
+/// How connections have ended, once so many have.
+fn ended(ends: &Ends, at_least: u64) -> [u64; 2] {
+    let by = Instant::now() + Duration::from_secs(30);
+    loop {
+        let counts = ends.counts();
+        if counts[0] + counts[1] >= at_least {
+            return counts;
+        }
+        assert!(Instant::now() < by, "{counts:?} have ended, not {at_least}");
+        std::thread::yield_now();
+    }
+}
+
+/// A connection that nobody needs any more is closed with a word, while the exchange goes on.
+#[test]
+fn idle_connections_are_left_in_good_order() {
+    for driver in ["auto", "epoll"] {
+        let by = Authority::new();
+        let keys = format!("timeout_ms = 8000\nwarm = 1\nidle_ms = 100\n{}", by.keys());
+        let (addr, ends) = watched(server(by.sign("127.0.0.1", false), &[&TLS13, &TLS12], b"http/1.1"), slow);
+        let exchange = Server::start_urls(&[(url(addr), &keys)], &format!("io_driver = \"{driver}\"\n{RULES}"));
+        let mut conns: Vec<_> = (0..6).map(|_| exchange.connect()).collect();
+        std::thread::scope(|scope| {
+            for (n, conn) in conns.iter_mut().enumerate() {
+                scope.spawn(move || drop(bid_for(conn, &format!("r-{n}"))));
+            }
+        });
+        let counts = ended(&ends, 5);
+        assert_eq!(counts[1], 0, "{driver}: {counts:?} were told, and cut off");
+        only_bids(&exchange.totals(), 0, 6);
+    }
 }
 
 /// Answers after a while: whoever asks meanwhile needs a connection of his own.

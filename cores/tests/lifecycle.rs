@@ -323,7 +323,13 @@ fn a_connection_that_came_too_late_for_its_call_is_good_for_the_next() {
 fn a_notice_that_comes_too_late_is_answered_and_counted() {
     let keys = Keys::new(&[(1, b"a secret of thirty-two bytes ...")]).expect("keys");
     let mut config = configuration(1, &["late"]);
-    config.notices = Some(CoreNotices { keys: keys.clone(), hosts: Vec::new(), addrs: Vec::new(), seals: Vec::new() });
+    config.notices = Some(CoreNotices {
+        keys: keys.clone(),
+        hosts: Vec::new(),
+        tls: Vec::new(),
+        addrs: Vec::new(),
+        seals: Vec::new(),
+    });
     let (mut bidder, mut wire) = (bidder(config), Wire::default());
     let sock = bidder.on_accept(at(0)).expect("room");
     // The wall clock says 1,000 s at the beginning.

@@ -3,177 +3,17 @@
 mod common;
 #[path = "process/program.rs"]
 mod program;
-use common::{bid_for, connect, ok, read_answer};
-use program::{Dir, Serving, allowed, run, until};
-use serde_json::Value;
-use std::{
-    collections::BTreeMap,
-    io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    path::PathBuf,
-    sync::{Arc, Mutex},
+#[path = "notices/world.rs"]
+mod world;
+use common::{
+    connect,
+    tls::{Authority, server},
 };
-
-/// How a DSP takes notices.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Manner {
-    Hears,
-    /// 503: not now.
-    Later,
-    /// 404: never.
-    Never,
-    /// Reads, and says nothing.
-    Hangs,
-}
-
-/// A DSP that bids for everything, and notes what it is told.
-struct Dsp {
-    addr: SocketAddr,
-    shared: Arc<Mutex<(Manner, Vec<String>)>>,
-}
-
-impl Dsp {
-    fn new() -> Dsp {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-        let addr = listener.local_addr().expect("addr");
-        let shared = Arc::new(Mutex::new((Manner::Hears, Vec::new())));
-        let all = Arc::clone(&shared);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let all = Arc::clone(&all);
-                std::thread::spawn(move || serve(stream, addr, &all));
-            }
-        });
-        Dsp { addr, shared }
-    }
-
-    fn becomes(&self, manner: Manner) {
-        self.shared.lock().expect("no panic").0 = manner;
-    }
-
-    /// How often each path was called, in all its life.
-    fn told(&self) -> BTreeMap<String, usize> {
-        let mut told = BTreeMap::new();
-        for path in &self.shared.lock().expect("no panic").1 {
-            *told.entry(path.clone()).or_default() += 1;
-        }
-        told
-    }
-}
-
-fn serve(stream: TcpStream, addr: SocketAddr, all: &Mutex<(Manner, Vec<String>)>) -> std::io::Result<()> {
-    let mut out = stream.try_clone()?;
-    let mut reader = BufReader::new(stream);
-    loop {
-        let (mut first, mut length, mut line) = (String::new(), 0, String::new());
-        if reader.read_line(&mut first)? == 0 {
-            return Ok(());
-        }
-        let mut device = String::new();
-        while line != "\r\n" {
-            line.clear();
-            if reader.read_line(&mut line)? == 0 {
-                return Ok(());
-            }
-            if line.starts_with("X-") && first.starts_with("GET ") {
-                device += &format!(" {}", line.trim_end());
-            }
-            if let Some(n) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = n.trim().parse().expect("a length");
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body)?;
-        if let Some(path) = first.strip_prefix("GET ").and_then(|rest| rest.split(' ').next()) {
-            let mut all = all.lock().expect("no panic");
-            all.1.push(format!("{path}{device}"));
-            match all.0 {
-                Manner::Hears if path.starts_with("/markup") => {
-                    let length = MARKUP.len();
-                    out.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{MARKUP}").as_bytes())?;
-                }
-                Manner::Hears => out.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?,
-                Manner::Later => out.write_all(b"HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n")?,
-                Manner::Never => out.write_all(b"HTTP/1.1 404 Never\r\nContent-Length: 0\r\n\r\n")?,
-                Manner::Hangs => {}
-            }
-            continue;
-        }
-        let request: Value = serde_json::from_slice(&body)?;
-        let (id, imp) = (&request["id"], &request["imp"][0]["id"]);
-        let lost = format!(
-            r#",{{"id":"c","impid":{imp},"price":1,"adm":"<b>","crid":"c","lurl":"http://{addr}/lost?i=${{AUCTION_ID}}&l=${{AUCTION_LOSS}}&m=${{AUCTION_MIN_TO_WIN}}"}}"#
-        );
-        if id.as_str().is_some_and(|id| id.starts_with('m')) {
-            out.write_all(&ok(&format!(
-                r#"{{"id":{id},"seatbid":[{{"bid":[{{"id":"b","impid":{imp},"price":1.5,"nurl":"http:\/\/{addr}/markup?i=${{AUCTION_ID}}","crid":"c"}}]}}]}}"#
-            )))?;
-            continue;
-        }
-        let lost = if id.as_str().is_some_and(|id| id.starts_with('l')) { lost } else { String::new() };
-        out.write_all(&ok(&format!(
-            r#"{{"id":{id},"seatbid":[{{"seat":"s","bid":[{{"id":"b","impid":{imp},"price":1.5,"adm":"<b>","crid":"c","nurl":"http://{addr}/won?i=${{AUCTION_ID}}","burl":"http:\/\/{addr}/billed?i=${{AUCTION_ID}}&p=${{AUCTION_PRICE}}"}}{lost}]}}]}}"#
-        )))?;
-    }
-}
-
-/// What stands behind a `nurl`.
-const MARKUP: &str = "<a href=\"/c?i=${AUCTION_ID}\">\u{fc}\n\t\\</a>";
-
-const OURS: &str = "http://we.example/notice/";
-
-/// An exchange whose answers carry notice URLs of its own.
-struct World {
-    dsp: Dsp,
-    dir: Dir,
-    config: PathBuf,
-}
-
-impl World {
-    fn new(keys: &str) -> World {
-        let (dsp, dir) = (Dsp::new(), Dir::new());
-        let rest = format!(
-            "[cpus]\nbidder_count = {}\n[notices]\nurl = \"http://we.example\"\n{keys}\n[record]\nbox_dir = {:?}\nsegment_bytes = 8388608\nbox_bytes = 16777216\n",
-            allowed().len().min(2),
-            dir.1
-        );
-        let config = dir.config("", &[("told", dsp.addr)], &rest);
-        World { dsp, dir, config }
-    }
-
-    fn state(&self) -> String {
-        self.dir.0.join("state").to_str().expect("a path").to_owned()
-    }
-
-    fn start(&self) -> Serving {
-        Serving::start(&self.config)
-    }
-}
-
-/// The win's and the bill's path at our door, of an auction with this id.
-fn bought(conn: &mut TcpStream, id: &str) -> [String; 2] {
-    let answer = bid_for(conn, id);
-    ["nurl", "burl"].map(|name| {
-        let url = answer["seatbid"][0]["bid"][0][name].as_str().expect("a URL");
-        let token = url.strip_prefix(OURS).unwrap_or_else(|| panic!("{name} is ours: {url}"));
-        format!("/notice/{token}")
-    })
-}
-
-fn call(conn: &mut TcpStream, path: &str) -> u16 {
-    write!(conn, "GET {path} HTTP/1.1\r\nHost: we.example\r\n\r\n").expect("write");
-    read_answer(conn).status
-}
-
-fn labelled(serving: &Serving, name: &str, label: &str) -> u64 {
-    let page = serving.get("/metrics").text();
-    let value = page.lines().find_map(|l| l.strip_prefix(&format!("{name}{{{label}}} "))?.parse().ok());
-    value.unwrap_or_else(|| panic!("no {name} {label}"))
-}
-
-fn notices(serving: &Serving, end: &str) -> u64 {
-    labelled(serving, "outcry_notices_total", &format!("end=\"{end}\""))
-}
+use program::{Dir, Serving, run, until};
+use rustls::version::TLS13;
+use serde_json::Value;
+use std::io::Write;
+use world::{Dsp, MARKUP, Manner, OURS, World, bought, call, labelled, notices};
 
 #[test]
 fn a_notice_is_acknowledged_and_told_once() {
@@ -186,7 +26,7 @@ fn a_notice_is_acknowledged_and_told_once() {
         "GET {won} HTTP/1.1\r\nHost: x\r\nX-Device-Ip: ::1\r\nX-Other: y\r\nx-forwarded-for: 10.0.0.1\r\n\r\n"
     )
     .expect("write");
-    assert_eq!(read_answer(&mut conn).status, 204);
+    assert_eq!(common::read_answer(&mut conn).status, 204);
     for path in [&won, &billed, &won, &billed, &billed] {
         assert_eq!(call(&mut conn, path), 204);
     }
@@ -211,9 +51,9 @@ fn a_notice_is_acknowledged_and_told_once() {
         assert_eq!(call(&mut conn, path), 404, "{path}");
     }
     write!(conn, "PUT {billed} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").expect("write");
-    assert_eq!(read_answer(&mut conn).status, 405);
+    assert_eq!(common::read_answer(&mut conn).status, 405);
     write!(conn, "POST {billed} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}").expect("write");
-    assert_eq!(read_answer(&mut conn).status, 204);
+    assert_eq!(common::read_answer(&mut conn).status, 204);
     let [taken, repeated, forged] = until("the metrics", || {
         let ends = ["taken", "repeated", "forged"].map(|end| notices(&serving, end));
         (ends[2] == 3 && ends[0] + ends[1] == 3 + 13).then_some(ends)
@@ -305,7 +145,7 @@ fn who_says_later_is_called_again_and_who_says_never_is_not() {
     };
     assert_eq!([&letter["notice"], &letter["end"]], ["won", "refused"]);
     assert_eq!((&letter["status"], &letter["attempts"]), (&404.into(), &1.into()));
-    assert_eq!(letter["url"], format!("http://{}/won?i=never", world.dsp.addr));
+    assert_eq!(letter["url"], format!("{}/won?i=never", world.dsp.notices));
     let (code, table, _) = run(&["notices", "dead", dir]);
     assert!(code == 0 && table.contains("refused     404        1  http://"), "{table}");
     let none = run(&["notices", "dead", dir, "--end", "gave_up"]);
@@ -365,8 +205,10 @@ fn losers_are_told_as_far_as_there_is_room() {
 #[test]
 fn markup_behind_a_notice_url_is_fetched_or_passed() {
     let fetching = "markup_ms = 300\n[[exchange]]\nname = \"x\"\npath = \"/openrtb2/auction\"\nmarkup = \"fetch\"\n";
-    for keys in ["", fetching] {
-        let world = World::new(keys);
+    let by = Authority::new();
+    let by_tls = || Dsp::by_tls(&by, server(by.sign("127.0.0.1", false), &[&TLS13], b"http/1.1"));
+    for (dsp, keys) in [(Dsp::new(), ""), (Dsp::new(), fetching), (by_tls(), ""), (by_tls(), fetching)] {
+        let world = World::of(dsp, keys);
         let serving = world.start();
         let mut conn = connect(serving.listen);
         let fetches = |end: &str| labelled(&serving, "outcry_markup_fetches_total", &format!("end=\"{end}\""));
@@ -379,7 +221,7 @@ fn markup_behind_a_notice_url_is_fetched_or_passed() {
                 assert_eq!(bid["adm"], MARKUP.replace("${AUCTION_ID}", id));
                 assert!(bid.get("nurl").is_none(), "{bid}");
             } else {
-                assert_eq!(bid["nurl"], format!("http://{}/markup?i={id}", world.dsp.addr));
+                assert_eq!(bid["nurl"], format!("{}/markup?i={id}", world.dsp.notices));
                 assert!(bid.get("adm").is_none(), "{bid}");
             }
             assert_eq!(bid["crid"], "c");

@@ -11,7 +11,7 @@ use net::{Fate, Net, Side};
 use outcry::{
     limits::PIPELINE_MAX,
     messages::{CoreConfig, CoreNotices},
-    notice::keys::Keys,
+    notice::{keys::Keys, target::Host},
     record::{
         labels::{Counter, Delivered},
         totals::Totals,
@@ -102,10 +102,12 @@ fn core_config(fetches: bool, breaks: bool) -> Box<CoreConfig> {
     }
     let mut config = by_hand::core_config(&text, 1);
     if fetches {
-        let hosts: Vec<(String, u16)> = (0..DSPS).map(|i| ("127.0.0.1".to_owned(), 7000 + i as u16)).collect();
-        let addrs = hosts.iter().map(|(_, port)| vec![([127, 0, 0, 1], *port).into()]).collect();
+        let host = |i| Host { secure: false, name: "127.0.0.1".to_owned(), port: 7000 + i as u16 };
+        let hosts: Vec<Host> = (0..DSPS).map(host).collect();
+        let addrs = hosts.iter().map(|host| vec![([127, 0, 0, 1], host.port).into()]).collect();
         let keys = Keys::new(&[(1, &[7; 32])]).expect("a key");
-        config.notices = Some(CoreNotices { keys, seals: vec![None; hosts.len()], hosts, addrs });
+        config.notices =
+            Some(CoreNotices { keys, seals: vec![None; hosts.len()], tls: vec![None; hosts.len()], hosts, addrs });
     }
     config
 }

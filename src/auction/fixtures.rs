@@ -5,7 +5,7 @@ use crate::{
         AuctionRules, BuyerUid, Dsp, Exchange, Markup, NoBidStyle, Position, RateTable, RunnerUp, Settle, Wrapping,
     },
     dsp::targets::Buys,
-    notice::sealed::Seal,
+    notice::{sealed::Seal, target::Host},
     openrtb::{
         request::{Deal, Imp, Media, Request, Run},
         response::{Bid, Response},
@@ -210,7 +210,10 @@ pub(crate) fn dsp(name: &str) -> Dsp {
         default_account: None,
         price_keys: None,
         price_max: None,
-        notice_hosts: vec![("dsp.example".into(), 80)],
+        notice_hosts: [(false, "dsp.example", 80), (true, "win.dsp.example", 443)]
+            .map(|(secure, name, port)| Host { secure, name: name.into(), port })
+            .into(),
+        notice_tls: None,
     }
 }
 

@@ -166,6 +166,8 @@ mod tests {
         let at = |url: &str| wanted(&fix, &reply(&format!("\"nurl\":\"{url}\"")));
         assert_eq!(at("https://dsp.example/m"), [(0, None)]);
         assert_eq!(at("http://other.example/m"), [(0, None)]);
+        assert_eq!(at("http://win.dsp.example/m"), [(0, None)], "not in the clear");
+        assert_eq!(at("https://win.dsp.example/m"), [(0, Some("https://win.dsp.example/m".to_owned()))]);
         assert_eq!(at("http://dsp.example/m"), [(0, Some("http://dsp.example/m".to_owned()))]);
         assert_eq!(wanted(&fix, &reply("\"nurl\":\"http://dsp.example/\",\"adm\":\"<b>\"")), []);
         assert_eq!(wanted(&fix, &reply("\"adomain\":[]")), []);

@@ -407,10 +407,15 @@ fn our_notice_urls_carry_the_dsps() {
 #[test]
 fn what_our_notice_urls_cannot_carry_passes() {
     let long = format!("http://dsp.example/{}", "x".repeat(1_520));
-    let cases: [(&str, &str, Option<Uncarried>); 7] = [
+    let cases: [(&str, &str, Option<Uncarried>); 11] = [
         ("<b>", "http://dsp.example/ok", None),
+        ("<b>", "https://win.dsp.example/ok", None),
         ("", "http://dsp.example/markup", Some(Uncarried::Markup)),
-        ("<b>", "https://dsp.example/n", Some(Uncarried::NotHttp)),
+        ("", "https://win.dsp.example/markup", Some(Uncarried::Markup)),
+        ("<b>", "ftp://dsp.example/n", Some(Uncarried::NotHttp)),
+        // Neither in the clear where TLS is spoken, nor the other way round.
+        ("<b>", "http://win.dsp.example/n", Some(Uncarried::Host)),
+        ("<b>", "https://dsp.example/n", Some(Uncarried::Host)),
         ("<b>", "http://other.example/n", Some(Uncarried::Host)),
         ("<b>", r"http://dsp.example/a\r\nX: y", Some(Uncarried::Character)),
         ("<b>", &long, Some(Uncarried::TooLong)),
@@ -485,6 +490,7 @@ fn losers_are_told_why() {
         (0, Reply::usd(&[with("2", "http://dsp.example/winner")])),
         (1, Reply::usd(&[with("1", lurl), with("0.1", lurl)])),
         (2, Reply::usd(&[with("1", "https://dsp.example/"), with("1", "http://other.example/"), b(0, "1")])),
+        (3, Reply::usd(&[with("0.1", "https://win.dsp.example/l?l=${AUCTION_LOSS}")])),
     ];
     let a = fix.run(&replies);
     let told = |disclosed| {
@@ -498,8 +504,9 @@ fn losers_are_told_why() {
     let url = |loss: &str, min: &str| format!("http://dsp.example/l?i=imp0&l={loss}&m={min}&p=");
     assert_eq!(told(Losses::Off), Vec::<String>::new());
     let nowhere = || "nowhere".to_owned();
-    assert_eq!(told(Losses::Reason), [url("102", ""), url("100", ""), nowhere(), nowhere()]);
-    assert_eq!(told(Losses::MinToWin), [url("102", "2"), url("100", ""), nowhere(), nowhere()]);
+    let by_tls = || "https://win.dsp.example/l?l=100".to_owned();
+    assert_eq!(told(Losses::Reason), [url("102", ""), url("100", ""), nowhere(), nowhere(), by_tls()]);
+    assert_eq!(told(Losses::MinToWin), [url("102", "2"), url("100", ""), nowhere(), nowhere(), by_tls()]);
 }
 
 /// Only in what this DSP's own markup and URLs say; the price of the answer is for the exchange.

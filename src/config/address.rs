@@ -6,6 +6,7 @@ use super::{
     mistake::{quoted, shown},
     raw::{Found, describe},
 };
+use crate::notice::target::Host;
 use std::net::SocketAddr;
 use toml::de::DeValue;
 
@@ -251,6 +252,42 @@ impl Kind for Authority {
 
     fn stand_in(&self) -> (String, u16) {
         (String::new(), 0)
+    }
+}
+
+/// A host that takes notices: `https://win.dsp.example`, `win.dsp.example:8080`; http and its scheme's port when absent.
+#[derive(Clone)]
+pub(super) struct NoticeHost;
+
+impl Kind for NoticeHost {
+    type Value = Host;
+
+    fn read(&self, found: &Found<'_>, wrong: &mut Vec<Wrong>) -> Option<Host> {
+        let word = text(found).unwrap_or_default();
+        let (scheme, rest) = word.split_once("://").unwrap_or(("http", word));
+        let scheme = scheme.to_ascii_lowercase();
+        let secure = scheme == "https";
+        let read = |text: &str| endpoint(text, if secure { "443" } else { "80" });
+        match (scheme.as_str(), read(rest)) {
+            ("http" | "https", Some(e)) if !rest.contains(['/', '?']) => {
+                Some(Host { secure, name: e.host, port: e.port })
+            }
+            _ => {
+                let bare = rest.split(['/', '?']).next().unwrap_or(rest);
+                let begin = if word.contains("://") { format!("{scheme}://") } else { String::new() };
+                let can = matches!(scheme.as_str(), "http" | "https") && read(bare).is_some();
+                self.refuse(found, can.then(|| quoted(&format!("{begin}{bare}"))), wrong)
+            }
+        }
+    }
+
+    fn allowed(&self) -> String {
+        "a host with or without http:// or https:// and a port, such as \"https://win.dsp.example\" or \"win.dsp.example:8080\""
+            .to_owned()
+    }
+
+    fn stand_in(&self) -> Host {
+        Host::default()
     }
 }
 

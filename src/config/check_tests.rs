@@ -2,6 +2,7 @@
 use super::*;
 use crate::{
     config::resolved::{IoDriver, RunnerUp, Settle, TlsRules, Wrapping},
+    notice::target::Host,
     openrtb::request::Media,
     units::Cpm,
 };
@@ -236,17 +237,51 @@ fn notices() {
     let wrapping = |text: &str| load(text, 1).unwrap().exchanges[0].notices;
     assert_eq!((wrapping(""), wrapping(&ours)), (Wrapping::Pass, Wrapping::Wrap));
     assert_eq!(wrapping(&format!("{ours}\n{exchange}notices = \"wrap_or_refuse\"")), Wrapping::WrapOrRefuse);
-    let hosts = |text: &str| load(text, 1).unwrap().dsps[0].notice_hosts.clone();
-    assert_eq!(hosts(DSP), [("a.example".to_owned(), 80)]);
-    let named = format!("{DSP}notice_hosts = [\"Win.a.example:8080\", \"b.example\"]");
-    assert_eq!(hosts(&named), [("win.a.example".to_owned(), 8080), ("b.example".to_owned(), 80)]);
-    check_dsp("notice_hosts = [\"http://w.a.example:1/x\"]", &[(1, "dsp.notice_hosts", Some("\"w.a.example:1\""))]);
+    let hosts = |text: &str| {
+        let hosts = load(text, 1).unwrap().dsps[0].notice_hosts.clone();
+        hosts.iter().map(Host::url).collect::<Vec<_>>()
+    };
+    assert_eq!(hosts(DSP), ["http://a.example:80"]);
+    let secure = DSP.replace("http:", "https:");
+    assert_eq!(hosts(&secure), ["https://a.example:443"]);
+    let listed = |list: &str| format!("{DSP}notice_hosts = [{list}]\n");
+    let named =
+        listed("\"Win.a.example:8080\", \"b.example\", \"HTTPS://C.example\", \"http://[::1]:1\", \"https://d:9\"");
+    let all =
+        ["http://win.a.example:8080", "http://b.example:80", "https://c.example:443", "http://[::1]:1", "https://d:9"];
+    assert_eq!(hosts(&named), all);
+    let nearest = |written: &str, nearest: &'static str| {
+        check_dsp(&format!("notice_hosts = [\"{written}\"]"), &[(1, "dsp.notice_hosts", Some(nearest))]);
+    };
+    nearest("http://w.a.example:1/x", "\"http://w.a.example:1\"");
+    nearest("https://w.a.example/x?y", "\"https://w.a.example\"");
+    nearest("a.example/x", "\"a.example\"");
+    for wrong in ["ftp://a.example", "a.example:0", "https://", "https://a@b.example", ""] {
+        check_dsp(&format!("notice_hosts = [\"{wrong}\"]"), &[(1, "dsp.notice_hosts", None)]);
+    }
+    // Certificates are looked at as the DSP's own are, and of one host in one way.
+    let dsp = |text: &str| load(text, 1).unwrap().dsps[0].clone();
+    let (ca, any) = ("ca_file = \"/ca\"\n", "danger_accept_any_certificate = true\n");
+    let won = listed("\"https://w.a.example\"");
+    assert_eq!((dsp(&won).tls, dsp(&won).notice_tls), (None, Some(TlsRules::System)));
+    assert_eq!(dsp(&format!("{won}{ca}")).notice_tls, Some(TlsRules::File("/ca".into())));
+    assert_eq!((dsp(&secure).tls, dsp(&secure).notice_tls), (Some(TlsRules::System), Some(TlsRules::System)));
+    let plain = format!("{secure}notice_hosts = [\"a.example\"]\n");
+    assert_eq!((dsp(&plain).tls, dsp(&plain).notice_tls), (Some(TlsRules::System), None));
+    let loud = load(&format!("{won}{any}"), 1).unwrap();
+    assert_eq!(loud.unverified(), 1, "also where only notices are told to whoever answers");
+    check(&format!("{DSP}{ca}"), &[(4, "dsp.ca_file", None)]);
+    let twin = won.replace("\"a\"", "\"b\"");
+    check(&format!("{won}{twin}"), &[]);
+    check(&format!("{won}{twin}{ca}"), &[(5, "dsp.ca_file", None)]);
+    check(&format!("{won}{ca}{twin}{ca}"), &[]);
+    // What the one asks by TLS is nothing to the other.
+    check(&format!("{secure}{ca}notice_hosts = [\"a.example\"]\n{}", DSP.replace("\"a\"", "\"b\"")), &[]);
     let other = DSP.replace("\"a\"", "\"b\"").replace("a.example/", "a.example/other");
     check(&format!("{DSP}{other}"), &[]);
     check(&format!("{DSP}{other}price_keys = \"/k\""), &[(4, "dsp.price_keys", None)]);
     check(&format!("{DSP}price_keys = \"/k\"\n{other}price_keys = \"/k\""), &[]);
     check(&format!("{DSP}{other}price_keys = \"/k\"\nnotice_hosts = [\"b.example\"]"), &[]);
-    check_dsp("notice_hosts = [\"a.example/x\"]", &[(1, "dsp.notice_hosts", None)]);
 }
 
 #[test]

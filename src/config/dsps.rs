@@ -1,7 +1,7 @@
 //! `[[dsp]]`: who is asked, how, and when not; what it buys is in `buys`.
 //! Owns: its keys and what they mean together. Called by: `check`, once.
 use super::{
-    address::{Authority, Endpoint, Headers, Url},
+    address::{Endpoint, Headers, NoticeHost, Url},
     buys,
     check::{Checker, Got, Table},
     kind::{Choice, CurrencyCode, Dir, Flag, List, Name, Price, Text, Whole},
@@ -16,6 +16,7 @@ use crate::{
     budget::core::Unbudgeted,
     dsp::{breaker, health, learned, quota, trouble},
     limits,
+    notice::target::Host,
     openrtb::request::Media,
     units::{Cpm, MS, Probability},
 };
@@ -32,13 +33,15 @@ pub(super) const CA_FILE: Key<Dir> = key(
     "ca_file",
     Unset("\"/etc/outcry/dsp-1-ca.pem\""),
     Dir,
-    "Of https: the file with the authorities' certificates, PEM, one of which has to have signed this DSP's; unset: the system's.",
+    "Of https: the file with the authorities' certificates, PEM, one of which has to have signed those of this DSP's url and \
+     notice_hosts; unset: the system's.",
 );
 pub(super) const ANY_CERTIFICATE: Key<Flag> = key(
     "danger_accept_any_certificate",
     Toml("false"),
     Flag,
-    "Of https: true asks whoever answers, whatever its certificate says: anybody in between can read requests and bid. For tests.",
+    "Of https: true asks and tells whoever answers, whatever its certificate says: anybody in between can read requests, bid, and \
+     hear of wins. For tests.",
 );
 pub(super) const HEADERS: Key<Headers> = key(
     "headers",
@@ -206,11 +209,11 @@ pub(super) const PRICE_MAX: Key<Price> = key(
     Price { max: Cpm::MAX },
     "A bid of more, CPM in the accounting currency, is not believed and loses as no_price; unset: a million.",
 );
-pub(super) const NOTICE_HOSTS: Key<List<Authority>> = key(
+pub(super) const NOTICE_HOSTS: Key<List<NoticeHost>> = key(
     "notice_hosts",
-    Derived("the host and port of url alone", "[\"dsp.example:9000\"]"),
-    List { item: Authority, count: 0..=limits::NOTICE_HOSTS_MAX },
-    "Where it takes notices, each host with its port: no other is called, whatever its bids say.",
+    Derived("that of url alone, by http or https as there", "[\"https://win.dsp.example\", \"dsp.example:9000\"]"),
+    List { item: NoticeHost, count: 0..=limits::NOTICE_HOSTS_MAX },
+    "Where it takes notices: https://HOST[:PORT], or HOST[:PORT] for http; no other is called, whatever its bids say.",
 );
 
 /// A DSP.
@@ -284,9 +287,12 @@ impl Checker<'_, '_> {
             let name = self.get(table, &DSP_NAME);
             self.once("dsp.name", &name, &mut names);
             let Endpoint { secure, host, port, path } = self.get(table, &URL).value;
-            let tls = self.tls(table, secure);
             let hosts = self.find(table, &NOTICE_HOSTS);
             let hosts = hosts.map(|hosts| hosts.value.into_iter().map(|host| host.value).collect());
+            let own = || vec![Host { secure, name: host.clone(), port }];
+            let notice_hosts: Vec<Host> = hosts.unwrap_or_else(own);
+            let told_by_tls = notice_hosts.iter().any(|host| host.secure);
+            let rules = self.tls(table, secure || told_by_tls);
             let timeout = self.get(table, &TIMEOUT_MS).at_most(dsp_ms);
             self.not_above("dsp.timeout_ms", &timeout, "auction.dsp_ms", dsp_ms);
             // Else it would never be asked. Its own timeout is to be changed, if it has one.
@@ -303,12 +309,12 @@ impl Checker<'_, '_> {
             let seats = self.get(table, &SEATS).value;
             out.push(Dsp {
                 name: name.value,
-                // Notices are told in the clear: not to a port where that is not understood.
-                notice_hosts: hosts.unwrap_or_else(|| Vec::from_iter((!secure).then(|| (host.clone(), port)))),
+                notice_hosts,
+                notice_tls: rules.clone().filter(|_| told_by_tls),
                 host,
                 port,
                 path,
-                tls,
+                tls: rules.filter(|_| secure),
                 headers: self.get(table, &HEADERS).value,
                 media: media.iter().fold(Media::default(), |all, m| all.with(m.value)),
                 seats: seats.into_iter().map(|s| s.value).collect(),
@@ -329,7 +335,7 @@ impl Checker<'_, '_> {
                 default_account: self.find(table, &DEFAULT_ACCOUNT).map(|name| name.value),
             });
         }
-        self.one_key_a_host(tables, &out);
+        self.one_rule_a_host(tables, &out);
         out
     }
 
@@ -362,21 +368,24 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// What fills a price in when the notice comes knows the host and not the DSP.
-    fn one_key_a_host(&mut self, tables: &[Table<'_, '_>], dsps: &[Dsp]) {
+    /// Whoever calls a host knows it, and not the DSP for whose sake.
+    fn one_rule_a_host(&mut self, tables: &[Table<'_, '_>], dsps: &[Dsp]) {
         for (at, dsp) in dsps.iter().enumerate() {
-            let shares = |other: &&Dsp| {
-                other.price_keys != dsp.price_keys
-                    && other.notice_hosts.iter().any(|host| dsp.notice_hosts.contains(host))
+            let shared = |other: &Dsp, secure: bool| {
+                other.notice_hosts.iter().any(|host| host.secure >= secure && dsp.notice_hosts.contains(host))
             };
-            if let Some(other) = dsps[..at].iter().find(shares) {
-                let found = format!(
-                    "other keys than those of {}, with which it shares a host for notices",
-                    quoted(&other.name)
-                );
-                let allowed = "the same price_keys, or notice_hosts of its own".to_owned();
-                self.rule(tables[at].at, "dsp.price_keys".to_owned(), found, allowed, None);
-            }
+            let keys = dsps[..at].iter().find(|other| other.price_keys != dsp.price_keys && shared(other, false));
+            let tls = dsps[..at].iter().find(|other| other.notice_tls != dsp.notice_tls && shared(other, true));
+            let mut refuse = |other: Option<&Dsp>, what: &str, key: &str| {
+                if let Some(other) = other {
+                    let found =
+                        format!("other {what} than {}, with which it shares a host for notices", quoted(&other.name));
+                    let allowed = format!("the same {key}, or notice_hosts of its own");
+                    self.rule(tables[at].at, format!("dsp.{key}"), found, allowed, None);
+                }
+            };
+            refuse(keys, "keys", "price_keys");
+            refuse(tls, "authorities", "ca_file");
         }
     }
 }

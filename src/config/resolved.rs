@@ -2,6 +2,7 @@
 //! Owns: plain data. Never: refers to a file, a line or a default; that is over when one of these exists.
 use crate::{
     budget::core::Unbudgeted,
+    notice::target::Host,
     openrtb::request::Media,
     units::{Cpm, Currency, Rate, mix},
 };
@@ -153,7 +154,8 @@ pub struct RawRules {
 impl Config {
     /// DSPs that are asked whatever their certificate says.
     pub fn unverified(&self) -> usize {
-        self.dsps.iter().filter(|d| d.tls == Some(TlsRules::Anybody)).count()
+        let anybody = |rules: &Option<TlsRules>| *rules == Some(TlsRules::Anybody);
+        self.dsps.iter().filter(|d| anybody(&d.tls) || anybody(&d.notice_tls)).count()
     }
 
     /// Connections of one core to DSPs at most: for requests, and to those hosts that take notices if any are told.
@@ -432,8 +434,10 @@ pub struct Dsp {
     pub unbudgeted: Option<Unbudgeted>,
     /// The account that pays them.
     pub default_account: Option<String>,
-    /// Where it takes notices: (host, port).
-    pub notice_hosts: Vec<(String, u16)>,
+    /// Where it takes notices.
+    pub notice_hosts: Vec<Host>,
+    /// How those of them are reached that are reached by TLS; `None`: none is.
+    pub notice_tls: Option<TlsRules>,
     /// Where the keys are under which it reads prices; `None`: it reads them plain.
     pub price_keys: Option<PathBuf>,
     /// Its bids above this, in the accounting currency, are not believed.

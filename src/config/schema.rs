@@ -575,7 +575,7 @@ pub(super) const EXCHANGE_NOTICES: Key<Choice<Wrapping>> = key(
     Derived("wrap where notices.url is set, else pass", "\"pass\""),
     Choice(&[("pass", Wrapping::Pass), ("wrap", Wrapping::Wrap), ("wrap_or_refuse", Wrapping::WrapOrRefuse)]),
     "Whose notice URLs its answers carry: pass the DSP's, wrap ours around it; where that cannot be, because it is too long, \
-     not http or at none of the DSP's notice_hosts, wrap lets it pass and wrap_or_refuse refuses the bid.",
+     at none of the DSP's notice_hosts or not in the way that is said there, wrap lets it pass and wrap_or_refuse refuses the bid.",
 );
 
 pub(super) const MARKUP: Key<Choice<Markup>> = key(

@@ -6,7 +6,7 @@
 //! The first try is made at once. After the n-th that failed the next comes 2^(n-1) seconds later, at most [`PAUSE_MAX_NS`], give
 //! or take a quarter drawn at random, so that those who failed together do not come back together.
 use super::{
-    target::authority,
+    target::{self, host_of},
     told::{End, Name, Told},
 };
 use crate::{
@@ -77,7 +77,7 @@ pub struct Outbox {
     tasks: Vec<Option<Task>>,
     free: Vec<u32>,
     due: BinaryHeap<Reverse<(u64, u32)>>,
-    hosts: BTreeMap<(Vec<u8>, u16), usize>,
+    hosts: BTreeMap<target::Host, usize>,
     by_host: Vec<Host>,
     /// When each came, the oldest first.
     oldest: BTreeSet<(u64, u32)>,
@@ -206,12 +206,9 @@ impl Outbox {
     }
 
     fn host(&mut self, url: &[u8]) -> usize {
-        let rest = url.get(b"http://".len()..).unwrap_or_default();
-        let text = &rest[..rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len())];
-        let (host, port) = authority(text).unwrap_or_default();
         // Each was found in the configuration before we signed its URL, so there are few.
         let next = self.by_host.len();
-        let at = *self.hosts.entry((host.to_ascii_lowercase(), port)).or_insert(next);
+        let at = *self.hosts.entry(host_of(url).unwrap_or_default()).or_insert(next);
         if at == next {
             self.by_host.push(Host::default());
         }
@@ -328,6 +325,11 @@ mod tests {
             o.push(name(url.len() as u64), url, None, 0).unwrap();
         }
         assert_eq!((o.by_host.len(), o.by_host[0].tasks), (1, 3));
+        // By TLS it is another: its certificate may have expired.
+        for url in [&b"https://dsp.example/long"[..], b"HTTPS://DSP.example:443?longer"] {
+            o.push(name(url.len() as u64), url, None, 0).unwrap();
+        }
+        assert_eq!((o.by_host.len(), o.by_host[1].tasks), (2, 2));
     }
 
     /// A call that was never made is no try.

@@ -77,7 +77,7 @@ mod tests {
         budget::{AccountId, Period},
         notice::{
             price::Said,
-            target::{CALL_URL_MAX, target},
+            target::{CALL_URL_MAX, Host, target},
             token::URL_MAX,
             told::Name,
         },
@@ -114,7 +114,10 @@ mod tests {
         for url in [&dsp[..], b"", &longest] {
             let sent = notice(9, Kind::Billed, url);
             let call = peers.whom(&sent).expect("it is handed over").into_owned();
-            assert!(call.len() <= CALL_URL_MAX && target(&call, &[("10.0.0.9".to_owned(), 8080)]).is_ok());
+            assert!(
+                call.len() <= CALL_URL_MAX
+                    && target(&call, &[Host { secure: false, name: "10.0.0.9".to_owned(), port: 8080 }]).is_ok()
+            );
             let text = call.strip_prefix(b"http://10.0.0.9:8080/notice/").expect("its own URL");
             let mut bytes = Vec::new();
             let token = Token::read(text, &keys(), &mut bytes).expect("signed by one of them");

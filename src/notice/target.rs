@@ -16,10 +16,10 @@ pub enum Uncarried {
     /// With its macros filled it is longer than [`URL_MAX`].
     #[error("longer than {URL_MAX} bytes")]
     TooLong = 1,
-    /// `https`, or no URL.
-    #[error("not http")]
+    /// Neither `http` nor `https`, or no URL.
+    #[error("neither http nor https")]
     NotHttp = 2,
-    /// A host at which the DSP takes no notices.
+    /// A host at which the DSP takes no notices, or not in this way: what is to be encrypted is never called in the clear.
     #[error("a host that `notice_hosts` does not name")]
     Host = 3,
     /// White space, a control, or a character that is not ASCII.
@@ -33,21 +33,44 @@ impl Uncarried {
         [Uncarried::Markup, Uncarried::TooLong, Uncarried::NotHttp, Uncarried::Host, Uncarried::Character];
 }
 
+/// A host that takes notices.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Host {
+    /// By TLS.
+    pub secure: bool,
+    /// In small letters; an address of IPv6 without its brackets.
+    pub name: String,
+    /// Where it listens.
+    pub port: u16,
+}
+
+impl Host {
+    /// As the configuration has it, with its port.
+    pub fn url(&self) -> String {
+        let scheme = if self.secure { "https" } else { "http" };
+        match self.name.contains(':') {
+            true => format!("{scheme}://[{}]:{}", self.name, self.port),
+            false => format!("{scheme}://{}:{}", self.name, self.port),
+        }
+    }
+}
+
 /// Where a URL leads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Target {
     /// Which of the hosts.
     pub host: usize,
+    /// Where its host begins, behind the scheme.
+    pub authority: usize,
     /// Where its path begins; at the end of the URL: it has none.
     pub path: usize,
 }
 
-/// Where this URL, a `http://host[:port][/path][?query]`, leads to among `hosts`.
+/// Where this URL, a `http[s]://host[:port][/path][?query]`, leads to among `hosts`.
 ///
 /// # Errors
 /// [`Uncarried`]
-pub fn target(url: &[u8], hosts: &[(String, u16)]) -> Result<Target, Uncarried> {
-    const SCHEME: &[u8] = b"http://";
+pub fn target(url: &[u8], hosts: &[Host]) -> Result<Target, Uncarried> {
     if url.len() > CALL_URL_MAX {
         return Err(Uncarried::TooLong);
     }
@@ -55,18 +78,42 @@ pub fn target(url: &[u8], hosts: &[(String, u16)]) -> Result<Target, Uncarried> 
     if !url.iter().all(|b| b.is_ascii_graphic() && *b != b'#') {
         return Err(Uncarried::Character);
     }
-    let rest = match url.split_at_checked(SCHEME.len()) {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(SCHEME) => rest,
-        _ => return Err(Uncarried::NotHttp),
+    let Parts { secure, authority, path } = parts(url).ok_or(Uncarried::NotHttp)?;
+    let (name, port) = host(&url[authority..path], secure).ok_or(Uncarried::Host)?;
+    let is_it = |h: &Host| h.secure == secure && h.port == port && h.name.as_bytes().eq_ignore_ascii_case(name);
+    let host = hosts.iter().position(is_it).ok_or(Uncarried::Host)?;
+    Ok(Target { host, authority, path })
+}
+
+/// The host that a URL names, if it names one.
+pub(super) fn host_of(url: &[u8]) -> Option<Host> {
+    let Parts { secure, authority, path } = parts(url)?;
+    let (name, port) = host(&url[authority..path], secure)?;
+    Some(Host { secure, name: String::from_utf8_lossy(name).to_ascii_lowercase(), port })
+}
+
+/// A URL taken apart: where its host and its path begin.
+struct Parts {
+    secure: bool,
+    authority: usize,
+    path: usize,
+}
+
+/// `None`: its scheme is another, or it has none.
+fn parts(url: &[u8]) -> Option<Parts> {
+    let begins = |scheme: &[u8]| url.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
+    let (secure, authority) = match () {
+        () if begins(b"http://") => (false, 7),
+        () if begins(b"https://") => (true, 8),
+        () => return None,
     };
-    let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
-    let (host, port) = authority(&rest[..end]).ok_or(Uncarried::Host)?;
-    let host = hosts.iter().position(|(name, p)| *p == port && name.as_bytes().eq_ignore_ascii_case(host));
-    Ok(Target { host: host.ok_or(Uncarried::Host)?, path: SCHEME.len() + end })
+    let rest = &url[authority..];
+    let path = authority + rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
+    Some(Parts { secure, authority, path })
 }
 
 /// Host and port; an address of IPv6 without its brackets. Of a user's name nobody but a liar has need; a port has one spelling.
-pub(super) fn authority(text: &[u8]) -> Option<(&[u8], u16)> {
+fn host(text: &[u8], secure: bool) -> Option<(&[u8], u16)> {
     let at = match text.strip_prefix(b"[") {
         Some(inside) => inside.iter().position(|b| *b == b']')? + 2,
         None => text.iter().position(|b| *b == b':').unwrap_or(text.len()),
@@ -74,6 +121,7 @@ pub(super) fn authority(text: &[u8]) -> Option<(&[u8], u16)> {
     let (host, port) = text.split_at_checked(at)?;
     let host = host.strip_prefix(b"[").and_then(|h| h.strip_suffix(b"]")).unwrap_or(host);
     let port = match port {
+        b"" if secure => 443,
         b"" => 80,
         _ => {
             let digits = port
@@ -90,10 +138,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn hosts() -> Vec<(String, u16)> {
-        [("win.dsp.example", 80), ("win.dsp.example", 8080), ("127.0.0.1", 9), ("::1", 80)]
-            .map(|(host, port)| (host.to_owned(), port))
-            .to_vec()
+    fn hosts() -> Vec<Host> {
+        [
+            (false, "win.dsp.example", 80),
+            (false, "win.dsp.example", 8080),
+            (false, "127.0.0.1", 9),
+            (false, "::1", 80),
+            (true, "win.dsp.example", 443),
+            (true, "s.dsp.example", 8443),
+            (true, "::1", 443),
+        ]
+        .map(|(secure, name, port)| Host { secure, name: name.to_owned(), port })
+        .to_vec()
     }
 
     #[test]
@@ -106,7 +162,22 @@ mod tests {
             ("http://127.0.0.1:9/a/b", Ok((2, "/a/b"))),
             ("http://[::1]/", Ok((3, "/"))),
             ("http://win.dsp.example/${AUCTION_PRICE}", Ok((0, "/${AUCTION_PRICE}"))),
-            ("https://win.dsp.example/n", Err(Uncarried::NotHttp)),
+            ("https://win.dsp.example/n", Ok((4, "/n"))),
+            ("HTTPS://win.DSP.example:443?x", Ok((4, "?x"))),
+            ("https://s.dsp.example:8443", Ok((5, ""))),
+            ("https://[::1]/a", Ok((6, "/a"))),
+            // What takes notices in one way is not called in the other.
+            ("https://win.dsp.example:80/n", Err(Uncarried::Host)),
+            ("https://win.dsp.example:8080/n", Err(Uncarried::Host)),
+            ("http://win.dsp.example:443/n", Err(Uncarried::Host)),
+            ("http://s.dsp.example:8443/n", Err(Uncarried::Host)),
+            ("https://s.dsp.example/n", Err(Uncarried::Host)),
+            ("https://127.0.0.1:9/", Err(Uncarried::Host)),
+            ("https://win.dsp.example@evil.example/", Err(Uncarried::Host)),
+            ("https://", Err(Uncarried::Host)),
+            ("https:/win.dsp.example", Err(Uncarried::NotHttp)),
+            ("httpss://win.dsp.example", Err(Uncarried::NotHttp)),
+            ("ftp://win.dsp.example/n", Err(Uncarried::NotHttp)),
             ("//win.dsp.example/n", Err(Uncarried::NotHttp)),
             ("", Err(Uncarried::NotHttp)),
             ("<VAST/>", Err(Uncarried::NotHttp)),
@@ -135,10 +206,11 @@ mod tests {
     proptest! {
         /// Nothing that anybody writes leads anywhere but to a host that is named.
         #[test]
-        fn leads_nowhere_else(text in "(http://)?[\\[\\]@:a-z0-9./?${}-]{0,40}") {
+        fn leads_nowhere_else(text in "(https?://)?([\\[\\]@:a-z0-9./?${}-]{0,40}|(win|s)\\.dsp\\.example[:0-9/?]{0,6})") {
             if let Ok(found) = target(text.as_bytes(), &hosts()) {
-                let (name, port) = &hosts()[found.host];
-                let written = &text[7..found.path].to_ascii_lowercase();
+                let Host { secure, name, port } = &hosts()[found.host];
+                prop_assert_eq!(text.starts_with("https:"), *secure);
+                let written = &text[found.authority..found.path].to_ascii_lowercase();
                 let plain = [name.clone(), format!("[{name}]")];
                 let spelt = plain.iter().flat_map(|n| [n.clone(), format!("{n}:{port}")]);
                 prop_assert!(spelt.clone().any(|s| s == *written), "{}", text);

@@ -8,7 +8,7 @@ use outcry::{
         keys::Keys,
         price::charged,
         seen::{PAGE_BYTES, Restored, Seen},
-        target::{Uncarried, target},
+        target::{Host, Uncarried, target},
         token::{Kind, Token, URL_MAX},
         told::{Notice, Told},
     },
@@ -62,7 +62,14 @@ pub fn check(data: &[u8]) {
 
 /// A bid's URL, with what notices fill in: it leads to a host that is named, or nowhere, and stays within one request line.
 fn led(data: &[u8]) {
-    let hosts = [("dsp.example".to_owned(), 80), ("127.0.0.1".to_owned(), 8080), ("::1".to_owned(), 80)];
+    let hosts = [
+        (false, "dsp.example", 80),
+        (false, "127.0.0.1", 8080),
+        (false, "::1", 80),
+        (true, "dsp.example", 443),
+        (true, "::1", 8443),
+    ]
+    .map(|(secure, name, port)| Host { secure, name: name.to_owned(), port });
     let (said, url) = data.split_at(data.len().min(8));
     if target(url, &hosts).is_err() {
         return;
@@ -72,8 +79,10 @@ fn led(data: &[u8]) {
     fill_later(url, &later, &mut filled);
     match target(&filled, &hosts) {
         Ok(found) => {
-            let (name, port) = &hosts[found.host];
-            let written = String::from_utf8_lossy(&filled[7..found.path]).to_ascii_lowercase();
+            let Host { secure, name, port } = &hosts[found.host];
+            let scheme = String::from_utf8_lossy(&filled[..found.authority]).to_ascii_lowercase();
+            assert_eq!(scheme, if *secure { "https://" } else { "http://" });
+            let written = String::from_utf8_lossy(&filled[found.authority..found.path]).to_ascii_lowercase();
             let plain = [name.clone(), format!("[{name}]")];
             assert!(plain.iter().any(|n| written == *n || written == format!("{n}:{port}")), "{written}");
         }

@@ -2,7 +2,7 @@
 //! moved; closed when nobody needed them for long.
 //! Owns: nothing, it is egress's. Runs on: each bidder core. Never: part of an auction, but for [`Egress::open`] where one found
 //! no connection free.
-use super::{Conn, CoreMetrics, Egress, Moved, Phase, Sock, SocketAddr, Transport};
+use super::{Conn, CoreMetrics, Egress, Moved, Phase, Sock, SocketAddr, Transport, secure};
 use outcry::units::MS;
 
 /// What an abandoned answer may still take to come in before its connection is closed.
@@ -110,6 +110,7 @@ impl Egress {
                     lane.leaving += 1;
                 }
                 conn.phase = Phase::Closing;
+                secure::farewell(conn, key, &mut self.requests, t);
                 t.close(Sock::Dsp(key.ix));
             }
         }

@@ -2,7 +2,7 @@
 //! Owns: nothing, it is egress's. Runs on: each bidder core. Never: sends twice in a turn on one connection; takes more steps of
 //! handshakes in a turn than `outcry::dsp::handshakes` allows.
 use super::{
-    Buffers, CoreMetrics, Counter, Done, Egress, Key, NO_ROW, Next, Outcome, Phase, Sock, Transport,
+    Buffers, Conn, CoreMetrics, Counter, Done, Egress, Key, NO_ROW, Next, Outcome, Phase, Sock, Transport,
     tls::{Failure, Session, Step},
 };
 use outcry::units::MS;
@@ -12,6 +12,9 @@ const HANDSHAKE_NS: u64 = 2_000 * MS;
 /// After a handshake that failed, warm connections are tried again: what is wrong with a certificate is wrong for longer than
 /// a second, and each try costs as much as ten auctions.
 const RETRY_NS: u64 = 1_000 * MS;
+
+/// Room for the record of a farewell.
+const RECORD_BYTES: usize = 64;
 
 fn counter(failure: Failure) -> Counter {
     match failure {
@@ -34,7 +37,48 @@ pub(super) fn send<T: Transport>(session: &mut Session, key: Key, bytes: Vec<u8>
     }
 }
 
+/// Its socket is about to be closed in good order: the other side hears that this was all, if that can be said at once. Who is not
+/// told takes the end of the stream for it.
+pub(super) fn farewell<T: Transport>(conn: &mut Conn, key: Key, requests: &mut Buffers, t: &mut T) {
+    let Some(session) = conn.tls.as_mut().filter(|_| !conn.stuck && !conn.dirty) else { return };
+    let mut wire = requests.get(RECORD_BYTES);
+    session.farewell(&mut wire);
+    match wire.is_empty() {
+        true => requests.put(wire),
+        false => t.send(Sock::Dsp(key.ix), wire),
+    }
+}
+
 impl Egress {
+    /// What was read last was the last of a connection, whose socket is about to be closed.
+    pub fn farewell<T: Transport>(&mut self, ix: u32, t: &mut T) {
+        let Egress { conns, requests, .. } = self;
+        if let Some((key, conn)) = conns.at(ix).filter(|(_, conn)| conn.phase == Phase::Closing) {
+            farewell(conn, key, requests, t);
+        }
+    }
+
+    /// The core ends: so do all connections that nobody uses.
+    pub fn farewells<T: Transport>(&mut self, now_ns: u64, t: &mut T) {
+        let Egress { conns, requests, scratch, .. } = self;
+        scratch.extend(conns.keys());
+        for key in scratch.drain(..) {
+            // What became idle in this turn may have said something in it.
+            let idle = |conn: &&mut Conn| conn.phase == Phase::Idle && conn.since_ns < now_ns;
+            if let Some(conn) = conns.get(key).filter(idle) {
+                farewell(conn, key, requests, t);
+            }
+        }
+    }
+
+    /// Has its last handshake failed a moment ago, with nothing open and no other address to try? What is wrong with a certificate
+    /// is wrong still, and every try costs as much as ten auctions.
+    pub fn is_refused(&self, lane_ix: u16, now_ns: u64) -> bool {
+        self.lanes
+            .get(usize::from(lane_ix))
+            .is_some_and(|lane| now_ns < lane.refused_ns && lane.pool.open() == 0 && !lane.places.has_another(now_ns))
+    }
+
     /// There is a connection to whom TLS is to be spoken with.
     pub(super) fn begin_tls(&mut self, key: Key, now_ns: u64) {
         let Some(conn) = self.conns.get(key) else { return };
@@ -169,6 +213,7 @@ impl Egress {
         lane.pool.connect_failed();
         lane.places.out(conn.place, now_ns);
         lane.retry_ns = now_ns + RETRY_NS;
+        lane.refused_ns = lane.retry_ns;
         // One was opened for each who waits: the oldest takes the bad news.
         if let Some(waiter) = lane.waiting.pop_front() {
             self.fail(waiter, Outcome::TlsFailed, now_ns);

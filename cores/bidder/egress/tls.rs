@@ -189,6 +189,8 @@ pub struct Session {
     pub ended: bool,
     /// An auction waits for its handshake.
     pub awaited: bool,
+    /// The DSP was told that nothing more comes.
+    farewell: bool,
 }
 
 impl fmt::Debug for Session {
@@ -290,6 +292,22 @@ impl Session {
         };
         wire.truncate(from + sealed.map_err(|_| Failure::Protocol)?);
         Ok(())
+    }
+
+    /// Says behind what is in `wire` that nothing more comes (RFC 8446 section 6.1), once; nothing where no handshake is over, or
+    /// nothing can be sent any more.
+    pub fn farewell(&mut self, wire: &mut Vec<u8>) {
+        let Session { conn: Some(conn), out, farewell, .. } = self else { return };
+        if conn.is_handshaking() || std::mem::replace(farewell, true) {
+            return;
+        }
+        let UnbufferedStatus { state, .. } = conn.process_tls_records(&mut []);
+        let Ok(ConnectionState::WriteTraffic(mut traffic)) = state else { return };
+        wire.append(out);
+        let from = wire.len();
+        wire.resize(from + RECORD_ROOM, 0);
+        let said = traffic.queue_close_notify(&mut wire[from..]).unwrap_or(0);
+        wire.truncate(from + said);
     }
 
     /// The connection is gone.

@@ -78,13 +78,32 @@ pub fn server(who: Certified, versions: &[&'static SupportedProtocolVersion], al
     config
 }
 
+/// Connections that have ended: with the other side's word that this was all, and cut off.
+#[derive(Debug, Default)]
+pub struct Ends([AtomicU64; 2]);
+
+impl Ends {
+    /// How many of both.
+    pub fn counts(&self) -> [u64; 2] {
+        [0, 1].map(|at: usize| self.0[at].load(Ordering::Acquire))
+    }
+}
+
 /// A DSP on threads of its own; lives as long as the process.
 pub fn dsp(config: ServerConfig, answer: Dsp) -> SocketAddr {
-    let config = Arc::new(config);
-    listen(move |stream| {
+    watched(config, answer).0
+}
+
+/// The same, and how its connections end.
+pub fn watched(config: ServerConfig, answer: Dsp) -> (SocketAddr, Arc<Ends>) {
+    let (config, ends) = (Arc::new(config), Arc::new(Ends::default()));
+    let all = Arc::clone(&ends);
+    let addr = listen(move |stream| {
         let Ok(conn) = ServerConnection::new(Arc::clone(&config)) else { return };
-        let _ = serve(StreamOwned::new(conn, stream), answer);
-    })
+        let end = serve(StreamOwned::new(conn, stream), answer);
+        all.0[usize::from(end.is_err())].fetch_add(1, Ordering::Release);
+    });
+    (addr, ends)
 }
 
 /// Somebody who listens, and does this with each connection on a thread of its own.

@@ -20,6 +20,7 @@ impl Checker<'_, '_> {
         DnsRules { servers: servers.into_iter().map(|server| server.value).collect(), times }
     }
 
+    /// Whose word is believed of a DSP; `None`: neither its `url` nor one of its `notice_hosts` is https.
     pub(in crate::config) fn tls(&mut self, table: Table<'_, '_>, secure: bool) -> Option<TlsRules> {
         let file = self.find(table, &dsps::CA_FILE);
         let anybody = self.get(table, &dsps::ANY_CERTIFICATE);
@@ -30,7 +31,10 @@ impl Checker<'_, '_> {
             }
         };
         if !secure {
-            let (found, allowed) = ("a url that is not https", "a url with https, or this key left out");
+            let (found, allowed) = (
+                "neither a url nor notice_hosts that are https",
+                "a url or notice_hosts with https, or this key left out",
+            );
             refuse(file_at, "ca_file", found, allowed);
             refuse(any_at, "danger_accept_any_certificate", found, allowed);
         } else if file_at.is_some() {
