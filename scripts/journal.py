@@ -350,13 +350,13 @@ def counted(found, counter):
 
 
 def build(salt=9, frames_of=((1, b"one"), (2, b"two"), (3, b"three")), first=1):
-    """A segment of a block each, for the self-test."""
+    """A segment of a block each, for self-tests: sequence number, payload and, where it is no auction, kind of each frame."""
     page = bytearray(PAGE)
     struct.pack_into("<8sIIQQQQQQ32sI", page, 0, b"OUTCRYJ1", 1, 0xAB, 1, 5 << 16, 1 << 20, first, salt, 0, bytes(32), 0)
     struct.pack_into("<I", page, 4092, zlib.crc32(page[:4092]))
     out, before = bytes(page), 0
-    for i, (seq, payload) in enumerate(frames_of):
-        body = struct.pack("<QIHBBQ", seq, 1, 0, 1, 1, 7 << 16) + payload
+    for i, (seq, payload, *kind) in enumerate(frames_of):
+        body = struct.pack("<QIHBBQ", seq, 1, 0, *(kind or (1,)), 1, 7 << 16) + payload
         frame = struct.pack("<II", 8 + len(body), zlib.crc32(body)) + body
         frame += bytes(-len(frame) % 8)
         # Each was made when all before it but one were confirmed.

@@ -37,7 +37,7 @@ impl Log {
     }
 
     /// Notes what a bid response says, for the line that is written next: `bidid`, `cur`, `nbr`, and of each bid its
-    /// `id`, `impid`, `price` in micro-units, `seat`, `cid`, `crid`.
+    /// `id`, `impid`, `price` in micro-units, `seat`, `cid`, `crid`, `w`, `h`.
     pub fn note(&mut self, answer: Value<'_>) {
         let out = &mut self.bids;
         out.clear();
@@ -58,6 +58,11 @@ impl Log {
                 member(out, "seat", seat.text_of("seat"));
                 for key in ["id", "impid", "cid", "crid"] {
                     member(out, key, bid.text_of(key));
+                }
+                for key in ["w", "h"] {
+                    if let Some(n) = bid.number_of(key) {
+                        let _ = write!(out, ",\"{key}\":{n}");
+                    }
                 }
                 out.push(b'}');
             }
@@ -151,7 +156,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("outcry-log-{}", std::process::id()));
         let mut log = Log::append_to(&path).expect("a log");
         let mut answer = br#"{"id":"x","bidid":"e\"1","cur":"EUR","seatbid":[{"seat":"s","bid":[
-            {"id":"b","impid":"1","price":1.2345,"crid":"c"},{"id":"d","impid":"2","price":0.000001}]}]}"#
+            {"id":"b","impid":"1","price":1.2345,"crid":"c","w":300,"h":250},{"id":"d","impid":"2","price":0.000001}]}]}"#
             .to_vec();
         assert!(Reader::default().read(&mut answer, |root| log.note(root)).is_some());
         log.answer(b"r1", 200, None);
@@ -179,7 +184,7 @@ mod tests {
         assert_eq!(
             shown,
             "{\"id\":\"r1\",\"status\":200,\"bidid\":\"e\\\"1\",\"cur\":\"EUR\",\"bids\":[\
-             {\"micros\":1234500,\"seat\":\"s\",\"id\":\"b\",\"impid\":\"1\",\"crid\":\"c\"},\
+             {\"micros\":1234500,\"seat\":\"s\",\"id\":\"b\",\"impid\":\"1\",\"crid\":\"c\",\"w\":300,\"h\":250},\
              {\"micros\":1,\"seat\":\"s\",\"id\":\"d\",\"impid\":\"2\"}]}\n\
              {\"id\":\"r2\",\"broken\":\"cut off\"}\n\
              {\"id\":\"r3\",\"status\":200,\"fault\":\"wrong id\",\"nbr\":2}\n\

@@ -885,5 +885,13 @@ fn a_month_of_an_advertiser_takes_seconds() {
             );
             assert!(took < 10.0, "{took} s");
         }
+        for text in [id(auctions / 3), event(auctions / 2).to_string(), "nobody".to_string()] {
+            let began = std::time::Instant::now();
+            let (code, _, err) = outcry(&["audit", "request", &text, empty.str(), "--tiers", &at.url]);
+            println!("{text}: exit code {code} in {:.2} s: {err}", began.elapsed().as_secs_f64());
+            assert!(opened(&err).1 <= 6, "{err}");
+        }
+        let indices = store.list("cold", None).expect("a list").into_iter().filter(|(name, _)| name.contains("/ids-"));
+        println!("{} bytes are the index of ids", indices.map(|(_, bytes)| bytes).sum::<u64>());
     }
 }
