@@ -539,7 +539,7 @@ impl Bidder {
         self.metrics.gauge(Gauge::AuctionsInFlight, self.flights.count() as u64);
         self.metrics.gauge(Gauge::DspConnections, open as u64);
         self.metrics.gauge(Gauge::DspIdle, idle as u64);
-        let unverified = self.snapshots[self.current].as_ref().map_or(0, |s| s.config().unverified());
+        let unverified = self.snapshots[self.current].as_ref().map_or(0, |s| s.config().unverified().count());
         self.metrics.gauge(Gauge::TlsUnverified, unverified as u64);
         self.spending.count(&mut self.metrics);
     }

@@ -152,10 +152,10 @@ pub struct RawRules {
 }
 
 impl Config {
-    /// DSPs that are asked whatever their certificate says.
-    pub fn unverified(&self) -> usize {
+    /// DSPs that are asked or told whatever their certificate says.
+    pub fn unverified(&self) -> impl Iterator<Item = &Dsp> {
         let anybody = |rules: &Option<TlsRules>| *rules == Some(TlsRules::Anybody);
-        self.dsps.iter().filter(|d| anybody(&d.tls) || anybody(&d.notice_tls)).count()
+        self.dsps.iter().filter(move |d| anybody(&d.tls) || anybody(&d.notice_tls))
     }
 
     /// Connections of one core to DSPs at most: for requests, and to those hosts that take notices if any are told.
