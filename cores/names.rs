@@ -10,6 +10,7 @@ use outcry::{
     messages::Moved,
     names::{
         files::{self, Resolv},
+        inside::believe,
         message::{self, ADDRESSES_MAX, Kind, Said, Unsaid},
         table::Table,
     },
@@ -61,6 +62,30 @@ struct State {
     rules: DnsRules,
 }
 
+/// What somebody says of a name.
+struct Answer {
+    ips: Vec<IpAddr>,
+    /// Seconds to live.
+    ttl_s: u32,
+    /// It stands in /etc/hosts: whoever writes there is believed whatever he writes.
+    written: bool,
+}
+
+impl State {
+    /// Addresses and seconds to live, as far as they are to be believed.
+    fn believed(&self, host: &str, said: Answer) -> Result<(Vec<IpAddr>, u32), String> {
+        let Answer { mut ips, ttl_s, written } = said;
+        if !written {
+            let all = ips.len();
+            believe(self.table.addresses(host), &mut ips);
+            if ips.is_empty() && all > 0 {
+                return Err(format!("{host} is said to be inside, or nowhere: that is not believed of it"));
+            }
+        }
+        Ok((reachable(ips), ttl_s))
+    }
+}
+
 /// Is this written as an address?
 fn literal(host: &str) -> Option<IpAddr> {
     host.trim_matches(['[', ']']).parse().ok()
@@ -98,8 +123,9 @@ impl Names {
             Some(ips) => ips,
             None => {
                 let rules = self.lock().rules.clone();
-                let (ips, ttl_s) = look_up(host, &rules)?;
+                let said = look_up(host, &rules)?;
                 let mut state = self.lock();
+                let (ips, ttl_s) = state.believed(host, said)?;
                 state.table.found(host, ips, ttl_s, now_ns);
                 state.table.addresses(host).unwrap_or_default().to_vec()
             }
@@ -118,7 +144,7 @@ impl Names {
             let mut state = self.lock();
             // A reload may have forgotten it meanwhile: then nobody is to hear of it.
             let known = state.table.addresses(&host).is_some();
-            let looked = match said {
+            let looked = match said.and_then(|said| state.believed(&host, said)) {
                 _ if !known => continue,
                 Ok((ips, ttl_s)) => match state.table.found(&host, ips, ttl_s, now_ns()) {
                     true => {
@@ -150,24 +176,24 @@ pub fn run(names: &Names, now_ns: impl Fn() -> u64, to_control: &Sender<Looked>,
     }
 }
 
-/// Addresses and seconds to live.
-fn look_up(host: &str, rules: &DnsRules) -> Result<(Vec<IpAddr>, u32), String> {
+fn look_up(host: &str, rules: &DnsRules) -> Result<Answer, String> {
     let written = files::hosts(&read("/etc/hosts"), host);
     if !written.is_empty() {
-        return Ok((reachable(written), WRITTEN_TTL_S));
+        return Ok(Answer { ips: written, ttl_s: WRITTEN_TTL_S, written: true });
     }
     let mut resolv = files::resolv(&read("/etc/resolv.conf"));
     if !rules.servers.is_empty() {
         resolv.servers.clone_from(&rules.servers);
     }
     match by_servers(host, &resolv) {
-        Ok((ips, ttl_s)) => Ok((reachable(ips), ttl_s)),
+        Ok((ips, ttl_s)) => Ok(Answer { ips, ttl_s, written: false }),
         // Servers of our own are the operator's word: what they do not know is not looked for elsewhere.
         Err(why) if !rules.servers.is_empty() => Err(why),
         Err(why) => match (host, 0u16).to_socket_addrs() {
             Ok(found) => {
                 let ips: Vec<IpAddr> = found.map(|addr| addr.ip()).take(ADDRESSES_MAX).collect();
-                if ips.is_empty() { Err(why) } else { Ok((reachable(ips), WRITTEN_TTL_S)) }
+                let answer = Answer { ips, ttl_s: WRITTEN_TTL_S, written: false };
+                if answer.ips.is_empty() { Err(why) } else { Ok(answer) }
             }
             Err(_) => Err(why),
         },

@@ -139,6 +139,40 @@ fn an_address_where_nobody_is_costs_no_bid() {
     assert_eq!(totals.dsp_opened(0), 0);
 }
 
+/// Whoever owns a host's name may not lead us inside with it, where its path would be of a bid's choosing: a name that was outside
+/// stays there. What it says beside is taken up.
+#[test]
+fn a_name_does_not_lead_inside() {
+    let (here, out) = (Ipv4Addr::new(127, 0, 0, 1), [1, 2].map(|last| Ipv4Addr::new(203, 0, 113, last)));
+    let (place, port) = Place::at(here.into(), 0);
+    let says: Says = Arc::new(Mutex::new(Ok(vec![out[0]])));
+    let dns = name_server(Arc::clone(&says));
+    let rules = format!("{RULES}[dns]\nservers = [\"{dns}\"]\nttl_min_s = 1\n");
+    let dsp = format!("http://dsp.test:{port}/bid");
+    let server = Server::start_urls(&[(dsp, "warm = 0\n")], &rules);
+    let until = |what: &str, counter: Counter| {
+        let by = Instant::now() + PATIENCE;
+        while server.handle().totals().counter(counter) == 0 {
+            assert!(Instant::now() < by, "never: {what}");
+            std::thread::yield_now();
+        }
+    };
+    say(&says, Ok(vec![here]));
+    until("it is not believed", Counter::NamesFailed);
+    say(&says, Ok(vec![out[1], here, Ipv4Addr::new(169, 254, 169, 254)]));
+    until("the rest is", Counter::NamesMoved);
+    bid_or_not(&server);
+    assert_eq!(place.made(), 0);
+}
+
+/// An auction, whatever it comes to: it has asked whom it could.
+fn bid_or_not(server: &Server) {
+    use std::io::Write;
+    let mut conn = server.connect();
+    conn.write_all(common::post(&common::request("r-1"), "").as_bytes()).expect("write");
+    assert!(common::read_answer(&mut conn).status < 300);
+}
+
 /// A name that nobody knows is told at the start, and whose it is.
 #[test]
 fn a_name_that_nobody_knows_is_told() {
