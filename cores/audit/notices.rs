@@ -105,24 +105,32 @@ fn dead(args: &DeadArgs) -> Result<(Vec<Dead>, bool), AuditError> {
 }
 
 fn as_json(dead: &Dead, out: &mut String) {
-    let Told { name, end, status, attempts } = dead.told;
+    let Told { name, end, attempts, .. } = dead.told;
     Object::write(out, |o| {
         o.word("at", when::utc(dead.at_ms));
         o.word("notice", name.kind.name());
         o.word("bidid", name.event);
         o.number("imp", name.imp);
         o.word("end", end.name());
-        o.some_number("status", (status > 0).then_some(status));
+        o.some_number("status", dead.told.answered());
+        if let Some(why) = dead.told.failed() {
+            o.word("failed", why.name());
+        }
         o.number("attempts", attempts);
         o.text("url", &dead.url);
     });
 }
 
+/// What its last call came to: a status, or why there is none.
+pub(super) fn last(told: &Told) -> Option<String> {
+    told.answered().map(|status| status.to_string()).or_else(|| told.failed().map(|why| why.name().to_owned()))
+}
+
 fn as_row(dead: &Dead) -> String {
-    let Told { name, end, status, attempts } = dead.told;
-    let status = if status > 0 { status.to_string() } else { "-".to_owned() };
+    let Told { name, end, attempts, .. } = dead.told;
+    let status = last(&dead.told).unwrap_or_else(|| "-".to_owned());
     let (at, kind, url) = (when::utc(dead.at_ms), name.kind.name(), String::from_utf8_lossy(&dead.url));
-    format!("{at:<24} {kind:<6} {} {:>3} {:<8}{status:>7}{attempts:>9}  {url}\n", name.event, name.imp, end.name())
+    format!("{at:<24} {kind:<6} {} {:>3} {:<8}{status:>16}{attempts:>9}  {url}\n", name.event, name.imp, end.name())
 }
 
 fn list(args: &DeadArgs) -> Result<bool, AuditError> {
@@ -138,7 +146,7 @@ fn list(args: &DeadArgs) -> Result<bool, AuditError> {
         out.text("no dead letters\n")?;
     } else {
         out.text(&format!(
-            "{:<24} {:<6} {:<36} {:>3} {:<8}{:>7}{:>9}  url\n",
+            "{:<24} {:<6} {:<36} {:>3} {:<8}{:>16}{:>9}  url\n",
             "when", "notice", "bidid", "imp", "end", "status", "attempts"
         ))?;
         dead.iter().try_for_each(|dead| out.text(&as_row(dead)))?;

@@ -5,6 +5,7 @@ use super::{
     advertiser::money,
     directory::Journal,
     find::Hit,
+    notices::last,
     opened::{Row, Shown, Text},
     walk,
 };
@@ -157,7 +158,7 @@ fn noticed(frame: &Frame<'_>, Spot { ms, segment, offset }: Spot, meant: Meant) 
             format!("notice: impression {} {} at {} CPM, {how}, {at}\n", n.name.imp, n.name.kind.name(), n.price)
         }),
         Some(Kind::Told) => Told::decode(frame.payload()).map_or(String::new(), |t| {
-            let status = if t.status > 0 { format!(", status {}", t.status) } else { String::new() };
+            let status = last(&t).map_or(String::new(), |last| format!(", status {last}"));
             let (imp, kind, end) = (t.name.imp, t.name.kind.name(), t.end.name());
             format!("told: impression {imp} {kind}: {end}{status}, calls {}, {at}\n", t.attempts)
         }),

@@ -23,6 +23,7 @@ use outcry::{
         outbox::Answer,
         target::{Target, target},
     },
+    openrtb::codes::Outcome,
     record::{labels::Counter, metrics::CoreMetrics},
     units::{MS, Now},
 };
@@ -138,12 +139,12 @@ impl Telling {
         };
         match answer {
             Answer::Status(..400) => metrics.count(Counter::NoticeCallsDone),
-            Answer::Status(_) | Answer::None | Answer::NoHost => metrics.count(Counter::NoticeCallsFailed),
+            Answer::Status(_) | Answer::Failed(_) | Answer::NoHost => metrics.count(Counter::NoticeCallsFailed),
             Answer::Busy => {}
         }
         match answer {
             // It will be called again.
-            Answer::Status(408 | 429 | 500..) | Answer::None | Answer::Busy => {}
+            Answer::Status(408 | 429 | 500..) | Answer::Failed(_) | Answer::Busy => {}
             Answer::Status(_) | Answer::NoHost => self.devices.forget(&what.name),
         }
         what.answer = answer;
@@ -170,7 +171,7 @@ impl Bidder {
                     continue;
                 }
                 let sent = egress.abandon(call.key, now_ns, metrics, t).is_some();
-                telling.end(at, (Answer::None, sent), buffers, metrics);
+                telling.end(at, (Answer::Failed(Outcome::Late), sent), buffers, metrics);
             }
             telling.scratch = keys;
         }
@@ -219,7 +220,7 @@ impl Bidder {
             }
             // It has heard, whatever became of the body that nobody reads.
             Reply::Failed(_) if done.status > 0 => Answer::Status(done.status),
-            Reply::Failed(_) => Answer::None,
+            Reply::Failed(why) => Answer::Failed(why),
         };
         telling.end(at, (answer, sent), buffers, metrics);
     }
@@ -241,7 +242,7 @@ fn begin<T: Transport>(
         return Err((what, Answer::Busy));
     }
     if egress.is_refused(lane, now_ns) {
-        return Err((what, Answer::None));
+        return Err((what, Answer::Failed(Outcome::TlsFailed)));
     }
     let Some(at) = telling.calls.take() else { return Err((what, Answer::Busy)) };
     let key = match egress.ask(lane, super::asking::token(at, LEG), Admission::Healthy, now_ns, t) {

@@ -221,7 +221,7 @@ impl Notices {
                 self.under_way.get(*core).is_some_and(|n| *n < NOTICES_CALLS) && !self.ends[*core].calls.is_abandoned()
             };
             let core = due.by.map(usize::from).filter(may).unwrap_or(core);
-            let call = NoticeCall { slot: due.slot, name: due.name, url: due.url.to_vec(), answer: Answer::None };
+            let call = NoticeCall { slot: due.slot, name: due.name, url: due.url.to_vec(), answer: Answer::Busy };
             match self.ends[core].calls.push(ToNotices::Call(Box::new(call))) {
                 Ok(()) => self.under_way[core] += 1,
                 // The core has ended: told after the next start.

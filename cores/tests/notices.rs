@@ -147,7 +147,7 @@ fn who_says_later_is_called_again_and_who_says_never_is_not() {
     assert_eq!((&letter["status"], &letter["attempts"]), (&404.into(), &1.into()));
     assert_eq!(letter["url"], format!("{}/won?i=never", world.dsp.notices));
     let (code, table, _) = run(&["notices", "dead", dir]);
-    assert!(code == 0 && table.contains("refused     404        1  http://"), "{table}");
+    assert!(code == 0 && table.contains("refused              404        1  http://"), "{table}");
     let none = run(&["notices", "dead", dir, "--end", "gave_up"]);
     assert_eq!((none.0, none.1.as_str()), (0, "no dead letters\n"));
     let (code, out, err) = run(&["notices", "replay", dir, "--admin", &serving.admin.to_string()]);

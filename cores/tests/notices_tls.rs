@@ -59,7 +59,7 @@ fn notices_are_told_by_tls_on_connections_that_stay() {
 }
 
 /// Who cannot prove who he is hears of nothing, also not in the clear, and is not asked for a certificate by every notice. Each
-/// notice is given up in its time, in the record too; told it is once the certificate is in order.
+/// notice is given up in its time, and why is on record.
 #[test]
 fn nobody_is_told_who_cannot_prove_who_he_is() {
     const NOTICES: usize = 100;
@@ -86,6 +86,10 @@ fn nobody_is_told_who_cannot_prove_who_he_is() {
         until("the ends are recorded", || {
             let (code, out, err) = run(&["notices", "dead", &state, "--end", "gave_up", "--json"]);
             assert_eq!(code, 0, "{err}");
+            assert!(
+                out.lines().all(|line| line.contains("\"failed\":\"tls_failed\"") && !line.contains("status")),
+                "{out}"
+            );
             (out.lines().count() == NOTICES).then_some(())
         });
         // The exchange bids on.

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     limits::{NOTICES_WAITING_HOST_MAX, NOTICES_WAITING_MAX},
+    openrtb::codes::Outcome,
     units::{MS, mix},
 };
 use std::{
@@ -33,7 +34,7 @@ struct Task {
     host: usize,
     since_ns: u64,
     attempts: u16,
-    /// The last status.
+    /// As in [`Told::status`].
     status: u16,
     under_way: bool,
 }
@@ -50,8 +51,8 @@ struct Host {
 pub enum Answer {
     /// With this status.
     Status(u16),
-    /// Not at all: no connection, no whole answer in time.
-    None,
+    /// Not at all, and why not.
+    Failed(Outcome),
     /// It was not called: no DSP takes notices there.
     NoHost,
     /// It was not called: no connection to it is free, and no more may wait for one.
@@ -171,7 +172,11 @@ impl Outbox {
         let task = self.tasks.get_mut(slot as usize).and_then(Option::as_mut).filter(|task| task.under_way)?;
         task.under_way = false;
         self.by_host[task.host].under_way -= 1;
-        task.status = if let Answer::Status(status) = answer { status } else { 0 };
+        task.status = match answer {
+            Answer::Status(status) => status,
+            Answer::Failed(why) => why as u16,
+            Answer::NoHost | Answer::Busy => 0,
+        };
         let end = match answer {
             Answer::Status(..400) => Some(End::Done),
             // "Later" and "too many"; everything else of their kind will be no different the next time (RFC 9110 section 15.5).
@@ -187,7 +192,7 @@ impl Outbox {
                 }
                 Some(End::GaveUp)
             }
-            Answer::Status(_) | Answer::None => None,
+            Answer::Status(_) | Answer::Failed(_) => None,
         };
         let pause = (PAUSE_NS << task.attempts.saturating_sub(1).min(6)).min(PAUSE_MAX_NS);
         let drawn = mix(self.entropy ^ mix(u64::from(slot) << 16 ^ u64::from(task.attempts) ^ now_ns));
@@ -261,7 +266,8 @@ mod tests {
             (Answer::Status(429), None),
             (Answer::Status(500), None),
             (Answer::Status(503), None),
-            (Answer::None, None),
+            (Answer::Failed(Outcome::Late), None),
+            (Answer::Failed(Outcome::TlsFailed), None),
         ] {
             let mut o = outbox();
             o.push(name(1), b"http://a/", None, 0).unwrap();
@@ -285,7 +291,7 @@ mod tests {
                 }
             };
             let tried = now;
-            if let Some(told) = o.answered(slot, Answer::None, now) {
+            if let Some(told) = o.answered(slot, Answer::Failed(Outcome::TlsFailed), now) {
                 break told;
             }
             while o.due.peek().is_some_and(|d| d.0.0 > now) {
@@ -299,6 +305,7 @@ mod tests {
         }
         assert!((540 * S..=600 * S).contains(&now), "{now}");
         assert_eq!((told.end, told.attempts as usize), (End::GaveUp, pauses.len() + 1));
+        assert_eq!((told.answered(), told.failed()), (None, Some(Outcome::TlsFailed)));
         assert!((14..=18).contains(&told.attempts), "{}", told.attempts);
     }
 
@@ -392,7 +399,8 @@ mod tests {
                     _ if flying.is_empty() => {}
                     _ => {
                         let (slot, who) = flying.remove(n as usize % flying.len());
-                        let answer = [Answer::Status(204), Answer::None, Answer::Status(404), Answer::Status(500)];
+                        let answer =
+                            [Answer::Status(204), Answer::Failed(Outcome::Reset), Answer::Status(404), Answer::Status(500)];
                         if let Some(told) = o.answered(slot, answer[n as usize], now) {
                             prop_assert_eq!(told.name, who);
                             prop_assert!(alive.remove(&who.event.seq), "ended twice");
@@ -409,7 +417,7 @@ mod tests {
                 now += S;
                 flying.extend(std::iter::from_fn(|| o.next(now).map(|d| (d.slot, d.name))));
                 for (slot, who) in flying.drain(..) {
-                    if o.answered(slot, Answer::None, now).is_some() {
+                    if o.answered(slot, Answer::Failed(Outcome::Late), now).is_some() {
                         prop_assert!(alive.remove(&who.event.seq));
                     }
                 }

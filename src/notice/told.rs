@@ -8,6 +8,7 @@ use super::token::{Kind, Token, URL_MAX};
 use crate::{
     budget::{AccountId, Period},
     notice::price::Said,
+    openrtb::codes::Outcome,
     record::codec::{Block, Reader, RecordError, flags},
     units::{Cpm, EventId, Money},
 };
@@ -171,12 +172,28 @@ pub struct Told {
     pub name: Name,
     /// What came of it.
     pub end: End,
-    /// The last status that it answered with; 0: none.
+    /// The last status that it answered with; below 100: it did not, and this is the [`Outcome`]'s number; 0: it was not called,
+    /// or nobody knows why.
     pub status: u16,
     /// How often it was called.
     pub attempts: u16,
 }
 
+impl Told {
+    /// The last status that it answered with.
+    pub fn answered(&self) -> Option<u16> {
+        (self.status >= 100).then_some(self.status)
+    }
+
+    /// Why its last call had no answer.
+    pub fn failed(&self) -> Option<Outcome> {
+        let outcome = Outcome::ALL.get(usize::from(self.status)).copied();
+        outcome.filter(|outcome| *outcome != Outcome::Bid)
+    }
+}
+
+// No outcome is a status.
+const _: () = assert!(Outcome::ALL.len() <= 100);
 /// Bytes of a [`Told`].
 const TOLD: usize = 1 + 1 + 18 + 1 + 2 + 2;
 

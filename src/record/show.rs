@@ -207,7 +207,10 @@ pub fn show(kind: u8, version: u8, payload: &[u8], out: &mut String) -> Result<(
                 o.word("type", "told");
                 noticed(&t.name, o);
                 o.word("end", t.end.name());
-                o.some_number("status", (t.status > 0).then_some(t.status));
+                o.some_number("status", t.answered());
+                if let Some(why) = t.failed() {
+                    o.word("failed", why.name());
+                }
                 o.number("attempts", t.attempts);
             });
         }

@@ -69,6 +69,7 @@ fn payloads() -> Vec<(u8, Vec<u8>)> {
         (12, bytes(|b| Clean { wall_ms: 9, last: vec![(0, 7)] }.encode(b))),
         (7, bytes(|b| notice(event).encode(b))),
         (15, bytes(|b| Told { name: notice(event).name, end: told::End::Refused, status: 404, attempts: 1 }.encode(b))),
+        (15, bytes(|b| Told { name: notice(event).name, end: told::End::GaveUp, status: 26, attempts: 3 }.encode(b))),
     ]
 }
 
@@ -91,6 +92,7 @@ fn each_kind_is_one_line() {
         r#"{"type":"clean","wall_ms":9,"writers":[{"writer":0,"seq":7}]}"#,
         r#"{"type":"notice","bidid":"000000010000000200030000000000000004","imp":1,"notice":"billed","said":"nothing","price":1.25,"charge":0.00125,"held":0.0015,"account":7,"period":29000000,"expires_s":5,"url":"http://dsp.example/b"}"#,
         r#"{"type":"told","bidid":"000000010000000200030000000000000004","imp":1,"notice":"billed","end":"refused","status":404,"attempts":1}"#,
+        r#"{"type":"told","bidid":"000000010000000200030000000000000004","imp":1,"notice":"billed","end":"gave_up","failed":"tls_failed","attempts":3}"#,
     ];
     assert_eq!(lines, want);
 }
