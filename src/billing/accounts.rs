@@ -1,9 +1,12 @@
 //! Whose accounts there are, what they are called, and in which month of theirs a minute is: as movements of accounts say.
-//! Owns: a name, an advertiser and some zones of each account. Called by: `outcry audit`. Never: knows what was spent.
+//! Owns: names, and some zones of each account. Called by: `outcry audit`. Never: knows what was spent.
 //!
 //! An invoice's month is its advertiser's: from the first moment of its first day to that of the next month's, where the
 //! advertiser is at home. A window never lies in two of its advertiser's days, so its beginning says which month it is in.
-use super::{Payer, Whose};
+use super::{
+    Payer, Whose,
+    named::{Name, Named},
+};
 use crate::{
     budget::{
         AccountId, Period,
@@ -51,28 +54,21 @@ impl Month {
     }
 }
 
-/// An account.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Known {
-    /// What people call it.
-    pub name: String,
-    /// Under whom it is; `NONE`: it is an advertiser.
-    pub advertiser: AccountId,
-    /// Where its days begin, and from which minute on; never empty.
-    zones: Vec<(u32, Zone)>,
-}
+/// Where an account's days begin, and from which minute on; never empty.
+#[derive(Clone, Debug)]
+struct Home(Vec<(u32, Zone)>);
 
-impl Known {
+impl Home {
     fn zone(&self, minute: u32) -> Option<&Zone> {
-        let at = self.zones.partition_point(|(since, _)| *since <= minute).saturating_sub(1);
-        self.zones.get(at).map(|(_, zone)| zone)
+        let at = self.0.partition_point(|(since, _)| *since <= minute).saturating_sub(1);
+        self.0.get(at).map(|(_, zone)| zone)
     }
 
     /// Days begin elsewhere from a minute on, whatever was said before of the time behind it.
     fn moves(&mut self, since: Period, zone: Zone) {
-        self.zones.retain(|(from, _)| *from < since.0);
-        if self.zones.last().is_none_or(|(_, last)| *last != zone) {
-            self.zones.push((since.0, zone));
+        self.0.retain(|(from, _)| *from < since.0);
+        if self.0.last().is_none_or(|(_, last)| *last != zone) {
+            self.0.push((since.0, zone));
         }
     }
 }
@@ -80,7 +76,8 @@ impl Known {
 /// All that are known.
 #[derive(Clone, Debug, Default)]
 pub struct Accounts {
-    known: BTreeMap<AccountId, Known>,
+    named: Named,
+    homes: BTreeMap<AccountId, Home>,
     by_name: BTreeMap<String, AccountId>,
     zones: Zones,
 }
@@ -88,46 +85,47 @@ pub struct Accounts {
 impl Accounts {
     /// A change of an account, in the order in which they happened.
     pub fn moved(&mut self, movement: &Movement) {
-        if let Some(before) = movement.before.as_ref().filter(|_| !self.known.contains_key(&movement.account)) {
+        if let Some(before) = movement.before.as_ref().filter(|_| self.get(movement.account).is_none()) {
             self.begins(movement.account, before);
         }
         let Ok(zone) = self.zones.get(&movement.after.zone) else { return };
-        match self.known.get_mut(&movement.account) {
-            Some(known) => known.moves(movement.after.since, zone),
+        match self.homes.get_mut(&movement.account) {
+            Some(home) => home.moves(movement.after.since, zone),
             None => self.begins(movement.account, &movement.after),
         }
     }
 
     fn begins(&mut self, id: AccountId, terms: &Terms) {
         let Ok(zone) = self.zones.get(&terms.zone) else { return };
-        self.put(id, Known { name: terms.name.clone(), advertiser: terms.advertiser, zones: vec![(0, zone)] });
+        self.put(id, Name::of(terms), vec![(0, zone)]);
     }
 
-    fn put(&mut self, id: AccountId, known: Known) {
-        self.by_name.insert(known.name.clone(), id);
-        self.known.insert(id, known);
+    fn put(&mut self, id: AccountId, name: Name, zones: Vec<(u32, Zone)>) {
+        self.by_name.insert(name.name.clone(), id);
+        self.homes.insert(id, Home(zones));
+        self.named.put(id, name);
     }
 
     /// What somebody else says of an account that no movement has named.
     pub fn told(&mut self, id: AccountId, name: &str, advertiser: AccountId, zone: &str) {
-        if !self.known.contains_key(&id)
+        if self.get(id).is_none()
             && let Ok(zone) = self.zones.get(zone)
         {
-            self.put(id, Known { name: name.to_owned(), advertiser, zones: vec![(0, zone)] });
+            self.put(id, Name { name: name.to_owned(), advertiser }, vec![(0, zone)]);
         }
     }
 
     /// The same, of one whose time is known to be cut.
     pub fn cut(&mut self, id: AccountId, name: &str, advertiser: AccountId, cuttings: &[Cutting]) {
-        if !self.known.contains_key(&id) && !cuttings.is_empty() {
+        if self.get(id).is_none() && !cuttings.is_empty() {
             let zones = cuttings.iter().map(|c| (c.since.0, c.zone.clone())).collect();
-            self.put(id, Known { name: name.to_owned(), advertiser, zones });
+            self.put(id, Name { name: name.to_owned(), advertiser }, zones);
         }
     }
 
     /// An account.
-    pub fn get(&self, id: AccountId) -> Option<&Known> {
-        self.known.get(&id)
+    pub fn get(&self, id: AccountId) -> Option<&Name> {
+        self.named.get(id)
     }
 
     /// An account's number.
@@ -142,12 +140,12 @@ impl Accounts {
 
     /// What an account is called; its number, where that is not known.
     pub fn name(&self, id: AccountId) -> String {
-        self.get(id).map_or_else(|| format!("account {id}"), |known| known.name.clone())
+        self.named.name(id).map_or_else(|| format!("account {id}"), str::to_owned)
     }
 
     /// Under whom an account is: itself, if it is an advertiser or nothing is known of it.
     pub fn advertiser(&self, id: AccountId) -> AccountId {
-        self.get(id).map(|known| known.advertiser).filter(|a| a.is_some()).unwrap_or(id)
+        self.named.advertiser(id)
     }
 
     /// Is an account this one, or under it?
@@ -158,7 +156,7 @@ impl Accounts {
     /// Does it count to a month? By its advertiser's days; by UTC's where there is none.
     pub fn in_month(&self, whose: Whose, month: Month) -> bool {
         let zone = match whose.payer {
-            Payer::Account(id) => self.get(self.advertiser(id)).and_then(|known| known.zone(whose.minute)),
+            Payer::Account(id) => self.homes.get(&self.advertiser(id)).and_then(|home| home.zone(whose.minute)),
             Payer::Buyer(_) => None,
         };
         month.holds(whose.minute, zone)

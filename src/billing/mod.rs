@@ -11,6 +11,7 @@
 //! it keeps.
 pub mod accounts;
 pub mod bill;
+pub mod named;
 mod once;
 pub mod settling;
 pub mod sources;

@@ -1,35 +1,26 @@
 //! What accounts are called, as far as the journal said so: records have their numbers alone.
-//! Owns: names. Called by: [`super::gather`]. Never: forgets one; knows one whose movements were let go before anything was
+//! Owns: nothing but them. Called by: [`super::gather`]. Never: forgets one; knows one whose movements were let go before anything was
 //! exported: that one is `account-N`.
 use super::json::Json;
 use crate::{
+    billing::named::{Name, Named},
     budget::{AccountId, movement::Movement},
     record::show::json::Object,
 };
-use std::collections::BTreeMap;
-
-/// One account.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Known {
-    name: String,
-    /// Under whom it is; `NONE`: it is an advertiser.
-    advertiser: AccountId,
-}
 
 /// See the module.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Accounts(BTreeMap<u32, Known>);
+pub struct Accounts(Named);
 
 impl Accounts {
     /// A movement was read. True: it said something new.
     pub fn moved(&mut self, movement: &Movement) -> bool {
-        let known = Known { name: movement.after.name.clone(), advertiser: movement.after.advertiser };
-        self.0.insert(movement.account.0, known.clone()) != Some(known)
+        self.0.put(movement.account, Name::of(&movement.after))
     }
 
     /// The account's own name; `None`: there is no account, or nobody said its name.
     pub fn name(&self, account: AccountId) -> Option<&str> {
-        self.0.get(&account.0).map(|k| k.name.as_str())
+        self.0.name(account)
     }
 
     /// Whose it is: the name of its advertiser. Empty: there is no account.
@@ -37,10 +28,7 @@ impl Accounts {
         if !account.is_some() {
             return String::new();
         }
-        let of = match self.0.get(&account.0) {
-            Some(known) if known.advertiser.is_some() => known.advertiser,
-            _ => account,
-        };
+        let of = self.0.advertiser(account);
         self.name(of).map_or_else(|| format!("account-{of}"), str::to_string)
     }
 
@@ -48,7 +36,7 @@ impl Accounts {
     pub fn write(&self) -> String {
         let mut out = String::new();
         Object::write(&mut out, |o| {
-            o.list("accounts", &self.0, |o, (id, known)| {
+            o.list("accounts", self.0.all(), |o, (id, known)| {
                 o.number("account", id);
                 o.text("name", known.name.as_bytes());
                 o.some_number("advertiser", known.advertiser.is_some().then_some(known.advertiser.0));
@@ -64,7 +52,7 @@ impl Accounts {
         let one = |one: &Json| {
             let number = |key| one.count(key).and_then(|n| u32::try_from(n).ok());
             let advertiser = AccountId(number("advertiser").unwrap_or(0));
-            Some((number("account")?, Known { name: one.text("name")?.to_string(), advertiser }))
+            Some((AccountId(number("account")?), Name { name: one.text("name")?.to_string(), advertiser }))
         };
         read.get("accounts")?;
         read.list("accounts").iter().map(one).collect::<Option<_>>().map(Accounts)
@@ -77,9 +65,10 @@ mod tests {
 
     #[test]
     fn names_are_kept_and_read_back() {
-        let known = |name: &str, advertiser| Known { name: name.into(), advertiser: AccountId(advertiser) };
-        let accounts =
-            Accounts([(1, known("Shoes \"&\" more", 0)), (2, known("spring", 1)), (3, known("x", 9))].into());
+        let known =
+            |id, name: &str, advertiser| (AccountId(id), Name { name: name.into(), advertiser: AccountId(advertiser) });
+        let all = [known(1, "Shoes \"&\" more", 0), known(2, "spring", 1), known(3, "x", 9)];
+        let accounts = Accounts(all.into_iter().collect());
         assert_eq!(Accounts::read(accounts.write().as_bytes()), Some(accounts.clone()));
         assert_eq!(accounts.advertiser(AccountId(2)), "Shoes \"&\" more");
         assert_eq!(accounts.advertiser(AccountId(1)), "Shoes \"&\" more");
