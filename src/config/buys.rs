@@ -18,16 +18,21 @@ const CODES_MAX: usize = 256;
 /// A banner's longest side.
 const SIDE_MAX: u32 = 10_000;
 
+/// A list of codes of some kind.
+const fn codes<S: Copy>(kind: S) -> List<Code<S>> {
+    List { item: Code(kind), count: 0..=CODES_MAX }
+}
+
 pub(super) const SIZES: Key<List<Code<Size>>> = key(
     "sizes",
     Toml("[]"),
-    List { item: Code(Size), count: 0..=CODES_MAX },
+    codes(Size),
     "Sizes of banners that it buys; empty: any. A banner without sizes and an interstitial take any.",
 );
 pub(super) const COUNTRIES: Key<List<Code<Country>>> = key(
     "countries",
     Toml("[]"),
-    List { item: Code(Country), count: 0..=CODES_MAX },
+    codes(Country),
     "Countries (device.geo.country) in which it buys; empty: any. With a list, a request that names none is not for it.",
 );
 pub(super) const DEVICES: Key<List<Choice<u32>>> = key(
@@ -73,22 +78,18 @@ pub(super) const DEALS: Key<List<Text>> = key(
 pub(super) const LANGUAGES: Key<List<Code<Language>>> = key(
     "languages",
     Toml("[]"),
-    List { item: Code(Language), count: 0..=CODES_MAX },
+    codes(Language),
     "Languages (device.language) in which it buys; empty: any, and so is a request that names none.",
 );
 pub(super) const CATEGORIES: Key<List<Code<Category>>> = key(
     "categories",
     Toml("[]"),
-    List { item: Code(Category), count: 0..=CODES_MAX },
+    codes(Category),
     "Categories (site.cat, app.cat) of content taxonomy 1.0 of which it buys, those below them too; empty: any, and so is a \
      request that names none or those of another taxonomy.",
 );
-pub(super) const CATEGORIES_NOT: Key<List<Code<Category>>> = key(
-    "categories_not",
-    Toml("[]"),
-    List { item: Code(Category), count: 0..=CODES_MAX },
-    "Categories of which it does not buy, nor of those below them.",
-);
+pub(super) const CATEGORIES_NOT: Key<List<Code<Category>>> =
+    key("categories_not", Toml("[]"), codes(Category), "Categories of which it does not buy, nor of those below them.");
 pub(super) const BUYERUID_NEEDED: Key<Flag> =
     key("buyeruid_needed", Toml("false"), Flag, "It is asked only about people of whom it sees a user.buyeruid.");
 pub(super) const SECURE_NEEDED: Key<Flag> =
@@ -131,6 +132,7 @@ impl<S: Shape> Kind for Code<S> {
 }
 
 /// A banner's size.
+#[derive(Clone, Copy)]
 pub(super) struct Size;
 
 impl Shape for Size {
@@ -153,6 +155,7 @@ impl Shape for Size {
 }
 
 /// A country.
+#[derive(Clone, Copy)]
 pub(super) struct Country;
 
 impl Shape for Country {
@@ -169,6 +172,7 @@ impl Shape for Country {
 }
 
 /// A language.
+#[derive(Clone, Copy)]
 pub(super) struct Language;
 
 impl Shape for Language {
@@ -185,6 +189,7 @@ impl Shape for Language {
 }
 
 /// A category of content taxonomy 1.0.
+#[derive(Clone, Copy)]
 pub(super) struct Category;
 
 impl Shape for Category {

@@ -11,9 +11,21 @@ use crate::{
 };
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-/// Faults that the simulation must find.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Planted {
+/// Faults that the simulation must find, each listed once.
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub(super) enum Planted {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Planted {
+            const ALL: &[Planted] = &[$(Planted::$name,)*];
+        }
+    };
+}
+
+faults! {
     /// Failures are not minded.
     NeverOpens,
     /// A timeout counts however little time there was.
@@ -448,20 +460,7 @@ fn an_hour_of_dsps_that_fail_and_recover() {
 
 #[test]
 fn planted_faults_are_found() {
-    use Planted::*;
-    let faults = [
-        NeverOpens,
-        AnyTimeoutCounts,
-        ProbesInBursts,
-        NeverBack,
-        Starves,
-        NeverTroubled,
-        StaysTroubled,
-        NeverExplores,
-        IgnoresRetryAfter,
-        Hurries,
-    ];
-    for fault in faults {
+    for &fault in Planted::ALL {
         let found = (0..20).find_map(|seed| run(seed, Some(fault), &mut Seen::default()).err());
         println!("{fault:?}: {found:?}");
         assert!(found.is_some(), "{fault:?} was not found");

@@ -1,8 +1,8 @@
 //! How calls begin and end as far as their DSP's health goes: admitted, given up, left, failed, judged.
 //! Owns: nothing, it is egress's. Runs on: each bidder core. Never: decides; `outcry::dsp::health` does.
 use super::{
-    Admission, Admitted, CoreMetrics, Counter, Done, DspLevel, Egress, Gauge, Key, Lane, NO_ROW, NotAdmitted, Outcome,
-    Phase, Reply, Sock, Transport, Verdict,
+    Admission, Admitted, Conn, CoreMetrics, Counter, Done, DspLevel, Egress, Gauge, Key, Lane, NO_ROW, NotAdmitted,
+    Outcome, Phase, Reply, Sock, Transport, Verdict,
 };
 
 impl Egress {
@@ -48,9 +48,7 @@ impl Egress {
         let lane = &mut self.lanes[usize::from(lane_ix)];
         match conn {
             None => {
-                if let Some(at) = lane.waiting.iter().position(|k| *k == key) {
-                    lane.waiting.remove(at);
-                }
+                lane.waiting.retain(|waiter| *waiter != key);
                 // Where no connection can be made, nothing is heard of that for minutes.
                 match lane.pool.open() {
                     0 => lane.health.late(as_what, now_ns.saturating_sub(asked_ns), now_ns),
@@ -68,12 +66,8 @@ impl Egress {
                 None
             }
             Some(ix) => {
-                if let Some((_, conn)) = self.conns.at(ix) {
-                    conn.phase = Phase::Draining;
-                    (conn.since_ns, conn.as_what) = (now_ns, as_what);
-                }
-                metrics.count(Counter::DspDrained);
                 lane.health.late(as_what, now_ns.saturating_sub(sent_ns), now_ns);
+                self.drain(ix, as_what, now_ns, metrics);
                 self.shut(lane_ix, now_ns);
                 Some(sent_ns)
             }
@@ -112,11 +106,9 @@ impl Egress {
         match call.conn {
             Some(ix) if sent_ns > 0 => {
                 self.calls.free(key);
-                let (_, conn) = self.conns.at(ix)?;
-                (conn.phase, conn.since_ns, conn.watched_ns) = (Phase::Draining, now_ns, until_ns.max(now_ns));
-                conn.as_what = as_what;
-                self.next_check_ns = self.next_check_ns.min(conn.watched_ns + 1);
-                metrics.count(Counter::DspDrained);
+                let until_ns = until_ns.max(now_ns);
+                self.drain(ix, as_what, now_ns, metrics)?.watched_ns = until_ns;
+                self.next_check_ns = self.next_check_ns.min(until_ns + 1);
                 Some(sent_ns)
             }
             Some(_) => self.abandon(key, now_ns, metrics, t),
@@ -128,6 +120,14 @@ impl Egress {
                 None
             }
         }
+    }
+
+    /// What still comes on a connection is for nobody.
+    fn drain(&mut self, ix: u32, as_what: Admission, now_ns: u64, metrics: &mut CoreMetrics) -> Option<&mut Conn> {
+        metrics.count(Counter::DspDrained);
+        let (_, conn) = self.conns.at(ix)?;
+        (conn.phase, conn.since_ns, conn.as_what) = (Phase::Draining, now_ns, as_what);
+        Some(conn)
     }
 
     /// An answer that had come whole was read with the others of its auction, or could not be.
