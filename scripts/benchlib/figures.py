@@ -3,8 +3,8 @@ import http.client, os, re, resource, shutil, statistics, subprocess, time
 from benchlib import cells, micro
 from benchlib.kafka import kafka
 from benchlib.notices import notices
-from benchlib.tls import tls
-from benchlib.machine import Quota, Void, get
+from benchlib.tls import tls, warming
+from benchlib.machine import Quota, Void, get, own_buckets, quantile
 
 RATIO_MAX = 1.30        # whole process / floor, 256 clients
 DEEP_RATIO_MAX = 1.40   # the same at 1,024 ...
@@ -270,22 +270,6 @@ def parse(b):
     return [("parse_to_fill_tape", ours / rival, f"<= {micro.RIVAL_MAX}", lambda v: v <= micro.RIVAL_MAX)]
 
 
-def own_buckets(admin):
-    """{upper bound in microseconds: auctions} of outcry_own_seconds so far."""
-    found = re.findall(r'^outcry_own_seconds_bucket\{le="([^"]+)"\} (\d+)', get(admin, "/metrics"), re.M)
-    return {float(le) * 1e6 if le != "+Inf" else float("inf"): int(n) for le, n in found}
-
-
-def quantile(counts, share):
-    """Milliseconds below which this share lies: between two bounds of buckets as if evenly spread."""
-    want, low, below = share * counts[float("inf")], 0.0, 0
-    for bound, n in sorted(counts.items()):
-        if n >= want:
-            return (low + (bound - low) * (want - below) / max(n - below, 1)) / 1000
-        low, below = bound, n
-    return low / 1000
-
-
 def own(b):
     """Own time of an auction (arrival to answer less the waiting for DSPs) at 70 % of the peak, from the server's own
     histogram; the floor's at the same rate beside it."""
@@ -392,4 +376,4 @@ def cores(b):
     ]
 
 
-ALL = dict(cpu256=cpu256, cpu64=cpu64, cpu1024=cpu1024, record=record, durability=durability, money=money, allocs=allocs, parse=parse, own=own, memory=memory, cores=cores, shaped=shaped, notices=notices, settled=settled, tls=tls, kafka=kafka)
+ALL = dict(cpu256=cpu256, cpu64=cpu64, cpu1024=cpu1024, record=record, durability=durability, money=money, allocs=allocs, parse=parse, own=own, memory=memory, cores=cores, shaped=shaped, notices=notices, settled=settled, tls=tls, warming=warming, kafka=kafka)

@@ -35,6 +35,22 @@ def get(port, path):
         return r.read().decode()
 
 
+def own_buckets(admin):
+    """{upper bound in microseconds: auctions} of outcry_own_seconds so far."""
+    found = re.findall(r'^outcry_own_seconds_bucket\{le="([^"]+)"\} (\d+)', get(admin, "/metrics"), re.M)
+    return {float(le) * 1e6 if le != "+Inf" else float("inf"): int(n) for le, n in found}
+
+
+def quantile(counts, share):
+    """Milliseconds below which this share lies: between two bounds of buckets as if evenly spread."""
+    want, low, below = share * counts[float("inf")], 0.0, 0
+    for bound, n in sorted(counts.items()):
+        if n >= want:
+            return (low + (bound - low) * (want - below) / max(n - below, 1)) / 1000
+        low, below = bound, n
+    return low / 1000
+
+
 def wait_up(port, process):
     for _ in range(200):
         if process.poll() is not None:
