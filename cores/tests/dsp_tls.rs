@@ -228,7 +228,9 @@ fn nobody_is_asked_who_cannot_prove_who_he_is() {
         (Rogue::Hangs, Counter::TlsFailedTimeout),
     ] {
         let by = Authority::new();
-        let (ill, well) = (format!("timeout_ms = 50\nwarm = 1\n{}", by.keys()), format!("{HONEST}{}", by.keys()));
+        // Only who hangs is waited for in vain; the others' handshakes may take what a busy machine lets them.
+        let ms = if what == Rogue::Hangs { 50 } else { 8_000 };
+        let (ill, well) = (format!("timeout_ms = {ms}\nwarm = 1\n{}", by.keys()), format!("{HONEST}{}", by.keys()));
         let dsps = [
             (url(rogue(what, &by)), ill.as_str()),
             (url(honest(&by)), well.as_str()),
