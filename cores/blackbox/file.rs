@@ -68,7 +68,7 @@ pub fn candidates(runtime: Option<&Path>) -> Vec<PathBuf> {
     runtime.into_iter().chain([Path::new(SHARED_MEMORY)]).map(Path::to_path_buf).collect()
 }
 
-/// Where boxes go that take `need` bytes together (see [`bytes`]): the runtime directory if it is a tmpfs, else
+/// Where boxes go that take `need` bytes together (see [`bytes()`]): the runtime directory if it is a tmpfs, else
 /// [`SHARED_MEMORY`].
 ///
 /// # Errors

@@ -1,5 +1,5 @@
 //! Rows as Parquet, and back: plain columns, zstd, nothing that a reader of 2015 would not know but its compression.
-//! Owns: nothing. Called by: [`super::export`], [`super::verify`], `outcry audit`. Never: writes two files for the same rows; looks into bytes that
+//! Owns: nothing. Called by: `export`, `verify`, `outcry audit`. Never: writes two files for the same rows; looks into bytes that
 //! are not those of their manifest, since the library panics on some that were altered.
 use bytes::Bytes;
 use outcry::tiers::{

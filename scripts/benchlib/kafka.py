@@ -3,7 +3,7 @@ broker is a real one, on the CPU of the load; its own work is nobody's figure.""
 import os, re, shutil, statistics, subprocess, sys, tempfile, time
 from benchlib.machine import Void, get, threads
 
-RATE = 4_000            # requests a second: load, DSPs, broker and our threads share a CPU
+RATE = 1_500            # requests a second: load, DSPs, broker and our threads share a CPU
 CLIENTS = 256
 AWAY_S = 20             # without a broker
 SHARE_MAX = 0.15        # of the floor: what flush and the threads of Kafka take an auction
