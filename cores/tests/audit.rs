@@ -1,25 +1,26 @@
 //! `outcry audit` on journals of real auction records, made by the journal's own writer, and `scripts/journal.py`, which knows
 //! nothing of it: what one finds, the other finds.
+#[path = "common/small_journal.rs"]
+mod small_journal;
 use outcry::{
     auction::{Delivery, Record, delivery, input::Kept, record},
     journal::{
         PAGE,
         index::Index,
-        retention::{Levels, Retention},
-        writer::{Class, Refusal, Settings},
+        writer::{Class, Refusal},
     },
     record::frame::{self, Header, Kind},
     units::{EventId, Now, mix},
 };
-use outcry_cores::journal::{Journal, JournalSettings, StdDisk};
+use outcry_cores::journal::{Journal, StdDisk};
 use serde_json::Value;
+use small_journal::{NODE, settings};
 use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
-const NODE: u32 = 0xab;
 /// 2026-01-31T12:00:00Z: when the first auction was.
 const NOON_MS: u64 = 1_769_860_800_000;
 /// One a second: auction `n` is of second `n`.
@@ -52,18 +53,6 @@ impl Drop for Scratch {
         if !std::thread::panicking() {
             let _ = fs::remove_dir_all(&self.0);
         }
-    }
-}
-
-fn settings() -> JournalSettings {
-    let mut writer =
-        Settings { node: NODE, segment_bytes: 0, block_bytes: 4 * PAGE, depth: 4, reserve_bytes: 0, entropy: 3 };
-    writer.segment_bytes = writer.segment_bytes_min();
-    JournalSettings {
-        writer,
-        checkpoint_bytes: 1 << 20,
-        retention: Retention { age_ms: u64::MAX, bytes_max: u64::MAX },
-        levels: Levels { low: 0, keep: 0 },
     }
 }
 

@@ -1,29 +1,29 @@
 //! The journal on a real file system, and two readers of it that know nothing of each other: `outcry audit` and
 //! `scripts/journal.py`, which was written from the format's document alone. They must agree on the golden files, on what the
 //! writer writes today, and on whatever is done to it.
+#[path = "common/small_journal.rs"]
+mod small_journal;
 use outcry::{
     journal::{
         PAGE,
-        retention::{Levels, Retention},
-        writer::{Class, Refusal, Settings, Write},
+        writer::{Class, Refusal, Write},
     },
     record::frame::{self, Header, Kind},
     units::Now,
 };
 use outcry_cores::journal::{
-    GlommioDisk, Journal, JournalSettings, StdDisk, UringDisk,
+    GlommioDisk, Journal, StdDisk, UringDisk,
     disk::{Disk, Done, Files, Job},
     glommio_disk::Sync,
     uring_disk,
 };
+use small_journal::{NODE, settings};
 use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
     time::Duration,
 };
-
-const NODE: u32 = 0xab;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
@@ -58,18 +58,6 @@ impl Drop for Scratch {
         if !std::thread::panicking() {
             let _ = fs::remove_dir_all(&self.0);
         }
-    }
-}
-
-fn settings() -> JournalSettings {
-    let mut writer =
-        Settings { node: NODE, segment_bytes: 0, block_bytes: 4 * PAGE, depth: 4, reserve_bytes: 0, entropy: 3 };
-    writer.segment_bytes = writer.segment_bytes_min();
-    JournalSettings {
-        writer,
-        checkpoint_bytes: 1 << 20,
-        retention: Retention { age_ms: u64::MAX, bytes_max: u64::MAX },
-        levels: Levels { low: 0, keep: 0 },
     }
 }
 

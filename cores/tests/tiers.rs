@@ -5,6 +5,8 @@
 mod ids;
 #[path = "tiers/month.rs"]
 mod month;
+#[path = "common/small_journal.rs"]
+mod small_journal;
 #[path = "tiers/written.rs"]
 mod written;
 use outcry::{
@@ -17,6 +19,7 @@ use outcry_cores::{
     tiers::{columns, store::Store},
 };
 use serde_json::Value;
+use small_journal::{NODE, settings};
 use std::{
     collections::BTreeMap,
     fs,
@@ -25,7 +28,6 @@ use std::{
 };
 use written::{At, Books, Scratch, event, id, stores, waits, written};
 
-const NODE: u32 = 0xab;
 /// 2026-01-31T12:00:00Z: when the first auction was.
 const NOON_MS: u64 = 1_769_860_800_000;
 /// One every two minutes: two days, and a bit.

@@ -2,8 +2,8 @@
 use super::{
     NODE, Scratch, advertiser, event, export, id,
     ids::opened,
-    outcry, stores, sum,
-    written::{kept, settings, templates},
+    outcry, settings, stores, sum,
+    written::{kept, templates},
 };
 use outcry::{
     auction::record,

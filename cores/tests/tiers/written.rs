@@ -1,5 +1,5 @@
 //! A journal of real auction records, and what it says, added up by hand.
-use super::{DELIVERED, LATE, NODE, NOON_MS, NOTICED, ODD, STEP_MS, WAITS};
+use super::{DELIVERED, LATE, NODE, NOON_MS, NOTICED, ODD, STEP_MS, WAITS, settings};
 use outcry::{
     auction::{Delivery, Record, delivery, input::Kept, record},
     budget::{
@@ -7,11 +7,7 @@ use outcry::{
         movement::{self, By, Deed, Movement, Terms},
         tree::{Limits, Pacing, State},
     },
-    journal::{
-        PAGE,
-        retention::{Levels, Retention},
-        writer::{Class, Refusal, Settings},
-    },
+    journal::writer::{Class, Refusal},
     notice::{
         price::Said,
         token,
@@ -20,7 +16,7 @@ use outcry::{
     record::frame::{self, Header, Kind},
     units::{EventId, Now, mix},
 };
-use outcry_cores::journal::{Journal, JournalSettings, StdDisk};
+use outcry_cores::journal::{Journal, StdDisk};
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 /// A directory that goes when the test has passed.
@@ -69,18 +65,6 @@ pub(super) fn stores(name: &str) -> Vec<At> {
         Err(_) => eprintln!("OUTCRY_TEST_S3 names no bucket: {name} is tried on a directory alone"),
     }
     all
-}
-
-pub(super) fn settings() -> JournalSettings {
-    let mut writer =
-        Settings { node: NODE, segment_bytes: 0, block_bytes: 4 * PAGE, depth: 4, reserve_bytes: 0, entropy: 3 };
-    writer.segment_bytes = writer.segment_bytes_min();
-    JournalSettings {
-        writer,
-        checkpoint_bytes: 1 << 20,
-        retention: Retention { age_ms: u64::MAX, bytes_max: u64::MAX },
-        levels: Levels { low: 0, keep: 0 },
-    }
 }
 
 pub(super) fn templates() -> Vec<Record> {
